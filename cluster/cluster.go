@@ -1,0 +1,154 @@
+// Package cluster is a connection to one API server, as plumb itself or as
+// somebody else.
+//
+// A [Cluster] knows which kinds the server has and hands out a [Client] for
+// each identity. A client sends what it is told to; what to send, and in whose
+// name, is the business of others. Nothing here limits the rate of requests:
+// the API server's priority and fairness does.
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+)
+
+// A Cluster is one API server.
+type Cluster struct {
+	// ID tells clusters apart; it is empty for the one that plumb runs in.
+	ID string
+
+	config *rest.Config
+
+	mu      sync.Mutex
+	mapper  apimeta.RESTMapper
+	http    *http.Client
+	clients map[string]*Client
+}
+
+// New returns the Cluster that config leads to. Nothing is sent yet.
+func New(id string, config *rest.Config) (*Cluster, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	hc, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to cluster: %w", err)
+	}
+	c := &Cluster{ID: id, config: config, http: hc, clients: make(map[string]*Client)}
+	if err := c.Forget(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Forget drops what is known of the server's kinds; the next use asks again.
+func (c *Cluster) Forget() error {
+	m, err := apiutil.NewDynamicRESTMapper(c.config, c.http)
+	if err != nil {
+		return fmt.Errorf("connect to cluster: %w", err)
+	}
+	c.mu.Lock()
+	c.mapper = m
+	c.mu.Unlock()
+	return nil
+}
+
+// Config returns a copy of the configuration that plumb itself connects with.
+func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
+
+// Mapping returns how the server calls a kind. A kind that it does not have is
+// a [fault.Wait] with reason UnknownKind: another object, a CRD, has to come
+// first. An empty version stands for the one that the server prefers.
+func (c *Cluster) Mapping(gvk schema.GroupVersionKind) (*apimeta.RESTMapping, error) {
+	c.mu.Lock()
+	mapper := c.mapper
+	c.mu.Unlock()
+	var versions []string
+	if gvk.Version != "" {
+		versions = []string{gvk.Version}
+	}
+	m, err := mapper.RESTMapping(gvk.GroupKind(), versions...)
+	switch {
+	case apimeta.IsNoMatchError(err):
+		return nil, &fault.Error{
+			Next: fault.Wait, Reason: "UnknownKind",
+			Hint: "apply its CustomResourceDefinition first, or correct apiVersion and kind",
+			Err:  fmt.Errorf("the cluster has no kind %s in %s", gvk.Kind, gvk.GroupVersion()),
+		}
+	case err != nil:
+		return nil, fmt.Errorf("look up kind %s: %w", gvk.Kind, err)
+	}
+	return m, nil
+}
+
+// As returns a client that acts as the given user, such as
+// system:serviceaccount:shop:deployer, or as plumb itself if user is empty.
+func (c *Cluster) As(user string) (*Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cl, ok := c.clients[user]; ok {
+		return cl, nil
+	}
+	config, hc := c.config, c.http
+	if user != "" {
+		config = rest.CopyConfig(c.config)
+		config.Impersonate = rest.ImpersonationConfig{UserName: user}
+		var err error
+		if hc, err = rest.HTTPClientFor(config); err != nil {
+			return nil, fmt.Errorf("connect as %s: %w", user, err)
+		}
+	}
+	dyn, err := dynamic.NewForConfigAndClient(config, hc)
+	if err != nil {
+		return nil, fmt.Errorf("connect as %q: %w", user, err)
+	}
+	cl := &Client{Cluster: c, User: user, dynamic: dyn}
+	c.clients[user] = cl
+	return cl, nil
+}
+
+// A Client sends requests to a cluster in one user's name.
+type Client struct {
+	*Cluster
+	User string
+
+	dynamic dynamic.Interface
+}
+
+// Dynamic returns the client underneath.
+func (c *Client) Dynamic() dynamic.Interface { return c.dynamic }
+
+// Resource returns the endpoint for a kind in a namespace; the namespace does
+// not count for a kind that has none.
+func (c *Client) Resource(gvk schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
+	m, err := c.Mapping(gvk)
+	if err != nil {
+		return nil, err
+	}
+	r := c.dynamic.Resource(m.Resource)
+	if m.Scope.Name() == apimeta.RESTScopeNameNamespace {
+		return r.Namespace(namespace), nil
+	}
+	return r, nil
+}
+
+// Get reads an object from the server.
+func (c *Client) Get(ctx context.Context, ref object.Ref, version string) (*unstructured.Unstructured, error) {
+	r, err := c.Resource(ref.GroupKind().WithVersion(version), ref.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	return r.Get(ctx, ref.Name, metav1.GetOptions{})
+}

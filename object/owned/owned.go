@@ -1,0 +1,406 @@
+// Package owned reads managedFields: which fields of a live object a manager
+// owns, and whether they still say what it wants.
+//
+// The API server moves the ownership of a field to whoever changes it, so an
+// object is as a manager left it as long as the fields it owns, and their
+// values, are the same ([Print]). Whether it is also as that manager wants it
+// follows from comparing the wanted object with those fields ([Same]), without
+// a request and without knowing the kind's schema.
+//
+// The format of fieldsV1 is that of structured-merge-diff, KEP-555.
+package owned
+
+import (
+	"encoding/json"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Managers says whose fields count.
+type Managers struct {
+	// Self is the field manager that plumb applies as.
+	Self string
+	// Undo are prefixes of the names of managers that may not own any field
+	// of an object that Self owns; what they wrote is taken back.
+	Undo []string
+}
+
+// Undoes reports whether fields of the named manager are taken back.
+func (m Managers) Undoes(manager string) bool {
+	return slices.ContainsFunc(m.Undo, func(p string) bool { return strings.HasPrefix(manager, p) })
+}
+
+// An entry is one element of managedFields.
+type entry struct {
+	manager, operation, subresource, time string
+	fields                                map[string]any
+}
+
+func entries(u *unstructured.Unstructured) []entry {
+	list, _, _ := unstructured.NestedFieldNoCopy(u.Object, "metadata", "managedFields")
+	items, _ := list.([]any)
+	out := make([]entry, 0, len(items))
+	for _, it := range items {
+		m, ok := it.(map[string]any)
+		if !ok {
+			continue
+		}
+		var e entry
+		e.manager, _ = m["manager"].(string)
+		e.operation, _ = m["operation"].(string)
+		e.subresource, _ = m["subresource"].(string)
+		e.time, _ = m["time"].(string)
+		e.fields, _ = m["fieldsV1"].(map[string]any)
+		out = append(out, e)
+	}
+	return out
+}
+
+func (m Managers) self(es []entry) (entry, bool) {
+	for _, e := range es {
+		if e.manager == m.Self && e.operation == "Apply" && e.subresource == "" {
+			return e, true
+		}
+	}
+	return entry{}, false
+}
+
+// toUndo returns the entries whose fields have to be taken back: those of the
+// managers in Undo, and what Self wrote by another way than applying.
+func (m Managers) toUndo(es []entry) []entry {
+	var out []entry
+	for _, e := range es {
+		if e.subresource != "" {
+			continue
+		}
+		if m.Undoes(e.manager) || (e.manager == m.Self && e.operation != "Apply") {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// NeedsUndo reports whether somebody whose fields are taken back owns any.
+func NeedsUndo(u *unstructured.Unstructured, m Managers) bool {
+	return len(m.toUndo(entries(u))) > 0
+}
+
+// UndoNames returns the managers whose fields have to be taken back, sorted.
+func UndoNames(u *unstructured.Unstructured, m Managers) []string {
+	var out []string
+	for _, e := range m.toUndo(entries(u)) {
+		out = append(out, e.manager)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Applied reports whether Self has applied u.
+func Applied(u *unstructured.Unstructured, m Managers) bool {
+	_, ok := m.self(entries(u))
+	return ok
+}
+
+var seed = maphash.MakeSeed()
+
+// Print returns a fingerprint of the fields of u that count for m, and of
+// their values. It is never 0, and comparable only within this process.
+func Print(u *unstructured.Unstructured, m Managers) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	es := entries(u)
+	if e, ok := m.self(es); ok {
+		hashFields(&h, e.fields, u.Object)
+	}
+	for _, e := range m.toUndo(es) {
+		h.WriteString(e.manager)
+		hashFields(&h, e.fields, u.Object)
+	}
+	if s := h.Sum64(); s != 0 {
+		return s
+	}
+	return 1
+}
+
+func hashFields(h *maphash.Hash, set map[string]any, value any) {
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		h.WriteString(key)
+		h.WriteByte(0)
+		if key == "." {
+			continue
+		}
+		child, _ := step(value, key)
+		sub, _ := set[key].(map[string]any)
+		if isLeaf(sub) {
+			b, _ := json.Marshal(child)
+			h.Write(b)
+			h.WriteByte(0)
+			continue
+		}
+		hashFields(h, sub, child)
+	}
+	h.WriteByte(1)
+}
+
+func isLeaf(set map[string]any) bool { return len(set) == 0 }
+
+// step follows one path element of fieldsV1.
+func step(value any, element string) (any, bool) {
+	kind, rest, ok := strings.Cut(element, ":")
+	if !ok {
+		return nil, false
+	}
+	switch kind {
+	case "f":
+		m, _ := value.(map[string]any)
+		v, ok := m[rest]
+		return v, ok
+	case "k":
+		list, _ := value.([]any)
+		key := parseKey(rest)
+		for _, item := range list {
+			if m, ok := item.(map[string]any); ok && keyMatches(key, m, false) {
+				return m, true
+			}
+		}
+	case "v":
+		list, _ := value.([]any)
+		var want any
+		if json.Unmarshal([]byte(rest), &want) != nil {
+			return nil, false
+		}
+		for _, item := range list {
+			if sameScalar(item, want) {
+				return item, true
+			}
+		}
+	case "i":
+		list, _ := value.([]any)
+		var i int
+		if json.Unmarshal([]byte(rest), &i) == nil && i >= 0 && i < len(list) {
+			return list[i], true
+		}
+	}
+	return nil, false
+}
+
+func parseKey(s string) map[string]any {
+	var key map[string]any
+	_ = json.Unmarshal([]byte(s), &key) // an unreadable key matches nothing
+	return key
+}
+
+// keyMatches reports whether item has the values of key. With defaults, a
+// field that item leaves out is taken to have been defaulted to the key's.
+func keyMatches(key map[string]any, item map[string]any, defaults bool) bool {
+	if len(key) == 0 {
+		return false
+	}
+	for k, want := range key {
+		got, ok := item[k]
+		if !ok && defaults {
+			continue
+		}
+		if !ok || !sameScalar(got, want) {
+			return false
+		}
+	}
+	return true
+}
+
+// Same reports whether live is known to be as desired: every field of desired
+// is owned by m.Self and has its value, m.Self owns nothing else, and nobody's
+// fields have to be taken back. False means that only the server can tell:
+// values may differ in form only, such as 1000m and 1.
+func Same(desired, live *unstructured.Unstructured, m Managers) bool {
+	es := entries(live)
+	self, ok := m.self(es)
+	if !ok || len(m.toUndo(es)) > 0 || live.GetDeletionTimestamp() != nil {
+		return false
+	}
+	if desired.GetAPIVersion() != live.GetAPIVersion() || desired.GetKind() != live.GetKind() {
+		return false
+	}
+	want := make(map[string]any, len(desired.Object))
+	for k, v := range desired.Object {
+		switch k {
+		case "apiVersion", "kind", "status":
+		case "metadata":
+			md, _ := v.(map[string]any)
+			keep := make(map[string]any, len(md))
+			for k, v := range md {
+				switch k {
+				case "name", "namespace", "creationTimestamp", "managedFields", "uid", "resourceVersion", "generation":
+				default:
+					keep[k] = v
+				}
+			}
+			if len(keep) > 0 {
+				want[k] = keep
+			}
+		default:
+			want[k] = v
+		}
+	}
+	return same(want, live.Object, self.fields)
+}
+
+func same(want, live any, set map[string]any) bool {
+	if isLeaf(set) {
+		return sameValue(want, live)
+	}
+	switch want := want.(type) {
+	case map[string]any:
+		live, _ := live.(map[string]any)
+		n := 0
+		for k, v := range want {
+			if v == nil {
+				continue // an applied null owns nothing
+			}
+			sub, owned := set["f:"+k].(map[string]any)
+			if !owned {
+				if m, ok := v.(map[string]any); ok && len(m) == 0 {
+					continue
+				}
+				return false
+			}
+			n++
+			got, ok := live[k]
+			if !ok || !same(v, got, sub) {
+				return false
+			}
+		}
+		return n == fieldCount(set)
+	case []any:
+		live, _ := live.([]any)
+		used := make(map[string]bool, len(want))
+		for _, item := range want {
+			key := elementKey(item, set, used)
+			if key == "" {
+				return false
+			}
+			used[key] = true
+			got, ok := step(live, key)
+			sub, _ := set[key].(map[string]any)
+			if !ok || !same(item, got, onlyOwned(sub, item)) {
+				return false
+			}
+		}
+		return len(want) == fieldCount(set)
+	}
+	return false
+}
+
+// onlyOwned drops from the fields of a list element those of the key that the
+// element leaves out: the server owns them in the name of whoever applied.
+func onlyOwned(set map[string]any, item any) map[string]any {
+	m, ok := item.(map[string]any)
+	if !ok {
+		return nil // an element of a set: the key is the value
+	}
+	out := make(map[string]any, len(set))
+	for k, v := range set {
+		if name, isField := strings.CutPrefix(k, "f:"); isField {
+			if _, there := m[name]; !there && isLeaf(v.(map[string]any)) {
+				continue
+			}
+		}
+		out[k] = v
+	}
+	if len(out) == 0 {
+		return map[string]any{".": map[string]any{}}
+	}
+	return out
+}
+
+func fieldCount(set map[string]any) int {
+	n := len(set)
+	if _, ok := set["."]; ok {
+		n--
+	}
+	return n
+}
+
+func elementKey(item any, set map[string]any, used map[string]bool) string {
+	m, isMap := item.(map[string]any)
+	for key := range set {
+		if used[key] {
+			continue
+		}
+		kind, rest, _ := strings.Cut(key, ":")
+		switch {
+		case kind == "k" && isMap && keyMatches(parseKey(rest), m, true):
+			return key
+		case kind == "v" && !isMap:
+			var v any
+			if json.Unmarshal([]byte(rest), &v) == nil && sameScalar(item, v) {
+				return key
+			}
+		}
+	}
+	return ""
+}
+
+func sameValue(want, live any) bool {
+	switch w := want.(type) {
+	case map[string]any:
+		l, ok := live.(map[string]any)
+		if !ok {
+			return false
+		}
+		if len(w) == 0 {
+			return true
+		}
+		if len(w) != len(l) {
+			return false
+		}
+		for k, v := range w {
+			if g, ok := l[k]; !ok || !sameValue(v, g) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		l, ok := live.([]any)
+		if !ok || len(w) != len(l) {
+			return false
+		}
+		for i := range w {
+			if !sameValue(w[i], l[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	return sameScalar(want, live)
+}
+
+func sameScalar(a, b any) bool {
+	if x, ok := a.(int64); ok {
+		if y, ok := b.(int64); ok {
+			return x == y
+		}
+	}
+	if x, ok := number(a); ok {
+		y, ok := number(b)
+		return ok && x == y
+	}
+	return equality.Semantic.DeepEqual(a, b)
+}
+
+func number(v any) (float64, bool) {
+	switch n := v.(type) {
+	case int64:
+		return float64(n), true
+	case int:
+		return float64(n), true
+	case float64:
+		return n, true
+	}
+	return 0, false
+}

@@ -1,0 +1,164 @@
+// Package health judges one object: is it as ready as its kind can be?
+//
+// The rules are those of kstatus, and for kinds that need more, CEL
+// expressions that the user gives. A judgement is a function of the object
+// alone; who watches it, and for how long an object may stay in progress, is
+// for others.
+package health
+
+import (
+	"fmt"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/google/cel-go/cel"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/fault"
+)
+
+// A Status is the health of one object.
+type Status uint8
+
+// From best to worst, as far as waiting for them goes.
+const (
+	Current     Status = iota // as ready as it gets
+	InProgress                // on its way
+	Terminating               // being deleted
+	Missing                   // not there
+	Unknown                   // cannot be judged
+	Failed                    // will not get there by itself
+)
+
+var names = [...]string{"Current", "InProgress", "Terminating", "NotFound", "Unknown", "Failed"}
+
+// String returns the status as kstatus calls it.
+func (s Status) String() string { return names[s] }
+
+// A Result is a status and why.
+type Result struct {
+	Status  Status
+	Message string // empty for Current
+}
+
+// Of judges u by the rules of kstatus.
+func Of(u *unstructured.Unstructured) Result {
+	r, err := status.Compute(u)
+	if err != nil {
+		return Result{Unknown, err.Error()}
+	}
+	switch r.Status {
+	case status.CurrentStatus:
+		return Result{Status: Current}
+	case status.InProgressStatus:
+		return Result{InProgress, r.Message}
+	case status.FailedStatus:
+		return Result{Failed, r.Message}
+	case status.TerminatingStatus:
+		return Result{Terminating, r.Message}
+	case status.NotFoundStatus:
+		return Result{Missing, r.Message}
+	}
+	return Result{Unknown, r.Message}
+}
+
+// Exprs are CEL expressions for a kind whose readiness kstatus can't see. Each
+// gives a bool from the object's top-level fields. They are asked in the order
+// inProgress, failed, current; an empty one is not asked.
+type Exprs struct {
+	Current, InProgress, Failed string
+}
+
+// maxCost bounds what one evaluation may cost; a list of some thousand
+// conditions stays well below it.
+const maxCost = 1_000_000
+
+// A Judge is compiled Exprs.
+type Judge struct {
+	current, inProgress, failed cel.Program
+}
+
+// Compile returns the judge for e. A bad expression is a [fault.Stall] with
+// reason InvalidCELExpression.
+func Compile(e Exprs) (*Judge, error) {
+	var j Judge
+	for _, x := range []struct {
+		name, expr string
+		into       *cel.Program
+	}{{"inProgress", e.InProgress, &j.inProgress}, {"failed", e.Failed, &j.failed}, {"current", e.Current, &j.current}} {
+		if x.expr == "" {
+			continue
+		}
+		p, err := Expression(x.expr)
+		if err != nil {
+			return nil, fmt.Errorf("healthCheckExprs %s: %w", x.name, err)
+		}
+		*x.into = p
+	}
+	return &j, nil
+}
+
+// Expression compiles one CEL expression whose variables are not known
+// beforehand. A bad one is a [fault.Stall] with reason InvalidCELExpression.
+func Expression(expr string) (cel.Program, error) {
+	invalid := func(err error) error {
+		return &fault.Error{Next: fault.Stall, Reason: "InvalidCELExpression", Err: fmt.Errorf("expression %q: %w", expr, err)}
+	}
+	env, err := cel.NewEnv(cel.OptionalTypes())
+	if err != nil {
+		return nil, invalid(err)
+	}
+	ast, iss := env.Parse(expr)
+	if iss.Err() != nil {
+		return nil, invalid(iss.Err())
+	}
+	p, err := env.Program(ast, cel.CostLimit(maxCost), cel.InterruptCheckFrequency(1000))
+	if err != nil {
+		return nil, invalid(err)
+	}
+	return p, nil
+}
+
+// Eval evaluates a program of [Expression] to a bool.
+func Eval(p cel.Program, vars map[string]any) (bool, error) {
+	out, _, err := p.Eval(vars)
+	if err != nil {
+		return false, err
+	}
+	b, ok := out.Value().(bool)
+	if !ok {
+		return false, fmt.Errorf("the expression gives a %T, not a bool", out.Value())
+	}
+	return b, nil
+}
+
+// Of judges u. An object whose controller has not seen its latest generation
+// is in progress, whatever the expressions say.
+func (j *Judge) Of(u *unstructured.Unstructured) Result {
+	if u.GetDeletionTimestamp() != nil {
+		return Result{Terminating, "being deleted"}
+	}
+	if seen, ok, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration"); ok && seen != u.GetGeneration() {
+		return Result{InProgress, "the latest generation has not been observed"}
+	}
+	for _, q := range []struct {
+		p    cel.Program
+		then Result
+	}{
+		{j.inProgress, Result{InProgress, "inProgress expression holds"}},
+		{j.failed, Result{Failed, "failed expression holds"}},
+		{j.current, Result{Status: Current}},
+	} {
+		if q.p == nil {
+			continue
+		}
+		yes, err := Eval(q.p, u.Object)
+		if err != nil {
+			// A field that is not there yet is the usual cause.
+			return Result{InProgress, err.Error()}
+		}
+		if yes {
+			return q.then
+		}
+	}
+	return Result{InProgress, "current expression does not hold"}
+}

@@ -1,0 +1,371 @@
+// Package watch knows what became of the objects that plumb holds true.
+//
+// A [Watch] keeps one watch per kind in use, narrowed by label, and a [Live]
+// record of some hundred bytes for each object, not the object itself. A unit
+// follows the objects that matter to it ([Watch.Follow]) and is notified when
+// one of them is no longer as it was settled, changes health, comes or goes.
+// An event that changes none of these costs nothing more.
+//
+// [Watch.Settle] says that an object is as its unit wants it. Until then, and
+// again once a field that counts has changed, the record holds the whole
+// object, so that a plan can be made without asking the server. The watch
+// writes nothing and decides nothing.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/cache"
+
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/owned"
+	"plumb.dev/plumb/watch/health"
+)
+
+// A Target is an object that a unit follows.
+type Target struct {
+	Ref     object.Ref
+	Version string // of the API to read it through
+	// Selector is the label selector that every object of its unit matches.
+	// If it is empty, the object is watched by its name alone.
+	Selector string
+	Managers owned.Managers
+	// Judge replaces the rules of kstatus; nil for most kinds.
+	Judge *health.Judge
+}
+
+// Live is what is known of an object.
+type Live struct {
+	Exists          bool
+	UID             types.UID
+	ResourceVersion string
+	Deleting        bool
+	Health          health.Result
+	// Digest is that of the desired object that the live one was last
+	// settled against, and Settled says that it has not changed since in
+	// any field that counts. An object that was settled and is gone has a
+	// Digest and does not exist.
+	Digest  string
+	Settled bool
+	// Object is the live object where it is not settled. It may be nil, and
+	// must not be changed.
+	Object *unstructured.Unstructured
+}
+
+// A Watch follows objects of one cluster. It is safe for concurrent use.
+type Watch struct {
+	cluster *cluster.Client
+	notify  func(unit string)
+	log     *slog.Logger
+	ctx     context.Context
+
+	mu      sync.Mutex
+	streams map[streamKey]*stream
+	units   map[string]map[object.Ref]*following
+	waiting map[schema.GroupKind]map[string]bool // units that a kind is missing for
+}
+
+// following is a target and where its record is.
+type following struct {
+	Target
+	stream *stream
+	name   types.NamespacedName
+}
+
+// New returns a Watch that runs until ctx is done. notify is called with a
+// unit's name whenever a look at it is worth while; it must not block.
+func New(ctx context.Context, c *cluster.Client, log *slog.Logger, notify func(unit string)) (*Watch, error) {
+	w := &Watch{
+		cluster: c, notify: notify, log: log, ctx: ctx,
+		streams: make(map[streamKey]*stream),
+		units:   make(map[string]map[object.Ref]*following),
+		waiting: make(map[schema.GroupKind]map[string]bool),
+	}
+	md, err := metadata.NewForConfig(c.Config())
+	if err != nil {
+		return nil, fmt.Errorf("watch kinds: %w", err)
+	}
+	go w.watchKinds(md)
+	return w, nil
+}
+
+// watchKinds wakes the units that wait for a kind when a CRD comes or changes.
+func (w *Watch) watchKinds(md metadata.Interface) {
+	crds := md.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return crds.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+			return crds.Watch(ctx, o)
+		},
+	}, md)
+	r := cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, kindStore{w}, cache.ReflectorOptions{Name: "kinds"})
+	r.RunWithContext(w.ctx)
+}
+
+// kindStore is a store that keeps nothing.
+type kindStore struct{ w *Watch }
+
+func (k kindStore) Add(any) error               { k.w.kindsChanged(); return nil }
+func (k kindStore) Update(any) error            { k.w.kindsChanged(); return nil }
+func (k kindStore) Delete(any) error            { k.w.kindsChanged(); return nil }
+func (k kindStore) Replace([]any, string) error { k.w.kindsChanged(); return nil }
+func (k kindStore) Resync() error               { return nil }
+
+func (w *Watch) kindsChanged() {
+	w.mu.Lock()
+	units := map[string]bool{}
+	for gk, waiting := range w.waiting {
+		for u := range waiting {
+			units[u] = true
+		}
+		delete(w.waiting, gk)
+	}
+	w.mu.Unlock()
+	for u := range units {
+		w.notify(u)
+	}
+}
+
+// Follow makes targets the objects that the unit follows, instead of those it
+// followed before. Targets of a kind that the server does not have are left
+// out and named in the error; the unit is notified when the kinds change.
+func (w *Watch) Follow(unit string, targets []Target) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.units[unit]
+	now := make(map[object.Ref]*following, len(targets))
+	var errs []error
+	for _, t := range targets {
+		if f, ok := before[t.Ref]; ok && f.same(t) {
+			now[t.Ref] = f
+			delete(before, t.Ref)
+			continue
+		}
+		m, err := w.cluster.Mapping(t.Ref.GroupKind().WithVersion(t.Version))
+		if err != nil {
+			if fault.Is(err, "UnknownKind") {
+				gk := t.Ref.GroupKind()
+				if w.waiting[gk] == nil {
+					w.waiting[gk] = map[string]bool{}
+				}
+				w.waiting[gk][unit] = true
+			}
+			errs = append(errs, err)
+			continue
+		}
+		key := streamKey{resource: m.Resource, selector: t.Selector}
+		if t.Selector == "" {
+			key.namespace, key.name = t.Ref.Namespace, t.Ref.Name
+		}
+		s := w.streams[key]
+		if s == nil {
+			s = w.start(key)
+		}
+		f := &following{Target: t, stream: s, name: types.NamespacedName{Namespace: t.Ref.Namespace, Name: t.Ref.Name}}
+		s.join(unit, f)
+		now[t.Ref] = f
+	}
+	for _, f := range before {
+		w.part(unit, f)
+	}
+	if len(now) == 0 {
+		delete(w.units, unit)
+	} else {
+		w.units[unit] = now
+	}
+	return errors.Join(dedupe(errs)...)
+}
+
+func dedupe(errs []error) []error {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(errs, func(e error) bool {
+		s := e.Error()
+		defer func() { seen[s] = true }()
+		return seen[s]
+	})
+}
+
+func (f *following) same(t Target) bool {
+	return f.Version == t.Version && f.Selector == t.Selector && f.Judge == t.Judge &&
+		f.Managers.Self == t.Managers.Self && slices.Equal(f.Managers.Undo, t.Managers.Undo)
+}
+
+// part ends one following, and its stream with the last.
+func (w *Watch) part(unit string, f *following) {
+	if f.stream.leave(unit, f) {
+		f.stream.cancel()
+		delete(w.streams, f.stream.key)
+	}
+}
+
+// Leave ends all that the unit follows.
+func (w *Watch) Leave(unit string) {
+	_ = w.Follow(unit, nil) // no target, so no kind to be missing
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, units := range w.waiting {
+		delete(units, unit)
+	}
+}
+
+// Synced reports whether everything that the unit follows is known. Where a
+// kind can't be watched, the error says why. The unit is notified when this
+// changes.
+func (w *Watch) Synced(unit string) (bool, error) {
+	w.mu.Lock()
+	follows := w.units[unit]
+	streams := map[*stream]bool{}
+	for _, f := range follows {
+		streams[f.stream] = true
+	}
+	w.mu.Unlock()
+	synced := true
+	var errs []error
+	for s := range streams {
+		ok, err := s.state()
+		synced = synced && ok
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return cmpString(a.Error(), b.Error()) })
+	return synced, errors.Join(errs...)
+}
+
+func cmpString(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// Live returns what is known of an object that the unit follows. known is
+// false if it does not follow it, or the watch has not seen the kind yet: then
+// nothing may be concluded.
+func (w *Watch) Live(unit string, ref object.Ref) (l Live, known bool) {
+	w.mu.Lock()
+	f := w.units[unit][ref]
+	w.mu.Unlock()
+	if f == nil {
+		return Live{}, false
+	}
+	return f.stream.live(unit, f.name)
+}
+
+// Settle says that the object is as the unit wants it: obj, as the server
+// returned it, holds what was desired under digest.
+func (w *Watch) Settle(unit string, ref object.Ref, digest string, obj *unstructured.Unstructured) {
+	w.mu.Lock()
+	f := w.units[unit][ref]
+	w.mu.Unlock()
+	if f != nil {
+		f.stream.settle(unit, f, digest, obj)
+	}
+}
+
+// Unsettle forgets that the object was as the unit wanted it, so that the next
+// plan looks at it afresh.
+func (w *Watch) Unsettle(unit string, ref object.Ref) {
+	w.mu.Lock()
+	f := w.units[unit][ref]
+	w.mu.Unlock()
+	if f != nil {
+		f.stream.unsettle(unit, f.name)
+	}
+}
+
+// Size returns how many streams and records there are.
+func (w *Watch) Size() (streams, records int) {
+	w.mu.Lock()
+	all := slices.Collect(maps.Values(w.streams))
+	w.mu.Unlock()
+	for _, s := range all {
+		records += s.size()
+	}
+	return len(all), records
+}
+
+type streamKey struct {
+	resource        schema.GroupVersionResource
+	selector        string
+	namespace, name string // of a single object
+}
+
+func (w *Watch) start(key streamKey) *stream {
+	ctx, cancel := context.WithCancel(w.ctx)
+	s := &stream{
+		key: key, cancel: cancel, notify: w.notify,
+		records: make(map[types.NamespacedName]*record),
+		keep:    true,
+	}
+	w.streams[key] = s
+	var tweak func(*metav1.ListOptions)
+	if key.name != "" {
+		sel := fields.OneTermEqualSelector("metadata.name", key.name).String()
+		tweak = func(o *metav1.ListOptions) { o.FieldSelector = sel }
+	} else {
+		tweak = func(o *metav1.ListOptions) { o.LabelSelector = key.selector }
+	}
+	var r dynamic.ResourceInterface = w.cluster.Dynamic().Resource(key.resource)
+	if key.namespace != "" {
+		r = w.cluster.Dynamic().Resource(key.resource).Namespace(key.namespace)
+	}
+	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			tweak(&o)
+			l, err := r.List(ctx, o)
+			s.connected(err)
+			return l, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+			tweak(&o)
+			wi, err := r.Watch(ctx, o)
+			s.connected(err)
+			return wi, err
+		},
+	}, w.cluster.Dynamic())
+	ref := cache.NewReflectorWithOptions(lw, &unstructured.Unstructured{}, s, cache.ReflectorOptions{
+		Name:            key.resource.Resource,
+		TypeDescription: key.resource.String(),
+	})
+	go ref.RunWithContext(ctx)
+	// What nobody has followed by then is not ours to hold in memory.
+	time.AfterFunc(10*time.Minute, s.forgetStrangers)
+	return s
+}
+
+// staleAfter is how long a watch may be down before what it showed counts as
+// old.
+const staleAfter = 2 * time.Minute
+
+func parseVersion(v string) uint64 {
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
