@@ -111,6 +111,9 @@ func (c *cluster) start(ctx context.Context) error {
 		if err := c.ensureNodes(ctx); err != nil {
 			return fmt.Errorf("create nodes: %w", err)
 		}
+		if err := c.ensureStorageClass(ctx); err != nil {
+			return fmt.Errorf("create the storage class: %w", err)
+		}
 		if err := c.waitForSettled(ctx); err != nil {
 			return err
 		}

@@ -54,9 +54,8 @@ func Known(name string) bool {
 
 // Main runs the named part and returns the exit code of its process.
 func Main(name string, args []string) int {
-	if err := child.FollowParent(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		return 1
+	if err := errors.Join(child.FollowParent(), setVersion()); err != nil {
+		return report(name, err)
 	}
 	// The programs read their arguments from here in more places than one.
 	os.Args = append([]string{name}, args...)

@@ -28,7 +28,8 @@ func runEtcd(ctx context.Context, args []string) error {
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.Dir = *data
 	cfg.LogLevel = "warn"
-	cfg.UnsafeNoFsync = true // a sandbox may lose data when the machine dies
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // else it warns of each
+	cfg.UnsafeNoFsync = true                                                   // a sandbox may lose data when the machine dies
 	cfg.QuotaBackendBytes = quota
 	cfg.ListenClientUrls = []url.URL{{Scheme: "unix", Host: *socket}}
 	cfg.ListenPeerUrls = []url.URL{{Scheme: "unix", Host: "peer-" + *socket}}
