@@ -1,0 +1,67 @@
+package render
+
+import (
+	"fmt"
+	"path"
+	"sync"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
+)
+
+// schema guards the OpenAPI schema that Kustomize keeps in global variables.
+// Once it is loaded, builds only read it, and may run side by side. A build
+// that brings a schema of its own changes it for everyone, and so runs alone
+// and puts it back.
+var schema struct {
+	sync.RWMutex
+	loaded bool
+}
+
+// loadSchema loads Kustomize's own schema. It is loaded before the first build
+// rather than when a build first needs it: then a build would find kinds in it
+// or not, depending on what ran before. The caller holds the lock.
+func loadSchema() {
+	openapi.ResetOpenAPI()
+	openapi.Schema()
+	schema.loaded = true
+}
+
+// build runs Kustomize on a directory of the source.
+func build(s *source, dir string, found findings) (resmap.ResMap, error) {
+	if found.schema {
+		schema.Lock()
+		defer schema.Unlock()
+		loadSchema()
+		defer loadSchema()
+		return run(s, dir)
+	}
+	schema.RLock()
+	for !schema.loaded {
+		schema.RUnlock()
+		schema.Lock()
+		if !schema.loaded {
+			loadSchema()
+		}
+		schema.Unlock()
+		schema.RLock()
+	}
+	defer schema.RUnlock()
+	return run(s, dir)
+}
+
+func run(s *source, dir string) (m resmap.ResMap, err error) {
+	// Kustomize panics over objects that it did not expect. What it says then
+	// may quote them.
+	defer func() {
+		if r := recover(); r != nil {
+			m, err = nil, stall(buildFailed, "", fmt.Errorf("kustomize gave up on %s (%T)", dir, r))
+		}
+	}()
+	return krusty.MakeKustomizer(&krusty.Options{
+		LoadRestrictions: types.LoadRestrictionsNone,
+		PluginConfig:     types.DisabledPluginConfig(),
+	}).Run(s, path.Join(mount, dir))
+}

@@ -1,0 +1,286 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/resid"
+	k8syaml "sigs.k8s.io/yaml"
+
+	"plumb.dev/plumb/tree"
+)
+
+// A kustomization is a kustomization file and where it is.
+type kustomization struct {
+	types.Kustomization
+	dir  string
+	file string     // its name in the tree; what messages call it
+	root *yaml.Node // for line numbers; nil if there is no such file
+}
+
+// at returns file:line of the first value in the file that is s, or the file.
+func (k *kustomization) at(s string) string {
+	if line := lineOf(k.root, s); line > 0 {
+		return fmt.Sprintf("%s:%d", k.file, line)
+	}
+	return k.file
+}
+
+func lineOf(n *yaml.Node, s string) int {
+	if n == nil {
+		return 0
+	}
+	if n.Kind == yaml.ScalarNode && n.Value == s {
+		return n.Line
+	}
+	for _, c := range n.Content {
+		if line := lineOf(c, s); line > 0 {
+			return line
+		}
+	}
+	return 0
+}
+
+// kustomizationIn reads the kustomization file of a directory. It is nil if
+// there is none, and an error if there are several.
+func (s *source) kustomizationIn(dir string) (*kustomization, error) {
+	var file string
+	for _, base := range konfig.RecognizedKustomizationFileNames() {
+		name := path.Join(dir, base)
+		e, err := tree.Stat(s.tree, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return nil, s.fail(err)
+		case e.Kind != tree.File:
+			continue
+		case file != "":
+			return nil, stall(buildFailed, "keep one of them",
+				fmt.Errorf("%s: there are two kustomization files, %s and %s", dir, path.Base(file), base))
+		}
+		file = name
+	}
+	if file == "" {
+		return nil, nil
+	}
+	name, err := tree.Resolve(s.tree, file)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	b, d, err := s.manifest(name)
+	if err != nil {
+		return nil, err
+	}
+	k := &kustomization{dir: dir, file: file}
+	switch len(d.roots) {
+	case 0:
+		return k, nil
+	case 1:
+		k.root = d.roots[0]
+	default:
+		return nil, stall(buildFailed, "", fmt.Errorf("%s:%d: a kustomization file holds one document, not %d",
+			file, d.roots[1].Line, len(d.roots)))
+	}
+	if err := k.Unmarshal(b); err != nil {
+		return nil, k.invalid(err)
+	}
+	return k, nil
+}
+
+var unknownField = regexp.MustCompile(`unknown field "(.*)"`)
+
+// invalid names the line of the field that a kustomization may not have.
+func (k *kustomization) invalid(err error) error {
+	at, msg := k.file, strings.TrimPrefix(oneLine(err.Error()), "invalid Kustomization: ")
+	msg = strings.TrimPrefix(msg, "json: ")
+	if m := unknownField.FindStringSubmatch(msg); m != nil {
+		at = k.at(m[1])
+	}
+	return stall(buildFailed, "", fmt.Errorf("%s: %s", at, msg))
+}
+
+// prepare puts a kustomization file in front of the one in dir, or of the
+// lack of one, if the options add something to it.
+func prepare(s *source, dir string, o Options) (*kustomization, error) {
+	k, err := s.kustomizationIn(dir)
+	if err != nil {
+		return nil, err
+	}
+	if k != nil && !o.adds() {
+		return k, nil
+	}
+	if k == nil {
+		if k, err = generate(s, dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.addTo(s, k); err != nil {
+		return nil, err
+	}
+	if k.APIVersion == "" && k.Kind == "" {
+		k.APIVersion, k.Kind = types.KustomizationVersion, types.KustomizationKind
+	}
+	b, err := k8syaml.Marshal(k.Kustomization)
+	if err != nil {
+		return nil, err
+	}
+	s.overlay[k.file] = b
+	return k, nil
+}
+
+// adds reports whether o changes the kustomization itself.
+func (o Options) adds() bool {
+	return o.TargetNamespace != "" || o.NamePrefix != "" || o.NameSuffix != "" ||
+		len(o.Patches)+len(o.Images)+len(o.Components)+len(o.BuildMetadata) > 0
+}
+
+func (o Options) addTo(s *source, k *kustomization) error {
+	if o.TargetNamespace != "" {
+		k.Namespace = o.TargetNamespace
+	}
+	if o.NamePrefix != "" {
+		k.NamePrefix = o.NamePrefix
+	}
+	if o.NameSuffix != "" {
+		k.NameSuffix = o.NameSuffix
+	}
+	for _, p := range o.Patches {
+		k.Patches = append(k.Patches, types.Patch{Patch: p.Patch, Target: p.Target.selector()})
+	}
+	for _, c := range o.Components {
+		ok, err := o.component(s, k.dir, c)
+		if err != nil {
+			return err
+		}
+		if ok {
+			k.Components = append(k.Components, c)
+		}
+	}
+	for _, i := range o.Images {
+		mergeImage(&k.Kustomization, i)
+	}
+	if len(o.BuildMetadata) > 0 {
+		k.BuildMetadata = o.BuildMetadata
+	}
+	return nil
+}
+
+func (sel *Selector) selector() *types.Selector {
+	if sel == nil {
+		return nil
+	}
+	return &types.Selector{
+		ResId: resid.ResId{
+			Gvk:       resid.Gvk{Group: sel.Group, Version: sel.Version, Kind: sel.Kind},
+			Name:      sel.Name,
+			Namespace: sel.Namespace,
+		},
+		LabelSelector:      sel.LabelSelector,
+		AnnotationSelector: sel.AnnotationSelector,
+	}
+}
+
+// component reports whether the component c of the options is to be built.
+func (o Options) component(s *source, dir, c string) (bool, error) {
+	if path.IsAbs(c) || remote(c) {
+		return false, stall("InvalidPath", "use a path relative to the kustomization's",
+			fmt.Errorf("component %q is not a relative path", c))
+	}
+	name := path.Join(dir, c)
+	if !fs.ValidPath(name) {
+		return false, escapes(c, "components")
+	}
+	_, err := tree.Stat(s.tree, name)
+	if errors.Is(err, fs.ErrNotExist) && o.IgnoreMissingComponents {
+		return false, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, stall(buildFailed, "set ignoreMissingComponents to go on without it",
+			fmt.Errorf("component %q does not exist", c))
+	}
+	return true, s.fail(err)
+}
+
+// mergeImage overrides the image of the same name, or adds one. Tag and digest
+// are one thing: whoever sets one of them replaces both.
+func mergeImage(k *types.Kustomization, i Image) {
+	for n := range k.Images {
+		at := &k.Images[n]
+		if at.Name != i.Name {
+			continue
+		}
+		if i.NewName != "" {
+			at.NewName = i.NewName
+		}
+		if i.NewTag != "" || i.Digest != "" {
+			at.NewTag, at.Digest = i.NewTag, i.Digest
+		}
+		return
+	}
+	k.Images = append(k.Images, types.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest})
+}
+
+// generate makes the kustomization of a directory that has none: every YAML
+// file in it and below, and for a directory below that has a kustomization,
+// that one instead.
+func generate(s *source, dir string) (*kustomization, error) {
+	k := &kustomization{dir: dir, file: path.Join(dir, konfig.DefaultKustomizationFileName())}
+	var walk func(at string) error
+	walk = func(at string) error {
+		entries, err := s.tree.ReadDir(at)
+		if err != nil {
+			return s.fail(err)
+		}
+		for _, e := range entries {
+			name := path.Join(at, e.Name)
+			rel := "./" + strings.TrimPrefix(strings.TrimPrefix(name, dir), "/")
+			if dir == "." {
+				rel = "./" + name
+			}
+			switch ext := path.Ext(e.Name); {
+			case e.Kind == tree.Dir:
+				has, err := s.hasKustomization(name)
+				if err != nil {
+					return err
+				}
+				if has {
+					k.Resources = append(k.Resources, rel)
+				} else if err := walk(name); err != nil {
+					return err
+				}
+			case e.Kind == tree.Submodule:
+			case ext == ".yaml" || ext == ".yml":
+				k.Resources = append(k.Resources, rel)
+			}
+		}
+		return nil
+	}
+	if err := walk(dir); err != nil {
+		return nil, err
+	}
+	if len(k.Resources) == 0 {
+		s.warn("%s holds no YAML file", dir)
+	}
+	return k, nil
+}
+
+func (s *source) hasKustomization(dir string) (bool, error) {
+	for _, base := range konfig.RecognizedKustomizationFileNames() {
+		e, err := tree.Stat(s.tree, path.Join(dir, base))
+		if err == nil && e.Kind != tree.Dir {
+			return true, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, s.fail(err)
+		}
+	}
+	return false, nil
+}

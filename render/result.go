@@ -1,0 +1,180 @@
+package render
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/tree"
+)
+
+// A Result is what a render gave. What it is made of can be told from Items
+// without decoding anything.
+type Result struct {
+	// Items are the objects in the order in which they were rendered, each
+	// Ref once. There may be none.
+	Items []Item
+
+	// Digest identifies the objects and their order.
+	Digest string
+
+	// Trace is what the render saw of the tree. Where it holds, another
+	// render with the same options gives the same result.
+	Trace tree.Trace
+
+	// Cacheable is false if the result depends on more than tree and options.
+	Cacheable bool
+
+	// Warnings are for the user: nothing failed, and something looks odd.
+	Warnings []string
+
+	set  object.Set // as rendered; nil if it came from a cache
+	body *body
+}
+
+// An Item says which object is at a place, and identifies its content.
+type Item struct {
+	Ref     object.Ref
+	Version string // of its API: with Ref.Group, its apiVersion
+	Digest  string // of its canonical JSON
+}
+
+// Objects returns the objects, in the order of Items. They may be shared, and
+// may not be changed.
+func (r Result) Objects() (object.Set, error) {
+	if r.set != nil || len(r.Items) == 0 {
+		return r.set, nil
+	}
+	b, err := r.body.json()
+	if err != nil {
+		return nil, err
+	}
+	set := make(object.Set, len(r.Items))
+	for i := range set {
+		if set[i], err = r.body.object(b, i); err != nil {
+			return nil, err
+		}
+	}
+	return set, nil
+}
+
+// Object returns the object at place i of Items. It may be shared, and may not
+// be changed. Where more than one is wanted, Objects costs less.
+func (r Result) Object(i int) (*unstructured.Unstructured, error) {
+	if r.set != nil {
+		return r.set[i], nil
+	}
+	b, err := r.body.json()
+	if err != nil {
+		return nil, err
+	}
+	return r.body.object(b, i)
+}
+
+// A body is objects as compressed JSON, one after the other.
+type body struct {
+	packed []byte
+	ends   []int // where each object ends in the JSON
+}
+
+func newResult(set object.Set, l limits) (Result, error) {
+	var (
+		all   bytes.Buffer
+		items = make([]Item, len(set))
+		ends  = make([]int, len(set))
+		whole = sha256.New()
+	)
+	for i, u := range set {
+		// Keys come out sorted: equal objects give equal bytes.
+		b, err := json.Marshal(u.Object)
+		if err != nil {
+			return Result{}, invalid(u, "is no JSON: %w", err)
+		}
+		sum := sha256.Sum256(b)
+		whole.Write(sum[:])
+		items[i] = Item{
+			Ref:     object.RefOf(u),
+			Version: u.GroupVersionKind().Version,
+			Digest:  "sha256:" + hex.EncodeToString(sum[:]),
+		}
+		all.Write(b)
+		ends[i] = all.Len()
+		if int64(all.Len()) > l.written {
+			return Result{}, tooLarge("the objects of this render are larger than %d MiB", l.written>>20)
+		}
+	}
+	return Result{
+		Items:  items,
+		Digest: "sha256:" + hex.EncodeToString(whole.Sum(nil)),
+		set:    set,
+		body:   &body{packed: pack(all.Bytes()), ends: ends},
+	}, nil
+}
+
+var packers = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		panic(err) // only for a level that doesn't exist
+	}
+	return w
+}}
+
+func pack(b []byte) []byte {
+	var out bytes.Buffer
+	w := packers.Get().(*flate.Writer)
+	defer packers.Put(w)
+	w.Reset(&out)
+	// Writing to memory doesn't fail.
+	_, _ = w.Write(b)
+	_ = w.Close()
+	return bytes.Clone(out.Bytes())
+}
+
+func (b *body) json() ([]byte, error) {
+	if len(b.ends) == 0 {
+		return nil, nil
+	}
+	out := make([]byte, b.ends[len(b.ends)-1])
+	r := flate.NewReader(bytes.NewReader(b.packed))
+	if _, err := io.ReadFull(r, out); err != nil {
+		return nil, fmt.Errorf("unpack a kept render: %w", err)
+	}
+	return out, nil
+}
+
+func (b *body) object(all []byte, i int) (*unstructured.Unstructured, error) {
+	start := 0
+	if i > 0 {
+		start = b.ends[i-1]
+	}
+	u := &unstructured.Unstructured{}
+	if err := utiljson.Unmarshal(all[start:b.ends[i]], &u.Object); err != nil {
+		return nil, fmt.Errorf("decode a kept render: %w", err)
+	}
+	return u, nil
+}
+
+// size is about how many bytes of memory a kept result takes.
+func (r Result) size() int64 {
+	n := int64(len(r.body.packed)) + 8*int64(len(r.body.ends)) + 120*int64(r.Trace.Len())
+	for _, i := range r.Items {
+		n += int64(reflect.TypeFor[Item]().Size()) + int64(len(i.Ref.Group)+len(i.Ref.Kind)+len(i.Ref.Namespace)+len(i.Ref.Name)+len(i.Version)+len(i.Digest))
+	}
+	return n
+}
+
+func equalJSON(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}

@@ -1,0 +1,563 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"sigs.k8s.io/kustomize/api/types"
+
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/tree"
+)
+
+// A surveyor goes through all kustomizations that a build will see, before
+// Kustomize does. Kustomize takes a name that is no file for something to
+// fetch, recurses as deep as it is told to, and gives errors that name no
+// line; the survey refuses what may not be and names the entry that is wrong.
+type surveyor struct {
+	src *source
+	o   Options
+
+	stack []string
+	done  map[string]extent
+	found findings
+}
+
+// findings is what the build has to know.
+type findings struct {
+	empty  bool // there is nothing to build
+	schema bool // a kustomization brings its own OpenAPI schema
+}
+
+// extent is how much is under a kustomization.
+type extent struct{ visits, height int }
+
+func survey(s *source, top *kustomization, o Options) (findings, error) {
+	v := &surveyor{src: s, o: o, done: map[string]extent{}}
+	v.found.empty = top.CheckEmpty() != nil
+	_, err := v.visit(top)
+	return v.found, err
+}
+
+// directory surveys the kustomization in dir, which entry of by names.
+func (v *surveyor) directory(dir string, by *kustomization, entry string) (extent, error) {
+	for i, seen := range v.stack {
+		// Kustomize refuses a base that contains where it came from, too.
+		if seen == dir || dir == "." || strings.HasPrefix(seen, dir+"/") {
+			return extent{}, stall("RenderCycle", "", fmt.Errorf("%s: %q leads back to where it came from: %s",
+				by.at(entry), entry, strings.Join(append(slices.Clone(v.stack[i:]), dir), " → ")))
+		}
+	}
+	if len(v.stack) >= v.src.limits.bases {
+		return extent{}, stall("RenderCycle", "", fmt.Errorf("%s: more than %d kustomizations under one another",
+			by.at(entry), v.src.limits.bases))
+	}
+	if e, ok := v.done[dir]; ok {
+		if len(v.stack)+e.height > v.src.limits.bases {
+			return extent{}, stall("RenderCycle", "", fmt.Errorf("%s: more than %d kustomizations under one another",
+				by.at(entry), v.src.limits.bases))
+		}
+		return e, nil
+	}
+	k, err := v.src.kustomizationIn(dir)
+	if err != nil {
+		return extent{}, err
+	}
+	if k == nil {
+		return extent{}, stall(buildFailed, "", fmt.Errorf("%s: directory %q has no kustomization file", by.at(entry), entry))
+	}
+	return v.visit(k)
+}
+
+func (v *surveyor) visit(k *kustomization) (extent, error) {
+	k.FixKustomization()
+	v.stack = append(v.stack, k.dir)
+	e, err := v.look(k)
+	v.stack = v.stack[:len(v.stack)-1]
+	if err == nil && e.visits > v.src.limits.visits {
+		err = tooLarge("%s: builds more than %d kustomizations", k.file, v.src.limits.visits)
+	}
+	v.done[k.dir] = e
+	return e, err
+}
+
+// look goes through the fields of a kustomization.
+func (v *surveyor) look(k *kustomization) (extent, error) {
+	if err := v.features(k); err != nil {
+		return extent{}, err
+	}
+	if err := v.files(k); err != nil {
+		return extent{}, err
+	}
+	all := extent{visits: 1, height: 1}
+	below := func(e extent, err error) error {
+		all.visits += e.visits
+		all.height = max(all.height, e.height+1)
+		return err
+	}
+	for _, entry := range k.Resources {
+		if err := below(v.resource(k, entry)); err != nil {
+			return extent{}, err
+		}
+	}
+	for _, entry := range k.Components {
+		if err := below(v.component(k, entry)); err != nil {
+			return extent{}, err
+		}
+	}
+	for _, entry := range slices.Concat(k.Generators, k.Transformers, k.Validators) {
+		if err := below(v.plugin(k, entry)); err != nil {
+			return extent{}, err
+		}
+	}
+	return all, nil
+}
+
+func disabled(format string, args ...any) error {
+	return stall("FeatureDisabled", "", fmt.Errorf(format, args...))
+}
+
+// features refuses what runs programs, and notes what changes global state.
+func (v *surveyor) features(k *kustomization) error {
+	switch {
+	case len(k.HelmCharts) > 0:
+		return disabled("%s: helmCharts runs the helm program, which plumb doesn't", first(k, "helmCharts", "helmChartInflationGenerator"))
+	case isURL(k.OpenAPI["path"]):
+		return disabled("%s: openapi.path is a URL", k.at(k.OpenAPI["path"]))
+	}
+	if len(k.OpenAPI) > 0 {
+		v.found.schema = true
+	}
+	return nil
+}
+
+func first(k *kustomization, keys ...string) string {
+	for _, key := range keys {
+		if at := k.at(key); at != k.file {
+			return at
+		}
+	}
+	return k.file
+}
+
+// files checks what a kustomization reads besides resources.
+func (v *surveyor) files(k *kustomization) error {
+	var manifests, data, inline []string
+	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) {
+		manifests = append(manifests, p.Path)
+		inline = append(inline, p.Patch)
+	}
+	for _, p := range k.PatchesStrategicMerge {
+		if strings.ContainsAny(string(p), "\n{") {
+			inline = append(inline, string(p))
+		} else {
+			manifests = append(manifests, string(p))
+		}
+	}
+	for _, r := range k.Replacements {
+		manifests = append(manifests, r.Path)
+	}
+	manifests = append(manifests, k.Configurations...)
+	manifests = append(manifests, k.Crds...)
+	manifests = append(manifests, k.OpenAPI["path"])
+	for _, g := range k.ConfigMapGenerator {
+		data = append(data, slices.Concat(g.FileSources, g.EnvSources)...)
+	}
+	for _, g := range k.SecretGenerator {
+		data = append(data, slices.Concat(g.FileSources, g.EnvSources)...)
+	}
+	for _, p := range manifests {
+		if err := v.manifest(k, p); err != nil {
+			return err
+		}
+	}
+	for _, p := range data {
+		if err := v.data(k, p); err != nil {
+			return err
+		}
+	}
+	for _, p := range inline {
+		if err := v.inline(k, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// manifest checks a file that will be parsed. It is left to Kustomize to miss
+// it, except that a URL is not a file.
+func (v *surveyor) manifest(k *kustomization, p string) error {
+	name, err := v.local(k, p)
+	if name == "" || err != nil {
+		return err
+	}
+	_, _, err = v.src.manifest(name)
+	return err
+}
+
+// data notes a file that will not be parsed. source may be key=path.
+func (v *surveyor) data(k *kustomization, source string) error {
+	p := source
+	if _, after, ok := strings.Cut(source, "="); ok {
+		p = after
+	}
+	if isURL(source) {
+		p = source
+	}
+	name, err := v.local(k, p)
+	if name != "" && err == nil {
+		v.src.data[name] = true
+	}
+	return err
+}
+
+// local returns the name of the file that p stands for; "" if there is none.
+func (v *surveyor) local(k *kustomization, p string) (string, error) {
+	if p == "" {
+		return "", nil
+	}
+	if isURL(p) {
+		return "", v.fetched(k, p)
+	}
+	name := path.Join(k.dir, p)
+	if path.IsAbs(p) || !fs.ValidPath(name) {
+		return "", escapes(p, k.at(p))
+	}
+	name, err := tree.Resolve(v.src.tree, name)
+	if err != nil {
+		return "", v.src.fail(err)
+	}
+	e, err := v.src.lookup(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", stall(buildFailed, "", fmt.Errorf("%s: file %q does not exist", k.at(p), p))
+	}
+	if err != nil {
+		return "", err
+	}
+	if e.Kind != tree.File {
+		return "", stall(buildFailed, "", fmt.Errorf("%s: %q is a %s, not a file", k.at(p), p, e.Kind))
+	}
+	return name, nil
+}
+
+// fetched refuses what has to be fetched, or notes that something is.
+func (v *surveyor) fetched(k *kustomization, entry string) error {
+	if v.o.AllowRemoteBases {
+		v.src.fetches()
+		return nil
+	}
+	return &fault.Error{
+		Next: fault.Stall, Reason: "RemoteBaseDisabled", Hint: "copy it into the repository, or allow remote bases",
+		Err: fmt.Errorf("%s: %q is not in this source", k.at(entry), withoutCredentials(entry)),
+	}
+}
+
+var userinfo = regexp.MustCompile(`//[^/@\s]*@`)
+
+// withoutCredentials takes user, password and query out of a URL.
+func withoutCredentials(u string) string {
+	u, _, _ = strings.Cut(u, "?")
+	return userinfo.ReplaceAllString(u, "//")
+}
+
+// inline checks YAML inside of a kustomization.
+func (v *surveyor) inline(k *kustomization, text string) error {
+	if text == "" {
+		return nil
+	}
+	at := k.file
+	if lines := strings.SplitN(text, "\n", 2); len(lines[0]) > 0 {
+		at = k.at(text)
+	}
+	_, err := check([]byte(text), at+" (inline)", v.src.limits)
+	return err
+}
+
+// resource checks an entry of resources: a manifest or a kustomization.
+func (v *surveyor) resource(k *kustomization, entry string) (extent, error) {
+	name, e, err := v.entry(k, entry)
+	if name == "" || err != nil {
+		return extent{}, err
+	}
+	if e.Kind == tree.Dir {
+		return v.directory(name, k, entry)
+	}
+	_, d, err := v.src.manifest(name)
+	if err != nil {
+		return extent{}, err
+	}
+	for _, root := range d.roots {
+		if err := identified(root, name); err != nil {
+			return extent{}, err
+		}
+	}
+	return extent{}, nil
+}
+
+// entry resolves what a kustomization names as a file or directory. The name
+// is empty if it is to be fetched.
+func (v *surveyor) entry(k *kustomization, entry string) (string, tree.Entry, error) {
+	if isURL(entry) {
+		return "", tree.Entry{}, v.fetched(k, entry)
+	}
+	name := path.Join(k.dir, entry)
+	if entry == "" {
+		return "", tree.Entry{}, stall(buildFailed, "", fmt.Errorf("%s: an empty entry", k.file))
+	}
+	if path.IsAbs(entry) || !fs.ValidPath(name) {
+		if remote(entry) {
+			return "", tree.Entry{}, v.fetched(k, entry)
+		}
+		return "", tree.Entry{}, escapes(entry, k.at(entry))
+	}
+	name, err := tree.Resolve(v.src.tree, name)
+	if err != nil {
+		return "", tree.Entry{}, v.src.fail(err)
+	}
+	e, err := v.src.lookup(name)
+	if remote(entry) && (err != nil || e.Kind != tree.File) {
+		// Kustomize takes a file of such a name for what it is, but a
+		// directory for a URL.
+		return "", tree.Entry{}, v.fetched(k, entry)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", tree.Entry{}, stall(buildFailed, "", fmt.Errorf("%s: %q does not exist", k.at(entry), entry))
+	case err != nil:
+		return "", tree.Entry{}, err
+	case e.Kind != tree.Dir && e.Kind != tree.File:
+		return "", tree.Entry{}, stall(buildFailed, "", fmt.Errorf("%s: %q is a %s", k.at(entry), entry, e.Kind))
+	}
+	return name, e, nil
+}
+
+// component checks an entry of components: a directory.
+func (v *surveyor) component(k *kustomization, entry string) (extent, error) {
+	name, e, err := v.entry(k, entry)
+	if name == "" || err != nil {
+		return extent{}, err
+	}
+	if e.Kind != tree.Dir {
+		return extent{}, stall(buildFailed, "", fmt.Errorf("%s: component %q is not a directory", k.at(entry), entry))
+	}
+	return v.directory(name, k, entry)
+}
+
+// plugin checks an entry of generators, transformers or validators: the
+// configuration of a plugin, inline, in a file, or in a directory.
+func (v *surveyor) plugin(k *kustomization, entry string) (extent, error) {
+	if d, err := check([]byte(entry), k.file+" (inline)", v.src.limits); fault.Is(err, "ManifestTooLarge") {
+		return extent{}, err
+	} else if err == nil && len(d.roots) > 0 && d.roots[0].Kind == yaml.MappingNode {
+		return extent{}, v.configs(k, d.roots, k.file)
+	}
+	name, e, err := v.entry(k, entry)
+	if name == "" || err != nil {
+		return extent{}, err
+	}
+	if e.Kind == tree.Dir {
+		return v.pluginDirectory(k, name, entry)
+	}
+	_, d, err := v.src.manifest(name)
+	if err != nil {
+		return extent{}, err
+	}
+	return extent{}, v.configs(k, d.roots, name)
+}
+
+// pluginDirectory checks a kustomization whose output configures plugins. It
+// may not do more than list files: a patch could put together a URL that is
+// nowhere to be seen.
+func (v *surveyor) pluginDirectory(by *kustomization, dir, entry string) (extent, error) {
+	k, err := v.src.kustomizationIn(dir)
+	if err != nil {
+		return extent{}, err
+	}
+	if k != nil && !v.o.AllowRemoteBases {
+		plain := types.Kustomization{TypeMeta: k.TypeMeta, MetaData: k.MetaData, Resources: k.Resources}
+		plain.FixKustomization()
+		whole := k.Kustomization
+		whole.FixKustomization()
+		if !equalJSON(plain, whole) {
+			return extent{}, disabled("%s: a directory of generators or transformers may list resources, and nothing else", k.file)
+		}
+	}
+	e, err := v.directory(dir, by, entry)
+	if err != nil || k == nil {
+		return e, err
+	}
+	k.FixKustomization()
+	v.stack = append(v.stack, dir)
+	defer func() { v.stack = v.stack[:len(v.stack)-1] }()
+	for _, entry := range k.Resources {
+		if _, err := v.plugin(k, entry); err != nil {
+			return e, err
+		}
+	}
+	return e, nil
+}
+
+// configs checks documents that configure plugins.
+func (v *surveyor) configs(k *kustomization, roots []*yaml.Node, file string) error {
+	for _, root := range roots {
+		if err := v.config(k, root, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) error {
+	at := fmt.Sprintf("%s:%d", file, n.Line)
+	if items := field(n, "items"); items != nil && strings.HasSuffix(scalar(n, "kind"), "List") {
+		return v.configs(k, items.Content, file)
+	}
+	annotations := field(field(n, "metadata"), "annotations")
+	for _, key := range []string{"config.kubernetes.io/function", "config.k8s.io/function"} {
+		if field(annotations, key) != nil {
+			return disabled("%s: %s %q runs a container or a program, which plumb doesn't",
+				at, scalar(n, "kind"), scalar(field(n, "metadata"), "name"))
+		}
+	}
+	kind := scalar(n, "kind")
+	if scalar(n, "apiVersion") != "builtin" {
+		return disabled("%s: %s is not a plugin that is built in, and plumb runs no others", at, kind)
+	}
+	if kind == "HelmChartInflationGenerator" {
+		return disabled("%s: %s runs the helm program, which plumb doesn't", at, kind)
+	}
+	return v.references(k, n, kind == "ConfigMapGenerator" || kind == "SecretGenerator")
+}
+
+// references checks the files that the configuration of a plugin names, and
+// the YAML inside of it.
+func (v *surveyor) references(k *kustomization, n *yaml.Node, generator bool) error {
+	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
+		values := []*yaml.Node{n.Content[i+1]}
+		if values[0].Kind == yaml.SequenceNode {
+			values = values[0].Content
+		}
+		for _, value := range values {
+			if value.Kind == yaml.AliasNode {
+				value = value.Alias
+			}
+			if value.Kind != yaml.ScalarNode {
+				if err := v.references(k, value, generator); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := v.reference(k, n.Content[i].Value, value.Value, generator); err != nil {
+				return err
+			}
+		}
+	}
+	if n.Kind == yaml.SequenceNode {
+		for _, c := range n.Content {
+			if err := v.references(k, c, generator); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (v *surveyor) reference(k *kustomization, key, value string, generator bool) error {
+	switch key {
+	case "path", "paths", "targetFilePath", "files", "env", "envs":
+		if generator {
+			return v.data(k, value)
+		}
+		if isURL(value) {
+			return v.fetched(k, value)
+		}
+		if strings.ContainsAny(value, "\n{") {
+			break
+		}
+		// The key may also be the path of a field; only what is a file
+		// matters here.
+		if name := path.Join(k.dir, value); fs.ValidPath(name) && !path.IsAbs(value) {
+			if e, err := tree.Stat(v.src.tree, name); err == nil && e.Kind == tree.File {
+				return v.manifest(k, value)
+			}
+		}
+		return nil
+	}
+	if _, err := check([]byte(value), k.file+" (inline)", v.src.limits); fault.Is(err, "ManifestTooLarge") {
+		return err
+	}
+	return nil
+}
+
+// identified checks that a document is an object that Kustomize can tell from
+// others.
+func identified(n *yaml.Node, file string) error {
+	bad := func(format string, args ...any) error {
+		return stall(buildFailed, "", fmt.Errorf("%s:%d: %s", file, n.Line, fmt.Sprintf(format, args...)))
+	}
+	if n.Kind != yaml.MappingNode {
+		return bad("not a Kubernetes object")
+	}
+	kind, meta := scalar(n, "kind"), field(n, "metadata")
+	switch {
+	case kind == "":
+		return bad("not a Kubernetes object: it has no kind")
+	case strings.HasSuffix(kind, "List"):
+		return nil
+	case scalar(meta, "name") != "":
+		return nil
+	case scalar(meta, "generateName") != "":
+		return bad("%s has a generateName, which gives a new object each time: give it a name", kind)
+	}
+	return bad("%s has no metadata.name", kind)
+}
+
+// field returns the value of a key of a mapping, or nil.
+func field(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			if v := n.Content[i+1]; v.Kind == yaml.AliasNode {
+				return v.Alias
+			}
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+func scalar(n *yaml.Node, key string) string {
+	if f := field(n, key); f != nil && f.Kind == yaml.ScalarNode && f.Tag != "!!null" {
+		return f.Value
+	}
+	return ""
+}
+
+// isURL reports whether Kustomize would open p over HTTP.
+func isURL(p string) bool {
+	u, err := url.Parse(p)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https")
+}
+
+var scpLike = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*@`)
+
+// remote reports whether Kustomize might take p for a URL, of a file or of a
+// Git repository.
+func remote(p string) bool {
+	low := strings.ToLower(p)
+	for _, prefix := range []string{"git::", "gh:", "ssh://", "https://", "http://", "file://", "github.com/", "github.com:"} {
+		if strings.HasPrefix(low, prefix) {
+			return true
+		}
+	}
+	return isURL(p) || scpLike.MatchString(p)
+}
