@@ -229,7 +229,12 @@ func Same(desired, live *unstructured.Unstructured, m Managers) bool {
 	want := make(map[string]any, len(desired.Object))
 	for k, v := range desired.Object {
 		switch k {
-		case "apiVersion", "kind", "status":
+		case "apiVersion", "kind":
+		case "status":
+			// Applied only where status is no subresource.
+			if _, ok := self.fields["f:status"]; ok {
+				want[k] = v
+			}
 		case "metadata":
 			md, _ := v.(map[string]any)
 			keep := make(map[string]any, len(md))

@@ -1,0 +1,363 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/owned"
+)
+
+// parallel is how many requests one stage has under way.
+const parallel = 8
+
+// An Applier acts on the objects of one unit.
+type Applier struct {
+	Client   *cluster.Client // as whom
+	Managers owned.Managers
+	// Force recreates any object whose change is immutable, unless its kind
+	// holds data.
+	Force bool
+	// Mine reports whether a live object carries this unit's mark.
+	Mine func(*unstructured.Unstructured) bool
+	// MayTake is asked before an object that exists and is not ours is
+	// written. An error refuses it.
+	MayTake func(live *unstructured.Unstructured) error
+	// Policy reads what a live object says about how to treat it.
+	Policy func(*unstructured.Unstructured) Policy
+	// Settled is told of every object that was found or made as desired.
+	Settled func(ref object.Ref, digest string, live *unstructured.Unstructured)
+	// Namespaces are never pruned.
+	Namespaces []string
+}
+
+// Settle tells of what needs no write.
+func (a *Applier) Settle(changes []*Change) {
+	for _, c := range changes {
+		a.Settled(c.Ref, c.item.Digest, c.live)
+	}
+}
+
+// Stage makes the changes of one stage. Each is tried on the server first, and
+// if any is refused none is made. It returns the changes that were made; those
+// that turned out to need no write are not among them.
+func (a *Applier) Stage(ctx context.Context, stage []*Change) ([]*Change, error) {
+	// One object is as good as its own trial, if it is known that it is
+	// ours: nothing can be left half-way.
+	single := len(stage) == 1 && stage[0].Action == Update && stage[0].live != nil &&
+		a.Mine(stage[0].live) && !stage[0].item.Policy.Force && !a.Force
+	if !single {
+		if err := each(stage, func(c *Change) error { return a.try(ctx, c) }); err != nil {
+			return nil, err
+		}
+	}
+	var mu sync.Mutex
+	var made []*Change
+	err := each(stage, func(c *Change) error {
+		if c.Action == Nothing {
+			return nil
+		}
+		done, err := a.write(ctx, c)
+		if done {
+			mu.Lock()
+			made = append(made, c)
+			mu.Unlock()
+		}
+		return err
+	})
+	slices.SortFunc(made, func(a, b *Change) int { return object.Compare(a.Ref, b.Ref) })
+	return made, err
+}
+
+// each runs f for every change, some at a time, and joins the errors in order.
+func each(changes []*Change, f func(*Change) error) error {
+	errs := make([]error, len(changes))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, parallel)
+	for i, c := range changes {
+		wg.Add(1)
+		slots <- struct{}{}
+		go func() {
+			defer wg.Done()
+			defer func() { <-slots }()
+			errs[i] = f(c)
+		}()
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (a *Applier) resource(c *Change) (dynamic.ResourceInterface, error) {
+	return a.Client.Resource(c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
+}
+
+func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured.Unstructured, error) {
+	r, err := a.resource(c)
+	if err != nil {
+		return nil, about(c.Ref, err)
+	}
+	o := metav1.ApplyOptions{FieldManager: a.Managers.Self, Force: true}
+	if dry {
+		o.DryRun = []string{metav1.DryRunAll}
+	}
+	return r.Apply(ctx, c.Ref.Name, c.item.Object(), o)
+}
+
+// try asks the server what would come of c. An object that turns out to exist
+// although the watch, which sees only what carries a mark, does not know it,
+// is looked at before it is taken.
+func (a *Applier) try(ctx context.Context, c *Change) error {
+	if c.Action == Update && c.live == nil {
+		if err := a.read(ctx, c); err != nil {
+			return err
+		}
+	}
+	if c.Action == Create && c.item.Policy.Mode == IfNotPresent {
+		if err := a.read(ctx, c); err != nil || c.Action == Nothing {
+			return err
+		}
+	}
+	if c.live != nil {
+		if err := a.take(c); err != nil {
+			return err
+		}
+	}
+	want, err := a.patch(ctx, c, true)
+	if err != nil {
+		return a.refused(c, err)
+	}
+	if c.Action == Create && want.GetResourceVersion() != "" {
+		if err := a.read(ctx, c); err != nil || c.live == nil {
+			return err
+		}
+		if err := a.take(c); err != nil {
+			return err
+		}
+	}
+	if c.live != nil && c.Action == Update && !owned.NeedsUndo(c.live, c.item.Policy.Managers(a.Managers)) &&
+		want.GetResourceVersion() == c.live.GetResourceVersion() && len(owned.Diff(want, c.live)) == 0 &&
+		owned.Print(want, a.Managers) == owned.Print(c.live, a.Managers) {
+		// The values differed in form only.
+		c.Action = Nothing
+		a.Settled(c.Ref, c.item.Digest, c.live)
+	}
+	return nil
+}
+
+func (a *Applier) take(c *Change) error {
+	if a.Mine(c.live) {
+		return nil
+	}
+	if err := a.MayTake(c.live); err != nil {
+		return about(c.Ref, err)
+	}
+	return nil
+}
+
+// read gets the live object for a change whose live object is not at hand.
+func (a *Applier) read(ctx context.Context, c *Change) error {
+	r, err := a.resource(c)
+	if err != nil {
+		return about(c.Ref, err)
+	}
+	live, err := r.Get(ctx, c.Ref.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		c.Action, c.live = Create, nil
+		return nil
+	case err != nil:
+		return about(c.Ref, fmt.Errorf("read: %w", err))
+	}
+	c.Action, c.live = Update, live
+	if c.item.Policy.Mode == IfNotPresent {
+		c.Action = Nothing
+	}
+	return nil
+}
+
+// refused makes the error of a refused change, or a Recreate of it.
+func (a *Applier) refused(c *Change, err error) error {
+	if !isImmutable(err) || c.live == nil {
+		return about(c.Ref, err)
+	}
+	if !a.Force && !c.item.Policy.Force {
+		return &fault.Error{
+			Next: fault.Retry, Reason: "ReconciliationFailed", Object: c.Ref, Err: err,
+			Hint: "the field can't be changed in place: undo the change, or let this one object be recreated by its force annotation",
+		}
+	}
+	if holdsData(c.Ref) {
+		return &fault.Error{
+			Next: fault.Retry, Reason: "ReconciliationFailed", Object: c.Ref, Err: err,
+			Hint: "a " + c.Ref.Kind + " is never recreated, because that would destroy what it holds",
+		}
+	}
+	c.Action = Recreate
+	return nil
+}
+
+// holdsData names the kinds that are not recreated, whatever is asked for.
+func holdsData(r object.Ref) bool {
+	switch r.Kind {
+	case "PersistentVolumeClaim", "PersistentVolume", "Namespace":
+		return r.Group == ""
+	case "CustomResourceDefinition":
+		return r.Group == "apiextensions.k8s.io"
+	}
+	return false
+}
+
+// isImmutable reports whether the server refused to change a field of an
+// object that it would have accepted in a new one. It has no reason code for
+// that; validation says it in words.
+func isImmutable(err error) bool {
+	var s apierrors.APIStatus
+	if !apierrors.IsInvalid(err) || !errors.As(err, &s) || s.Status().Details == nil {
+		return false
+	}
+	for _, c := range s.Status().Details.Causes {
+		m := strings.ToLower(c.Message)
+		if strings.Contains(m, "immutable") || strings.Contains(m, "may not change once set") || strings.Contains(m, "updates to") {
+			return true
+		}
+	}
+	return false
+}
+
+// write makes the change. done is false if nothing needed to be written.
+func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
+	if c.Action == Recreate {
+		if err := a.remove(ctx, c, c.live); err != nil && !apierrors.IsNotFound(err) {
+			return false, about(c.Ref, fmt.Errorf("delete in order to recreate: %w", err))
+		}
+		if _, err := a.get(ctx, c); !apierrors.IsNotFound(err) {
+			if err != nil {
+				return true, about(c.Ref, fmt.Errorf("read: %w", err))
+			}
+			return true, &fault.Error{
+				Next: fault.Wait, Reason: "Progressing", Object: c.Ref,
+				Err: errors.New("waits for the old object to be gone, in order to recreate it"),
+			}
+		}
+	}
+	before := c.live
+	if m := c.item.Policy.Managers(a.Managers); c.Action == Update && before != nil && owned.NeedsUndo(before, m) {
+		if err := a.undo(ctx, c, m); err != nil {
+			return false, err
+		}
+	}
+	after, err := a.patch(ctx, c, false)
+	if err != nil {
+		return false, a.refusedFinally(c, err)
+	}
+	a.Settled(c.Ref, c.item.Digest, after)
+	if c.Action != Recreate {
+		c.Fields = owned.Diff(after, before)
+	}
+	if before == nil || c.Action == Recreate {
+		if c.Action == Create {
+			c.Fields = nil // all of it
+		}
+		return true, nil
+	}
+	return before.GetResourceVersion() != after.GetResourceVersion(), nil
+}
+
+func (a *Applier) refusedFinally(c *Change, err error) error {
+	if e := a.refused(c, err); e != nil {
+		return e
+	}
+	return about(c.Ref, err) // the next run recreates it
+}
+
+// undo makes the fields of managers that may own none the unit's own, so that
+// applying removes those that are not desired.
+func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
+	r, err := a.resource(c)
+	if err != nil {
+		return about(c.Ref, err)
+	}
+	patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion())
+	if err != nil {
+		return about(c.Ref, fmt.Errorf("take over fields: %w", err))
+	}
+	if _, err := r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: m.Self}); err != nil {
+		return about(c.Ref, fmt.Errorf("take over fields of %s: %w", strings.Join(owned.UndoNames(c.live, m), ", "), err))
+	}
+	return nil
+}
+
+func (a *Applier) get(ctx context.Context, c *Change) (*unstructured.Unstructured, error) {
+	r, err := a.resource(c)
+	if err != nil {
+		return nil, err
+	}
+	return r.Get(ctx, c.Ref.Name, metav1.GetOptions{})
+}
+
+// remove deletes exactly the object that was looked at.
+func (a *Applier) remove(ctx context.Context, c *Change, live *unstructured.Unstructured) error {
+	r, err := a.resource(c)
+	if err != nil {
+		return err
+	}
+	uid, version, policy := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationBackground
+	pre := &metav1.Preconditions{UID: &uid}
+	if c.Action == Delete {
+		// What was looked at is what goes: had it changed hands since, the
+		// server refuses.
+		pre.ResourceVersion = &version
+	}
+	return r.Delete(ctx, c.Ref.Name, metav1.DeleteOptions{Preconditions: pre, PropagationPolicy: &policy})
+}
+
+// about gives an error from the server its object and, where it is known, its
+// class.
+func about(ref object.Ref, err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		if f.Object.IsZero() {
+			g := *f
+			g.Object = ref
+			return &g
+		}
+		return err
+	}
+	e := &fault.Error{Next: fault.Retry, Reason: "ReconciliationFailed", Object: ref, Err: scrub(ref, err)}
+	switch {
+	case apierrors.IsForbidden(err):
+		e.Hint = "give the identity that applies this unit the right to do so, or take the object out"
+	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsTimeout(err),
+		apierrors.IsInternalError(err), apierrors.IsServiceUnavailable(err), apierrors.IsConflict(err):
+	case apierrors.IsNotFound(err):
+		e.Hint = "create the namespace, or add it to what this unit applies"
+	}
+	return e
+}
+
+// scrub keeps the values of a Secret out of an error: the server quotes what
+// it could not accept.
+func scrub(ref object.Ref, err error) error {
+	if ref.Kind != "Secret" || ref.Group != "" {
+		return err
+	}
+	var s apierrors.APIStatus
+	if errors.As(err, &s) && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsConflict(err)) {
+		return err
+	}
+	if errors.As(err, &s) {
+		return fmt.Errorf("the API server refused it (%s); its answer is not shown, because it may quote the Secret's values", s.Status().Reason)
+	}
+	return err
+}

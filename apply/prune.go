@@ -1,0 +1,194 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/metadata"
+
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+)
+
+// A Pruned is what became of one object that should go.
+type Pruned struct {
+	*Change
+	// Gone: it was seen to be absent, or is no longer ours. Only then may it
+	// leave the inventory.
+	Gone bool
+	// Deleted: this call deleted it.
+	Deleted bool
+}
+
+// Prune deletes the object of c, if it may be deleted. Every answer but a
+// clear one keeps the object and its place in the inventory.
+func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]bool) (Pruned, error) {
+	p := Pruned{Change: c}
+	live, err := a.get(ctx, c)
+	switch {
+	case apierrors.IsNotFound(err):
+		p.Gone, c.Action, c.Why = true, Release, "it is gone"
+		return p, nil
+	case fault.Is(err, "UnknownKind"):
+		c.Action, c.Why = Hold, "the cluster does not have its kind now, so nothing is known of it"
+		return p, nil
+	case err != nil:
+		return p, about(c.Ref, fmt.Errorf("read before pruning: %w", err))
+	}
+	if !a.Mine(live) {
+		p.Gone, c.Action, c.Why = true, Release, "it does not carry the mark of this unit"
+		return p, nil
+	}
+	policy := a.Policy(live)
+	if policy.Keep {
+		p.Gone, c.Action, c.Why = true, Release, "it is marked to be kept"
+		return p, nil
+	}
+	if live.GetDeletionTimestamp() != nil {
+		c.Action, c.Why = Hold, "it is being deleted"
+		if f := live.GetFinalizers(); len(f) > 0 {
+			c.Why += ", held by " + strings.Join(f, ", ")
+		}
+		return p, nil
+	}
+	if !policy.PruneProtected {
+		why, err := a.protected(ctx, live, leaving)
+		if err != nil {
+			return p, about(c.Ref, fmt.Errorf("find out whether it may be pruned: %w", err))
+		}
+		if why != "" {
+			c.Action, c.Why = Hold, why
+			return p, &fault.Error{
+				Next: fault.Stall, Reason: "PruneProtected", Object: c.Ref, Err: errors.New("not pruned: " + why),
+				Hint: "delete it by hand, or put it back into the source",
+			}
+		}
+	}
+	if err := a.remove(ctx, c, live); err != nil && !apierrors.IsNotFound(err) {
+		return p, about(c.Ref, fmt.Errorf("prune: %w", err))
+	}
+	p.Deleted = true
+	if _, err := a.get(ctx, c); apierrors.IsNotFound(err) {
+		p.Gone = true
+	}
+	return p, nil
+}
+
+// protected says why an object must not be pruned, or nothing.
+func (a *Applier) protected(ctx context.Context, live *unstructured.Unstructured, leaving map[object.Ref]bool) (string, error) {
+	ref := object.RefOf(live)
+	switch {
+	case ref.Group == "" && ref.Kind == "Namespace":
+		if strings.HasPrefix(ref.Name, "kube-") || ref.Name == "default" {
+			return "it is a namespace of the cluster itself", nil
+		}
+		if slices.Contains(a.Namespaces, ref.Name) {
+			return "it is the namespace that this unit or plumb itself lives in", nil
+		}
+		return a.foreign(ctx, ref.Name, leaving)
+	case ref.Group == "" && (ref.Kind == "PersistentVolumeClaim" || ref.Kind == "PersistentVolume"):
+		return "it holds data", nil
+	case ref.Group == "apiextensions.k8s.io" && ref.Kind == "CustomResourceDefinition":
+		return a.instances(ctx, live, leaving)
+	}
+	return "", nil
+}
+
+// instances says whether a CRD has custom resources left.
+func (a *Applier) instances(ctx context.Context, crd *unstructured.Unstructured, leaving map[object.Ref]bool) (string, error) {
+	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+	plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
+	kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+	for _, v := range versions {
+		m, _ := v.(map[string]any)
+		if served, _ := m["served"].(bool); !served {
+			continue
+		}
+		name, _ := m["name"].(string)
+		list, err := a.Client.Dynamic().Resource(schema.GroupVersionResource{Group: group, Version: name, Resource: plural}).
+			List(ctx, metav1.ListOptions{Limit: 1})
+		if err != nil {
+			return "", fmt.Errorf("list its %s: %w", plural, err)
+		}
+		if len(list.Items) > 0 {
+			return fmt.Sprintf("there are still objects of kind %s", kind), nil
+		}
+		return "", nil // every version shows the same objects
+	}
+	return "", nil
+}
+
+// foreign says what a namespace holds that neither leaves with it nor comes
+// with every namespace, nor belongs to something else in it.
+func (a *Applier) foreign(ctx context.Context, namespace string, leaving map[object.Ref]bool) (string, error) {
+	config := a.Client.Config()
+	if a.Client.User != "" {
+		config.Impersonate.UserName = a.Client.User
+	}
+	disco, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return "", err
+	}
+	lists, err := disco.ServerPreferredNamespacedResources()
+	if err != nil {
+		return "", fmt.Errorf("list the kinds that it may hold: %w", err)
+	}
+	md, err := metadata.NewForConfig(config)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range lists {
+		gv, err := schema.ParseGroupVersion(l.GroupVersion)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range l.APIResources {
+			if !slices.Contains(r.Verbs, "list") || passing(gv.Group, r.Kind) {
+				continue
+			}
+			objs, err := md.Resource(gv.WithResource(r.Name)).Namespace(namespace).List(ctx, metav1.ListOptions{})
+			if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
+				continue
+			}
+			if err != nil {
+				return "", fmt.Errorf("list its %s: %w", r.Name, err)
+			}
+			for _, o := range objs.Items {
+				ref := object.Ref{Group: gv.Group, Kind: r.Kind, Namespace: namespace, Name: o.Name}
+				if metav1.GetControllerOf(&o) != nil || leaving[ref] || given(ref) || o.DeletionTimestamp != nil {
+					continue
+				}
+				return fmt.Sprintf("the namespace still holds %s, which is not of this unit", ref), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// passing are kinds whose objects nobody keeps.
+func passing(group, kind string) bool {
+	switch kind {
+	case "Event":
+		return true
+	case "Lease", "EndpointSlice":
+		return strings.HasSuffix(group, "k8s.io")
+	case "Endpoints", "PodMetrics":
+		return true
+	}
+	return false
+}
+
+// given is what the cluster puts into every namespace.
+func given(r object.Ref) bool {
+	return r.Group == "" && (r.Kind == "ServiceAccount" && r.Name == "default" ||
+		r.Kind == "ConfigMap" && r.Name == "kube-root-ca.crt")
+}

@@ -1,0 +1,285 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+)
+
+// Pruning that would take more than half of what a unit has, and at least this
+// many objects, is held until a person approves it.
+const manyPruned = 3
+
+func mine(u Unit) func(*unstructured.Unstructured) bool {
+	return func(live *unstructured.Unstructured) bool { return u.Marks.Owner(live) == u.Name }
+}
+
+func settled(u Unit, p *place) func(object.Ref, string, *unstructured.Unstructured) {
+	return func(ref object.Ref, digest string, live *unstructured.Unstructured) {
+		p.watch.Settle(u.Name, ref, digest, live)
+	}
+}
+
+// mayTake refuses an object that another unit still wants.
+func (e *Engine) mayTake(ctx context.Context, u Unit) func(*unstructured.Unstructured) error {
+	return func(live *unstructured.Unstructured) error {
+		owner := u.Marks.Owner(live)
+		if owner == "" || owner == u.Name {
+			return nil
+		}
+		ref := object.RefOf(live)
+		refuse := func(why string) error {
+			return &fault.Error{
+				Next: fault.Retry, Reason: "OwnedByOther", Object: ref,
+				Err:  fmt.Errorf("it belongs to %s, %s", owner, why),
+				Hint: "take it out of one of the two",
+			}
+		}
+		units, unknown := e.o.Units(ctx)
+		if slices.Contains(unknown, owner) {
+			return refuse("of which it can't be told now whether it still wants it")
+		}
+		i := slices.IndexFunc(units, func(o Unit) bool { return o.Name == owner && o.Target.Cluster == u.Target.Cluster })
+		if i < 0 || units[i].Leaving {
+			return nil // nobody's, or left behind
+		}
+		claims, err := e.claims(ctx, units[i])
+		if err != nil || claims[ref] {
+			return refuse("which also holds it true")
+		}
+		return nil
+	}
+}
+
+// claims returns what a unit's source holds now, or, if that can't be told,
+// what it has applied before together with the error.
+func (e *Engine) claims(ctx context.Context, u Unit) (map[object.Ref]bool, error) {
+	claims := map[object.Ref]bool{}
+	fallback := func(err error) (map[object.Ref]bool, error) {
+		for _, en := range u.Remembers {
+			claims[en.Ref] = true
+		}
+		return claims, err
+	}
+	if u.Source == nil {
+		return fallback(errors.New("its source is not ready"))
+	}
+	p, err := e.place(u.Target, "")
+	if err != nil {
+		return fallback(err)
+	}
+	r, _, err := e.cache.Objects(ctx, u.Name, u.Source.Tree, u.Render)
+	if err != nil {
+		return fallback(err)
+	}
+	set, err := r.Objects()
+	if err != nil {
+		return fallback(err)
+	}
+	for _, o := range set {
+		ref, _ := locate(p, u, o) // of an unknown kind: as it is written
+		claims[ref] = true
+	}
+	return claims, nil
+}
+
+// prune deletes what u no longer wants, if nobody else wants it and nothing
+// speaks against it. before is how many objects u had.
+func (e *Engine) prune(ctx context.Context, u Unit, st *state, a *apply.Applier, prune []*apply.Change, before int, out *Outcome) error {
+	if len(prune) == 0 {
+		return nil
+	}
+	gone := map[object.Ref]bool{}
+	defer func() { st.inventory = apply.Without(st.inventory, gone) }()
+	if !u.Prune.Enabled {
+		for _, c := range prune {
+			c.Action, c.Why = apply.Release, "pruning is off"
+			gone[c.Ref] = true
+		}
+		return nil
+	}
+	prune, err := e.release(ctx, u, prune, gone, out)
+	if err != nil || len(prune) == 0 {
+		return err
+	}
+	if err := guard(u, st, prune, before); err != nil {
+		for _, c := range prune {
+			c.Action, c.Why = apply.Hold, "see the unit's condition"
+		}
+		out.Held = append(out.Held, prune...)
+		return err
+	}
+	return e.delete(ctx, a, prune, gone, out)
+}
+
+// release takes from prune what other units claim: it stays, with its UID, and
+// becomes theirs.
+func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gone map[object.Ref]bool, out *Outcome) ([]*apply.Change, error) {
+	units, unknown := e.o.Units(ctx)
+	if len(unknown) > 0 {
+		return nil, &fault.Error{
+			Next: fault.Retry, Reason: "PruneHeld",
+			Err: fmt.Errorf("%s not pruned: it can't be told what these claim: %s", count(prune), strings.Join(unknown, ", ")),
+		}
+	}
+	claimed := map[object.Ref]string{}
+	var broken []string
+	for _, o := range units {
+		if o.Name == u.Name || o.Leaving || o.Target.Cluster != u.Target.Cluster {
+			continue
+		}
+		if o.Source != nil && o.Source.Source == u.Source.Source {
+			// The same source is asked at the revision that prunes: it is
+			// the commit that moved the object.
+			o.Source = u.Source
+		}
+		claims, err := e.claims(ctx, o)
+		if err != nil && e.brokeJustNow(o) {
+			broken = append(broken, o.Name)
+		}
+		for ref := range claims {
+			claimed[ref] = o.Name
+		}
+	}
+	var rest []*apply.Change
+	for _, c := range prune {
+		if by := claimed[c.Ref]; by != "" {
+			c.Action, c.Why = apply.Release, "it is now of "+by
+			gone[c.Ref] = true
+			out.Changes = append(out.Changes, c)
+			e.o.Wake(by)
+			continue
+		}
+		rest = append(rest, c)
+	}
+	if len(rest) > 0 && len(broken) > 0 {
+		return nil, &fault.Error{
+			Next: fault.Retry, Reason: "PruneHeld",
+			Err:  fmt.Errorf("%s not pruned, because the same revision broke %s, which may want them", count(rest), strings.Join(broken, ", ")),
+			Hint: "repair it, and the pruning goes on",
+		}
+	}
+	return rest, nil
+}
+
+// brokeJustNow reports whether a unit that can't be rendered could be at the
+// revision before: what it claims may just have come from elsewhere.
+func (e *Engine) brokeJustNow(u Unit) bool {
+	e.mu.Lock()
+	st := e.states[u.Name]
+	e.mu.Unlock()
+	if st == nil || u.Source == nil {
+		return false
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.rendered != "" && st.rendered != u.Source.Revision
+}
+
+// guard holds pruning that looks like a mistake.
+func guard(u Unit, st *state, prune []*apply.Change, before int) error {
+	if len(st.prepared) == 0 && !u.Prune.AllowEmpty {
+		return &fault.Error{
+			Next: fault.Stall, Reason: "EmptyRender",
+			Err:  fmt.Errorf("path %q at %s holds no objects; the %s that are there were kept", u.Render.Path, u.Source.Revision, count(prune)),
+			Hint: "restore the files, or allow it with the annotation plumb.dev/allow-empty: \"true\"",
+		}
+	}
+	if len(prune) >= manyPruned && 2*len(prune) > before && u.Prune.Approved != u.Source.Revision {
+		return &fault.Error{
+			Next: fault.Stall, Reason: "PruneHeld",
+			Err: fmt.Errorf("%s would prune %d of %d objects, which were kept: %s", u.Source.Revision, len(prune), before, names(prune, 20)),
+			Hint: "restore them, or approve it with the annotation plumb.dev/approve-prune: " + u.Source.Revision +
+				", as plumb sync --approve-prune does",
+		}
+	}
+	return nil
+}
+
+func (e *Engine) delete(ctx context.Context, a *apply.Applier, prune []*apply.Change, gone map[object.Ref]bool, out *Outcome) error {
+	leaving := make(map[object.Ref]bool, len(prune))
+	for _, c := range prune {
+		leaving[c.Ref] = true
+	}
+	var errs []error
+	for _, c := range prune {
+		p, err := a.Prune(ctx, c, leaving)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if p.Gone {
+			gone[c.Ref] = true
+		}
+		if p.Deleted {
+			out.Changes = append(out.Changes, c)
+		}
+		if c.Action == apply.Hold {
+			out.Held = append(out.Held, c)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		f := fault.Of(err)
+		reason := f.Reason
+		if reason == "" || reason == "ReconciliationFailed" {
+			reason = "PruneFailed"
+		}
+		return &fault.Error{Next: f.Next, Reason: reason, Err: err}
+	}
+	return nil
+}
+
+// Remove deletes everything that u has applied, because u is going away, and
+// reports what is left. What other units claim stays.
+func (e *Engine) Remove(ctx context.Context, u Unit) (out Outcome, err error) {
+	st := e.state(u)
+	defer func() { out.Inventory = st.inventory }()
+	p, err := e.place(u.Target, u.Name)
+	if err != nil {
+		return out, err
+	}
+	client, err := p.As(u.Target.User)
+	if err != nil {
+		return out, err
+	}
+	plan, _ := apply.Make(nil, st.inventory, u.Managers, u.Stages, nil, u.Policy)
+	gone := map[object.Ref]bool{}
+	defer func() { st.inventory = apply.Without(st.inventory, gone) }()
+	if err := p.watch.Follow(u.Name, e.targets(u, st, nil)); err != nil && !fault.Is(err, "UnknownKind") {
+		return out, err
+	}
+	prune, err := e.release(ctx, u, plan.Prune, gone, &out)
+	if err != nil {
+		return out, err
+	}
+	return out, e.delete(ctx, e.applier(ctx, u, p, client), prune, gone, &out)
+}
+
+func count(c []*apply.Change) string {
+	if len(c) == 1 {
+		return "1 object"
+	}
+	return fmt.Sprintf("%d objects", len(c))
+}
+
+func names(c []*apply.Change, most int) string {
+	var b strings.Builder
+	for i, c := range c {
+		if i == most {
+			b.WriteString(", …")
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(c.Ref.String())
+	}
+	return b.String()
+}

@@ -1,0 +1,306 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/watch"
+	"plumb.dev/plumb/watch/health"
+)
+
+// Options are what an Engine is made with.
+type Options struct {
+	Config *rest.Config // of the cluster that plumb runs in
+	Log    *slog.Logger
+	// Wake is called with a unit's name when it should be run again. It may
+	// not block.
+	Wake func(unit string)
+	// Units returns every unit there is now, as far as it can be told, with
+	// the names of those that can't. It is asked before something is deleted
+	// or taken over, so that a unit that has not run yet counts too.
+	Units func(context.Context) (units []Unit, unknown []string)
+	// RenderMemory bounds the kept renders, in bytes.
+	RenderMemory int64
+}
+
+// An Engine runs units. It is safe for concurrent use, for different units.
+type Engine struct {
+	o      Options
+	ctx    context.Context
+	cache  *render.Cache
+	mu     sync.Mutex
+	at     map[string]*place
+	states map[string]*state
+}
+
+// A place is a cluster and the watch on it.
+type place struct {
+	*cluster.Cluster
+	watch *watch.Watch
+	stop  context.CancelFunc
+	users map[string]bool // units
+}
+
+// A state is what the engine remembers of a unit. Only Run for that unit
+// touches it, but for claims.
+type state struct {
+	inventory []apply.Entry
+	loaded    bool
+	cluster   string
+
+	// prepared are the items of a render, kept while it stands.
+	prepared []apply.Item
+	prepFor  string
+	judges   map[Expr]*health.Judge
+	since    time.Time // when waiting for health began, and for what
+	sinceFor string
+	contests map[object.Ref]*contest
+
+	mu       sync.Mutex
+	rendered string // the last revision that could be rendered
+}
+
+// New returns an Engine that watches until ctx is done.
+func New(ctx context.Context, o Options) (*Engine, error) {
+	e := &Engine{
+		o: o, ctx: ctx, cache: render.NewCache(o.RenderMemory),
+		at: make(map[string]*place), states: make(map[string]*state),
+	}
+	if _, err := e.place(Target{}, ""); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *Engine) place(t Target, unit string) (*place, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.at[t.Cluster]
+	if p == nil {
+		config := t.Config
+		if t.Cluster == "" {
+			config = e.o.Config
+		}
+		c, err := cluster.New(t.Cluster, config)
+		if err != nil {
+			return nil, err
+		}
+		self, err := c.As("")
+		if err != nil {
+			return nil, err
+		}
+		ctx, stop := context.WithCancel(e.ctx)
+		w, err := watch.New(ctx, self, e.o.Log, e.o.Wake)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		p = &place{Cluster: c, watch: w, stop: stop, users: make(map[string]bool)}
+		e.at[t.Cluster] = p
+	}
+	if unit != "" {
+		p.users[unit] = true
+	}
+	return p, nil
+}
+
+// leave ends a unit's use of a cluster, and the connection with the last.
+func (e *Engine) leave(clusterID, unit string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.at[clusterID]
+	if p == nil {
+		return
+	}
+	p.watch.Leave(unit)
+	delete(p.users, unit)
+	if clusterID != "" && len(p.users) == 0 {
+		p.stop()
+		delete(e.at, clusterID)
+	}
+}
+
+func (e *Engine) state(u Unit) *state {
+	e.mu.Lock()
+	st := e.states[u.Name]
+	if st == nil {
+		st = &state{contests: make(map[object.Ref]*contest), judges: make(map[Expr]*health.Judge)}
+		e.states[u.Name] = st
+	}
+	e.mu.Unlock()
+	if !st.loaded {
+		st.inventory, st.loaded, st.cluster = u.Remembers, true, u.Target.Cluster
+	}
+	return st
+}
+
+// Forget drops what is remembered of a unit that is no more.
+func (e *Engine) Forget(unit string) {
+	e.mu.Lock()
+	st := e.states[unit]
+	delete(e.states, unit)
+	places := make([]string, 0, len(e.at))
+	for id := range e.at {
+		places = append(places, id)
+	}
+	e.mu.Unlock()
+	e.cache.Forget(unit)
+	if st != nil {
+		for _, id := range places {
+			e.leave(id, unit)
+		}
+	}
+}
+
+// Run does for u what can be done now. The outcome holds all that was learned,
+// also when there is an error.
+func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, err error) {
+	st := e.state(u)
+	out.Revision, out.Commit = u.Source.Revision, u.Source.Commit
+	defer func() { out.Inventory = st.inventory }()
+	p, err := e.place(u.Target, u.Name)
+	if err != nil {
+		return out, err
+	}
+	if st.cluster != u.Target.Cluster {
+		// The objects in the inventory are on another cluster: that they
+		// are not on this one proves nothing.
+		e.leave(st.cluster, u.Name)
+		st.cluster = u.Target.Cluster
+	}
+	client, err := p.As(u.Target.User)
+	if err != nil {
+		return out, err
+	}
+
+	rendered, err := e.render(ctx, u, st)
+	if err != nil {
+		return out, fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err)
+	}
+	out.Rendered, out.Digest = true, rendered.Digest
+	items, unknown, err := e.items(u, st, p, rendered)
+	if err != nil {
+		return out, err
+	}
+	kindErr := p.watch.Follow(u.Name, e.targets(u, st, items))
+	if synced, err := p.watch.Synced(u.Name); !synced {
+		if err == nil {
+			err = errors.New("the watch on the objects of this unit is starting")
+		}
+		return out, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: err}
+	} else if err != nil {
+		return out, err
+	}
+
+	plan, ok := apply.Make(items, st.inventory, u.Managers, u.Stages, func(r object.Ref) (apply.Live, bool) {
+		l, known := p.watch.Live(u.Name, r)
+		return apply.Live{Exists: l.Exists, Deleting: l.Deleting, Settled: l.Settled, Digest: l.Digest, Object: l.Object}, known
+	}, u.Policy)
+	if !ok {
+		return out, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: errors.New("an object of this unit is not known yet")}
+	}
+	dropExpired(u, &plan)
+	out.Held = append(out.Held, plan.Hold...)
+	out.Next = st.contested(&plan, &out)
+
+	a := e.applier(ctx, u, p, client)
+	a.Settle(plan.Settle)
+	before := len(st.inventory)
+	if err := e.write(ctx, u, st, a, p, plan, items, unknown, ledger, &out); err != nil {
+		return out, err
+	}
+	if len(unknown) > 0 {
+		return out, kindErr
+	}
+	if err := e.prune(ctx, u, st, a, plan.Prune, before, &out); err != nil {
+		return out, err
+	}
+	for _, h := range plan.Hold {
+		return out, &fault.Error{Next: fault.Wait, Reason: "Progressing", Object: h.Ref, Err: errors.New(h.Why)}
+	}
+	out.Applied = true
+	return out, e.judge(u, st, p, items, &out)
+}
+
+// write stores the inventory and makes the changes of the plan, stage by
+// stage.
+func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier, p *place, plan apply.Plan, items []apply.Item, unknown []object.Ref, ledger Ledger, out *Outcome) error {
+	if grown := apply.Union(apply.Inventory(items), st.inventory); !slices.Equal(grown, st.inventory) {
+		if plan.Writes() > 0 {
+			if err := ledger.Store(ctx, grown); err != nil {
+				return fmt.Errorf("store the inventory, before writing what is new in it: %w", err)
+			}
+		}
+		st.inventory = grown
+	}
+	for i, stage := range plan.Stages {
+		if len(unknown) > 0 && i == len(plan.Stages)-1 {
+			// Part of the last stage can't be written, so none of it is,
+			// except what had been applied before.
+			stage = slices.DeleteFunc(slices.Clone(stage), func(c *apply.Change) bool {
+				return c.Cause != apply.Drift && !isDefinition(c.Ref)
+			})
+		}
+		made, err := a.Stage(ctx, stage)
+		out.Changes = append(out.Changes, made...)
+		for _, c := range made {
+			st.corrected(c)
+		}
+		if err != nil {
+			return err
+		}
+		if err := established(u, p, stage); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isDefinition(r object.Ref) bool {
+	return r.Kind == "CustomResourceDefinition" || r.Kind == "Namespace"
+}
+
+// established makes what follows a stage wait for its CRDs. Their own events
+// wake the unit.
+func established(u Unit, p *place, stage []*apply.Change) error {
+	for _, c := range stage {
+		if c.Ref.Kind != "CustomResourceDefinition" {
+			continue
+		}
+		if err := p.Forget(); err != nil {
+			return err
+		}
+		l, _ := p.watch.Live(u.Name, c.Ref)
+		if l.Health.Status != health.Current {
+			return &fault.Error{
+				Next: fault.Wait, Reason: "Progressing", Object: c.Ref,
+				Err: errors.New("waits for the definition to be established"),
+			}
+		}
+	}
+	return nil
+}
+
+// applier returns what acts for u.
+func (e *Engine) applier(ctx context.Context, u Unit, p *place, client *cluster.Client) *apply.Applier {
+	a := &apply.Applier{
+		Client: client, Managers: u.Managers, Force: u.Force, Policy: u.Policy,
+		Namespaces: append([]string{u.Namespace}, u.Prune.Protected...),
+	}
+	a.Mine = mine(u)
+	a.MayTake = e.mayTake(ctx, u)
+	a.Settled = settled(u, p)
+	return a
+}

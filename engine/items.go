@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/watch"
+	"plumb.dev/plumb/watch/health"
+)
+
+// render renders u and notes what that claims.
+func (e *Engine) render(ctx context.Context, u Unit, st *state) (render.Result, error) {
+	r, _, err := e.cache.Objects(ctx, u.Name, u.Source.Tree, u.Render)
+	if err != nil {
+		return r, err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.rendered = u.Source.Revision
+	return r, nil
+}
+
+// items makes the desired objects of a render those of u. unknown are the
+// objects of kinds that the cluster does not have.
+func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []apply.Item, unknown []object.Ref, err error) {
+	key := fmt.Sprintf("%s %d %s", r.Digest, u.Generation, u.Target.Cluster)
+	if st.prepFor == key {
+		return st.prepared, nil, nil
+	}
+	set, err := r.Objects()
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, o := range set {
+		ref, err := locate(p, u, o)
+		if fault.Is(err, "UnknownKind") {
+			unknown = append(unknown, object.RefOf(o))
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		items = append(items, apply.Item{
+			Ref: ref, Version: o.GroupVersionKind().Version, Digest: r.Items[i].Digest,
+			Policy: u.Policy(o),
+			Object: func() *unstructured.Unstructured { return finish(r, i, ref, u.Marks.Labels) },
+		})
+	}
+	seen := make(map[object.Ref]bool, len(items))
+	for _, it := range items {
+		if seen[it.Ref] {
+			return nil, nil, &fault.Error{
+				Next: fault.Stall, Reason: "BuildFailed", Object: it.Ref,
+				Err: fmt.Errorf("the source holds it twice, with and without a namespace"),
+			}
+		}
+		seen[it.Ref] = true
+	}
+	st.prepared, st.prepFor = items, key
+	if len(unknown) > 0 {
+		st.prepFor = ""
+	}
+	return items, unknown, nil
+}
+
+// locate returns the ref that o has on the cluster.
+func locate(p *place, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
+	ref := object.RefOf(o)
+	m, err := p.Mapping(o.GroupVersionKind())
+	if err != nil {
+		return ref, err
+	}
+	if m.Scope.Name() != apimeta.RESTScopeNameNamespace {
+		ref.Namespace = ""
+	} else if ref.Namespace == "" {
+		ref.Namespace = u.Namespace
+	}
+	return ref, nil
+}
+
+// finish returns the i-th object of r as it is applied.
+func finish(r render.Result, i int, ref object.Ref, labels map[string]string) *unstructured.Unstructured {
+	o, err := r.Object(i)
+	if err != nil {
+		// The bytes were made by encoding an object in this process.
+		panic(fmt.Sprintf("decode rendered %s: %v", ref, err))
+	}
+	o = o.DeepCopy()
+	o.SetNamespace(ref.Namespace)
+	l := o.GetLabels()
+	if l == nil {
+		l = make(map[string]string, len(labels))
+	}
+	for k, v := range labels {
+		l[k] = v
+	}
+	o.SetLabels(l)
+	if ref.Kind == "Secret" && ref.Group == "" {
+		encodeStringData(o)
+	}
+	return o
+}
+
+// encodeStringData does what the API server does with a Secret's stringData.
+// It is write-only: left as it is, it could never be compared, and a key that
+// is taken out of it would stay in data.
+func encodeStringData(o *unstructured.Unstructured) {
+	plain, ok, _ := unstructured.NestedMap(o.Object, "stringData")
+	if !ok {
+		return
+	}
+	data, _, _ := unstructured.NestedMap(o.Object, "data")
+	if data == nil {
+		data = make(map[string]any, len(plain))
+	}
+	for k, v := range plain {
+		s, ok := v.(string)
+		if !ok {
+			return // the server says what is wrong with it
+		}
+		data[k] = base64.StdEncoding.EncodeToString([]byte(s))
+	}
+	o.Object["data"] = data
+	delete(o.Object, "stringData")
+}
+
+// targets are what the watch follows for u.
+func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
+	targets := make([]watch.Target, 0, len(items)+len(u.Health.Checks))
+	seen := make(map[object.Ref]bool, len(items))
+	add := func(t watch.Target) {
+		if !seen[t.Ref] {
+			seen[t.Ref] = true
+			targets = append(targets, t)
+		}
+	}
+	for _, it := range items {
+		if it.Policy.Mode == apply.Ignore {
+			continue
+		}
+		add(watch.Target{
+			Ref: it.Ref, Version: it.Version, Selector: u.Marks.Selector,
+			Managers: it.Policy.Managers(u.Managers), Judge: st.judge(u, it.Ref.GroupKind()),
+		})
+	}
+	for _, c := range u.Health.Checks {
+		if !u.Health.Wait {
+			add(watch.Target{Ref: c.Ref, Version: c.Version, Managers: u.Managers, Judge: st.judge(u, c.Ref.GroupKind())})
+		}
+	}
+	for _, en := range st.inventory {
+		add(watch.Target{Ref: en.Ref, Version: en.Version, Selector: u.Marks.Selector, Managers: u.Managers})
+	}
+	return targets
+}
+
+// judge returns the compiled expressions for a kind, or nil. They were seen to
+// compile when the unit was made.
+func (st *state) judge(u Unit, gk schema.GroupKind) *health.Judge {
+	i := slices.IndexFunc(u.Health.Exprs, func(x Expr) bool {
+		return x.Group == gk.Group && (x.Kind == "" || x.Kind == gk.Kind)
+	})
+	if i < 0 {
+		return nil
+	}
+	x := u.Health.Exprs[i]
+	if j, ok := st.judges[x]; ok {
+		return j
+	}
+	j, err := health.Compile(x.Exprs)
+	if err != nil {
+		return nil
+	}
+	st.judges[x] = j
+	return j
+}

@@ -1,0 +1,60 @@
+package source
+
+import (
+	"sync"
+	"time"
+
+	"plumb.dev/plumb/tree"
+)
+
+// A Commit says who asked for a revision, when and why. It is empty for
+// sources that have no history.
+type Commit struct {
+	ID, Author, Email, Message string
+	When                       time.Time
+}
+
+// An Artifact is one revision of a source and what it holds.
+type Artifact struct {
+	// Source is the name of what it came from, the same for every revision:
+	// GitRepository/flux-system/infra.
+	Source   string
+	Revision string // main@sha1:…
+	Commit   Commit
+	Tree     tree.Tree
+	// Fetched is when the revision was first seen, which is when the time
+	// from commit to live begins where the push itself was not seen.
+	Fetched time.Time
+}
+
+// A Shelf holds the newest good artifact of every source. It is safe for
+// concurrent use; the zero value is empty.
+type Shelf struct {
+	mu  sync.RWMutex
+	now map[string]*Artifact
+}
+
+// Put makes a the newest artifact of its source.
+func (s *Shelf) Put(a *Artifact) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now == nil {
+		s.now = make(map[string]*Artifact)
+	}
+	s.now[a.Source] = a
+}
+
+// Get returns the newest artifact of a source, or nil.
+func (s *Shelf) Get(source string) *Artifact {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.now[source]
+}
+
+// Drop forgets a source. Nothing else does: a source that fails keeps its
+// last good artifact.
+func (s *Shelf) Drop(source string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.now, source)
+}
