@@ -1,0 +1,104 @@
+package gittest
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+)
+
+// A Fault answers a request in place of git, or reports that it does not.
+type Fault func(w http.ResponseWriter, r *http.Request, git http.Handler) bool
+
+// Status answers everything with a status, and headers given in pairs.
+func Status(code int, headers ...string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
+		for i := 0; i+1 < len(headers); i += 2 {
+			w.Header().Set(headers[i], headers[i+1])
+		}
+		http.Error(w, http.StatusText(code), code)
+		return true
+	}
+}
+
+// LoginPage answers everything with 200 and a web page.
+func LoginPage() Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		io.WriteString(w, "<!doctype html><title>Please log in</title>")
+		return true
+	}
+}
+
+// Redirect sends everything to another place, by the same path and query.
+func Redirect(code int, base string) Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		w.Header().Set("Location", base+r.URL.RequestURI())
+		w.WriteHeader(code)
+		return true
+	}
+}
+
+// Respond answers everything with these bytes as the given type.
+func Respond(contentType, body string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
+		w.Header().Set("Content-Type", contentType)
+		io.WriteString(w, body)
+		return true
+	}
+}
+
+// OnPack applies change to the answer of a fetch, and lets all else pass.
+func OnPack(change func(w http.ResponseWriter, body []byte, r *http.Request)) Fault {
+	return func(w http.ResponseWriter, r *http.Request, git http.Handler) bool {
+		rec := httptest.NewRecorder()
+		git.ServeHTTP(rec, r)
+		body := rec.Body.Bytes()
+		for k, v := range rec.Header() {
+			w.Header()[k] = v
+		}
+		if !IsFetch(rec.Body.String()) {
+			w.WriteHeader(rec.Code)
+			w.Write(body)
+			return true
+		}
+		w.Header().Del("Content-Length")
+		change(w, body, r)
+		return true
+	}
+}
+
+// IsFetch reports whether an answer holds a pack.
+func IsFetch(body string) bool { return strings.Contains(body, "PACK\x00\x00\x00\x02") }
+
+// Truncate ends the connection after n bytes of a fetch, or after all but -n
+// if n is negative.
+func Truncate(n int) Fault {
+	return OnPack(func(w http.ResponseWriter, body []byte, _ *http.Request) {
+		if n < 0 {
+			n = len(body) + n
+		}
+		w.Write(body[:min(n, len(body))])
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler) // cuts the connection without a log line
+	})
+}
+
+// Flip changes one bit in the pack of a fetch, n bytes from its end.
+func Flip(n int) Fault {
+	return OnPack(func(w http.ResponseWriter, body []byte, _ *http.Request) {
+		body = append([]byte(nil), body...)
+		body[max(0, len(body)-n)] ^= 1
+		w.Write(body)
+	})
+}
+
+// Stall sends the first n bytes of a fetch and then nothing, until the client
+// goes away.
+func Stall(n int) Fault {
+	return OnPack(func(w http.ResponseWriter, body []byte, r *http.Request) {
+		w.Write(body[:min(n, len(body))])
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+}

@@ -1,0 +1,424 @@
+package git
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"plumb.dev/plumb/tree"
+)
+
+// Options bound what servers can make a Store do. The zero value is for
+// production.
+type Options struct {
+	MaxRefs        int           // that a server may advertise; 0: 200,000
+	MaxPackBytes   int64         // of one fetch; 0: 2 GiB
+	MaxObjectBytes int64         // of one file; 0: 256 MiB
+	MaxPacks       int           // of one repository, before they are joined; 0: 24
+	StallTimeout   time.Duration // without progress; 0: 30 s
+	CacheBytes     int64         // in memory, for all repositories; 0: 64 MiB
+
+	// Dial opens all connections. It is where a rule about hosts that must
+	// not be reached belongs: it sees every address, also of redirects and
+	// submodules. Nil dials.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+func (o Options) withDefaults() Options {
+	set := func(n *int64, v int64) {
+		if *n <= 0 {
+			*n = v
+		}
+	}
+	if o.MaxRefs <= 0 {
+		o.MaxRefs = 200_000
+	}
+	if o.MaxPacks <= 0 {
+		o.MaxPacks = 24
+	}
+	if o.StallTimeout <= 0 {
+		o.StallTimeout = 30 * time.Second
+	}
+	set(&o.MaxPackBytes, 2<<30)
+	set(&o.MaxObjectBytes, 256<<20)
+	set(&o.CacheBytes, 64<<20)
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	}
+	return o
+}
+
+func (o Options) limits() limits {
+	return limits{
+		packBytes:   o.MaxPackBytes,
+		objectBytes: o.MaxObjectBytes,
+		totalBytes:  8 * o.MaxPackBytes,
+		objects:     10_000_000,
+	}
+}
+
+// A Store is a directory of repositories. It is safe for concurrent use, and
+// has its directory to itself.
+type Store struct {
+	dir    string
+	salt   []byte
+	opt    Options
+	lock   *os.File
+	caches *caches
+	owners atomic.Uint64
+
+	mu      sync.Mutex
+	repos   map[string]*repo
+	clients map[string]*http.Client // by all of a Remote that a connection depends on
+}
+
+// NewStore opens the store in dir, which is made if it isn't there. It fails
+// if another Store, of this process or another, has dir open.
+func NewStore(dir string, o Options) (*Store, error) {
+	o = o.withDefaults()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("git store: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("git store: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("git store %s is in use: %w", dir, err)
+	}
+	s := &Store{
+		dir: dir, opt: o, lock: lock,
+		caches: &caches{
+			trees: newLRU[cacheKey, *listing](o.CacheBytes / 2),
+			blobs: newLRU[cacheKey, []byte](o.CacheBytes / 4),
+			bases: newLRU[baseKey, base](o.CacheBytes / 4),
+		},
+		repos: make(map[string]*repo), clients: make(map[string]*http.Client),
+	}
+	if s.salt, err = readSalt(filepath.Join(dir, "salt")); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("git store: %w", err)
+	}
+	// What a crash left half done.
+	for _, pattern := range []string{"*.new-*", "*.old-*", "*/objects/pack/tmp_*"} {
+		left, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, l := range left {
+			os.RemoveAll(l)
+		}
+	}
+	return s, nil
+}
+
+// readSalt returns the secret that goes into the names of repositories, so
+// that a name tells nothing of a password.
+func readSalt(name string) ([]byte, error) {
+	salt, err := os.ReadFile(name)
+	if err == nil && len(salt) == 32 {
+		return salt, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	salt = make([]byte, 32)
+	rand.Read(salt)
+	return salt, os.WriteFile(name, salt, 0o600)
+}
+
+// Close gives the directory up. Snapshots stay readable.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.clients {
+		c.CloseIdleConnections()
+	}
+	return s.lock.Close()
+}
+
+// A Snapshot is a revision of a repository: what it is and what is in it.
+type Snapshot struct {
+	Head
+	Commit Commit
+	Tree   tree.Tree
+}
+
+// FetchOptions say what belongs to a Snapshot.
+type FetchOptions struct {
+	// RecurseSubmodules mounts each submodule's tree at its path. Without
+	// it a submodule is an entry of kind tree.Submodule.
+	RecurseSubmodules bool
+}
+
+// Resolve asks the server which commit ref stands for. No objects travel,
+// except once for each commit that is given along with a branch: to know that
+// the branch contains it, its commits are fetched.
+func (s *Store) Resolve(ctx context.Context, r Remote, ref Ref) (Head, error) {
+	w, err := ref.plan()
+	if err != nil {
+		return Head{}, err
+	}
+	u, err := r.parse()
+	if err != nil {
+		return Head{}, err
+	}
+	if !w.commit.isZero() && w.name == "" {
+		return Head{Revision: "sha1:" + w.commit.String(), Hash: w.commit.String()}, nil
+	}
+	var h Head
+	err = s.talk(ctx, r, u, "resolve", func(ctx context.Context, w2 wire, p *pulse) error {
+		h, err = s.resolve(ctx, r, w, w2, p)
+		return err
+	})
+	return h, err
+}
+
+func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *pulse) (Head, error) {
+	lim := refLimits{s.opt.MaxRefs, int64(s.opt.MaxRefs) * 160}
+	c, err := greet(ctx, wire, lim, func(name string) bool { return strings.HasPrefix(name, w.prefix) })
+	if err != nil {
+		return Head{}, err
+	}
+	refs, err := c.list(ctx, w.prefix)
+	if err != nil {
+		return Head{}, err
+	}
+	found, short, ok := w.choose(refs)
+	if !ok {
+		if w.versions != nil {
+			return Head{}, failure(ReasonReferenceNotFound, "no tag is in the range %q", oneLine(w.versions.String(), 100))
+		}
+		return Head{}, failure(ReasonReferenceNotFound, "%s is not there: it was deleted, or the repository is empty", w.name)
+	}
+	h := Head{Hash: found.commit().String(), RefName: found.name}
+	if !found.peeled.isZero() {
+		h.Tag = found.id.String()
+	}
+	if !w.commit.isZero() && w.commit.String() != h.Hash {
+		if err := s.contains(ctx, r, found, w.commit, c, p); err != nil {
+			return Head{}, err
+		}
+		h.Hash, h.Tag = w.commit.String(), ""
+	}
+	h.Revision = short + "@sha1:" + h.Hash
+	return h, nil
+}
+
+// talk runs one conversation with a remote, within its timeout, and explains
+// what went wrong.
+func (s *Store) talk(ctx context.Context, r Remote, u *url.URL, doing string, do func(context.Context, wire, *pulse) error) error {
+	ctx, stop := context.WithTimeoutCause(ctx, r.timeout(), errTimedOut)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := newPulse(s.opt.StallTimeout, cancel)
+	defer p.timer.Stop()
+	w, err := s.wire(ctx, r, u, p)
+	if err == nil {
+		err = do(ctx, w, p)
+		w.close()
+	}
+	return explain(ctx, r, doing, err)
+}
+
+func (s *Store) wire(ctx context.Context, r Remote, u *url.URL, p *pulse) (wire, error) {
+	if u.Scheme == "ssh" {
+		return dialSSH(ctx, r, u, s.opt.Dial, p)
+	}
+	client, err := s.client(r)
+	if err != nil {
+		return nil, err
+	}
+	return newHTTPWire(client, r, u, p), nil
+}
+
+func (s *Store) client(r Remote) (*http.Client, error) {
+	// The proxy is part of what a connection is.
+	key := r.key(s.salt) + Remote{URL: r.Proxy.URL, Auth: Auth{Username: r.Proxy.Username, Password: r.Proxy.Password}}.key(s.salt)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.clients[key]; ok {
+		return c, nil
+	}
+	c, err := newHTTPClient(r, s.opt.Dial)
+	if err == nil {
+		s.clients[key] = c
+	}
+	return c, err
+}
+
+// Fetch brings the commit of h, and of it only the objects that are not there
+// yet. If the commit is there already, no server is asked.
+func (s *Store) Fetch(ctx context.Context, r Remote, h Head, o FetchOptions) (*Snapshot, error) {
+	return s.fetch(ctx, r, h, o, 0)
+}
+
+func (s *Store) fetch(ctx context.Context, r Remote, h Head, o FetchOptions, depth int) (*Snapshot, error) {
+	u, err := r.parse()
+	if err != nil {
+		return nil, err
+	}
+	id, err := parseOID(h.Hash)
+	if err != nil {
+		return nil, invalidURL("commit %q is not 40 hexadecimal digits", oneLine(h.Hash, 64))
+	}
+	get := func(order order, known *packSet, dir string) (*pack, error) {
+		order.wants = []oid{id}
+		if tag, err := parseOID(h.Tag); err == nil {
+			// A server of the old protocol hands out only what it advertises,
+			// which is the tag.
+			order.wants = []oid{tag}
+		}
+		var p *pack
+		err := s.talk(ctx, r, u, "fetch", func(ctx context.Context, w wire, beat *pulse) error {
+			p, err = s.receive(ctx, w, beat, order, known, dir)
+			return err
+		})
+		return p, err
+	}
+	var snap *Snapshot
+	for range 3 {
+		var set *packSet
+		if set, err = s.repo(r).ensure(ctx, id, get); errors.Is(err, errGone) {
+			continue // Keep was faster; there is a new one now
+		}
+		if err != nil {
+			return nil, explain(ctx, r, "fetch", err)
+		}
+		// A commit that turns out broken on disk is fetched anew.
+		if snap, err = s.snapshot(set, id, h); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, explain(ctx, r, "fetch", err)
+	}
+	if o.RecurseSubmodules {
+		if snap.Tree, err = s.mount(snap.Tree, r, u, depth, func(r Remote, h Head) (*Snapshot, error) {
+			return s.fetch(ctx, r, h, o, depth+1)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return snap, nil
+}
+
+func (s *Store) receive(ctx context.Context, w wire, beat *pulse, o order, known *packSet, dir string) (*pack, error) {
+	lim := refLimits{s.opt.MaxRefs, int64(s.opt.MaxRefs) * 160}
+	c, err := greet(ctx, w, lim, func(string) bool { return false })
+	if err != nil {
+		return nil, err
+	}
+	in, err := c.fetch(ctx, o, beat.packStarts)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	return receive(ctx, dir, in, known, s.opt.limits())
+}
+
+// Open returns the commit of h if it was fetched, and asks no server. If it
+// was not, the error's reason is NotFetched.
+func (s *Store) Open(r Remote, h Head, o FetchOptions) (*Snapshot, error) {
+	return s.open(r, h, o, 0)
+}
+
+func (s *Store) open(r Remote, h Head, o FetchOptions, depth int) (*Snapshot, error) {
+	u, err := r.parse()
+	if err != nil {
+		return nil, err
+	}
+	id, err := parseOID(h.Hash)
+	if err != nil {
+		return nil, invalidURL("commit %q is not 40 hexadecimal digits", oneLine(h.Hash, 64))
+	}
+	set, ok := s.repo(r).holds(id)
+	if !ok {
+		return nil, failure(ReasonNotFetched, "commit %s of %s was not fetched", id, r)
+	}
+	snap, err := s.snapshot(set, id, h)
+	if err == nil && o.RecurseSubmodules {
+		snap.Tree, err = s.mount(snap.Tree, r, u, depth, func(r Remote, h Head) (*Snapshot, error) {
+			return s.open(r, h, o, depth+1)
+		})
+	}
+	if err != nil {
+		return nil, explain(context.Background(), r, "open", err)
+	}
+	return snap, nil
+}
+
+func (s *Store) snapshot(set *packSet, id oid, h Head) (*Snapshot, error) {
+	k, b, err := set.read(id)
+	if err != nil {
+		return nil, err
+	}
+	if k != commitObject {
+		return nil, errCorrupt("object %s is a %s and not a commit", id, k)
+	}
+	c, root, _, err := parseCommit(id, b)
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{Head: h, Commit: c, Tree: gitTree{set, root}}, nil
+}
+
+// Keep removes the repositories of all other remotes than those given and
+// their submodules. One that is being fetched is left for the next time.
+// Snapshots stay readable.
+func (s *Store) Keep(remotes []Remote) error {
+	keep := make(map[string]bool)
+	for _, r := range remotes {
+		s.reach(r.key(s.salt), keep)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, c := range s.clients {
+		if !keep[key[:keyLen]] {
+			c.CloseIdleConnections()
+			delete(s.clients, key)
+		}
+	}
+	found, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("git store: %w", err)
+	}
+	var errs []error
+	for _, e := range found {
+		if !e.IsDir() || len(e.Name()) != keyLen || keep[e.Name()] {
+			continue
+		}
+		if r, ok := s.repos[e.Name()]; ok {
+			if !r.tryLock() {
+				continue
+			}
+			delete(s.repos, e.Name())
+			r.gone = true
+			r.unlock()
+		}
+		errs = append(errs, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+	}
+	return errors.Join(errs...)
+}
+
+// reach marks a repository and those mounted in it.
+func (s *Store) reach(key string, keep map[string]bool) {
+	if keep[key] {
+		return
+	}
+	keep[key] = true
+	for sub := range readSet(filepath.Join(s.dir, key, "submodules")) {
+		s.reach(sub, keep)
+	}
+}
