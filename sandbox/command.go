@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plumb.dev/plumb/sandbox/internal/cluster"
+	"plumb.dev/plumb/sandbox/internal/gitserver"
 )
 
 func command() *cobra.Command {
@@ -18,7 +20,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(upCommand())
+	root.AddCommand(upCommand(), gitCommand())
 	return root
 }
 
@@ -28,16 +30,14 @@ func upCommand() *cobra.Command {
 		Use:   "up --dir DIR --kubeconfig FILE",
 		Short: "Run a cluster in the foreground until SIGTERM or Ctrl-C",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.Exe, err = os.Executable(); err != nil {
-				return err
-			}
-			ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-			defer cancel()
-			return cluster.Up(ctx, o)
-		},
 	}
-	cmd.SetContext(context.Background())
+	run := foreground(cmd)
+	cmd.RunE = func(*cobra.Command, []string) (err error) {
+		if o.Exe, err = os.Executable(); err != nil {
+			return err
+		}
+		return run(func(ctx context.Context) error { return cluster.Up(ctx, o) })
+	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Dir, "dir", "", "folder for state, keys and logs; made if it is missing, continued if it is a sandbox's")
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "file for the administrator's kubeconfig, which exists while the cluster is ready")
@@ -46,10 +46,55 @@ func upCommand() *cobra.Command {
 	flags.BoolVar(&o.APIOnly, "api-only", false, "run etcd and the API server only: no controllers, no scheduler, no nodes")
 	flags.BoolVar(&o.Audit, "audit", false, "log every request, at level Metadata, to DIR/log/audit.log")
 	flags.BoolVar(&o.Ephemeral, "ephemeral", false, "remove DIR at the end")
-	for _, name := range []string{"dir", "kubeconfig"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err)
+	require(cmd, "dir", "kubeconfig")
+	return cmd
+}
+
+func gitCommand() *cobra.Command {
+	o := gitserver.Options{Out: os.Stdout, Log: os.Stderr}
+	cmd := &cobra.Command{
+		Use:   "git --root DIR",
+		Short: "Serve the bare repositories below a folder over HTTP, for fetch and push",
+		Args:  cobra.NoArgs,
+	}
+	run := foreground(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		return run(func(ctx context.Context) error { return gitserver.Serve(ctx, o) })
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Root, "root", "", "folder of the repositories")
+	flags.StringVar(&o.Addr, "addr", "127.0.0.1:0", "host:port to listen on (port 0 picks a free one)")
+	flags.StringVar(&o.User, "user", "", "ask for this user, by basic auth")
+	flags.StringVar(&o.Password, "password", "", "the user's password")
+	flags.StringVar(&o.Token, "token", "", "ask for this token: as a bearer token, or as the password of any user")
+	flags.StringArrayVar(&o.Hints, "hint", nil, `URL that gets a POST of {"url","ref","revision"} after each push (may be repeated)`)
+	flags.StringVar(&o.TLSCert, "tls-cert", "", "serve HTTPS with this certificate file")
+	flags.StringVar(&o.TLSKey, "tls-key", "", "the certificate's key file")
+	require(cmd, "root")
+	return cmd
+}
+
+// foreground adds what a command has that runs until it is told to end, and
+// returns the function to run it with.
+func foreground(cmd *cobra.Command) func(func(context.Context) error) error {
+	untilEOF := cmd.Flags().Bool("until-eof", false, "end also when standard input does, so that it can't outlive the test that started it")
+	return func(serve func(context.Context) error) error {
+		ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		defer cancel()
+		if *untilEOF {
+			go func() {
+				_, _ = io.Copy(io.Discard, os.Stdin)
+				cancel()
+			}()
+		}
+		return serve(ctx)
+	}
+}
+
+func require(cmd *cobra.Command, flags ...string) {
+	for _, flag := range flags {
+		if err := cmd.MarkFlagRequired(flag); err != nil {
+			panic(err) // no such flag
 		}
 	}
-	return cmd
 }
