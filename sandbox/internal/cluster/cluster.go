@@ -64,6 +64,9 @@ func Up(ctx context.Context, o Options) (err error) {
 		}
 	}
 	c := &cluster{Options: o, byName: map[string]*child.Child{}}
+	if c.Port != 0 && !free(c.Port) {
+		return portInUse(c.Port)
+	}
 
 	release, err := c.claimDir()
 	if err != nil {

@@ -1,0 +1,297 @@
+package test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// testWorkloads sees what the controllers and the simulated nodes make of
+// objects. The cases wait most of their time, so they wait together.
+func testWorkloads(t *testing.T, c *clusterUp) {
+	cases := map[string]func(t *testing.T, c *clusterUp, ns string){
+		"a deployment becomes available, and takes its pods along": testDeployment,
+		"a pod that is never to be ready becomes so when let":      testNeverReady,
+		"a pod that is to fail crashes under a deployment":         testCrash,
+		"a job completes or fails as it should":                    testJobs,
+		"a claim gets a volume":                                    testClaim,
+		"a load balancer gets an address":                          testLoadBalancer,
+		"a namespace goes away":                                    testNamespace,
+		"a quota holds":                                            testQuota,
+		"an aggregated API is told who asks":                       testAggregation,
+	}
+	i := 0
+	for name, test := range cases {
+		i++
+		ns := c.namespace(t, fmt.Sprintf("workload-%d", i))
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, c, ns)
+		})
+	}
+}
+
+// apply applies a manifest with the sandbox's own kubectl.
+func (c *clusterUp) apply(t *testing.T, ns, format string, args ...any) {
+	t.Helper()
+	cmd := exec.Command(binary, "kubectl", "--kubeconfig", c.kubeconfig, "-n", ns, "apply", "-f", "-")
+	cmd.Stdin = bytes.NewBufferString(fmt.Sprintf(format, args...))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("kubectl apply: %v\n%s", err, out)
+	}
+}
+
+const deployment = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}, annotations: {%s}}
+    spec: {containers: [{name: web, image: nginx}]}
+`
+
+func testDeployment(t *testing.T, c *clusterUp, ns string) {
+	ctx := t.Context()
+	c.apply(t, ns, deployment, "")
+	eventually(t, func() string {
+		d, err := c.client.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
+		if err == nil && d.Status.AvailableReplicas != 2 {
+			err = fmt.Errorf("%d replicas are available", d.Status.AvailableReplicas)
+		}
+		return text(err)
+	})
+	if err := c.client.AppsV1().Deployments(ns).Delete(ctx, "web", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		pods, err := c.client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
+		if err == nil && len(pods.Items) > 0 {
+			err = fmt.Errorf("%d pods are left", len(pods.Items))
+		}
+		return text(err)
+	})
+}
+
+func testNeverReady(t *testing.T, c *clusterUp, ns string) {
+	ctx := t.Context()
+	c.apply(t, ns, deployment, `sandbox.plumb.dev/never-ready: "true"`)
+	var pod corev1.Pod
+	eventually(t, func() string {
+		pods, err := c.client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		for _, pod = range pods.Items {
+			if pod.Spec.NodeName != "" {
+				return ""
+			}
+		}
+		return "no pod is scheduled"
+	})
+	if pod.Status.Phase != corev1.PodPending {
+		t.Fatalf("phase %s", pod.Status.Phase)
+	}
+	patch := []byte(`{"metadata": {"annotations": {"sandbox.plumb.dev/never-ready": null}}}`)
+	if _, err := c.client.CoreV1().Pods(ns).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		d, err := c.client.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
+		if err == nil && d.Status.ReadyReplicas != 1 {
+			err = fmt.Errorf("%d replicas are ready, want 1", d.Status.ReadyReplicas)
+		}
+		return text(err)
+	})
+}
+
+func testCrash(t *testing.T, c *clusterUp, ns string) {
+	c.apply(t, ns, deployment, `sandbox.plumb.dev/fail: "true"`)
+	eventually(t, func() string {
+		pods, err := c.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		crashing := 0
+		for _, pod := range pods.Items {
+			for _, container := range pod.Status.ContainerStatuses {
+				if w := container.State.Waiting; w != nil && w.Reason == "CrashLoopBackOff" {
+					crashing++
+				}
+			}
+		}
+		if crashing != 2 {
+			return fmt.Sprintf("%d of %d pods are crashing", crashing, len(pods.Items))
+		}
+		return ""
+	})
+}
+
+func testJobs(t *testing.T, c *clusterUp, ns string) {
+	const job = `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: %s}
+spec:
+  backoffLimit: 0
+  template:
+    metadata: {annotations: {sandbox.plumb.dev/fail: "%t"}}
+    spec: {restartPolicy: Never, containers: [{name: run, image: busybox}]}
+`
+	c.apply(t, ns, job, "good", false)
+	c.apply(t, ns, job, "bad", true)
+	for name, want := range map[string]batchv1.JobConditionType{"good": batchv1.JobComplete, "bad": batchv1.JobFailed} {
+		eventually(t, func() string {
+			job, err := c.client.BatchV1().Jobs(ns).Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err.Error()
+			}
+			for _, condition := range job.Status.Conditions {
+				if condition.Type == want && condition.Status == corev1.ConditionTrue {
+					return ""
+				}
+			}
+			return fmt.Sprintf("job %s is not %s", name, want)
+		})
+	}
+}
+
+func testClaim(t *testing.T, c *clusterUp, ns string) {
+	ctx := t.Context()
+	c.apply(t, ns, `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+`)
+	var volume string
+	eventually(t, func() string {
+		claim, err := c.client.CoreV1().PersistentVolumeClaims(ns).Get(ctx, "data", metav1.GetOptions{})
+		if err == nil && claim.Status.Phase != corev1.ClaimBound {
+			err = fmt.Errorf("phase %s", claim.Status.Phase)
+		}
+		volume = claim.Spec.VolumeName
+		return text(err)
+	})
+	if err := c.client.CoreV1().PersistentVolumeClaims(ns).Delete(ctx, "data", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		_, err := c.client.CoreV1().PersistentVolumes().Get(ctx, volume, metav1.GetOptions{})
+		return isGone(err)
+	})
+}
+
+func testLoadBalancer(t *testing.T, c *clusterUp, ns string) {
+	c.apply(t, ns, `
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, ports: [{port: 80}]}
+`)
+	eventually(t, func() string {
+		service, err := c.client.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
+		if err == nil && len(service.Status.LoadBalancer.Ingress) == 0 {
+			err = fmt.Errorf("no address")
+		}
+		return text(err)
+	})
+}
+
+func testNamespace(t *testing.T, c *clusterUp, ns string) {
+	ctx := t.Context()
+	c.apply(t, ns, "{apiVersion: v1, kind: ConfigMap, metadata: {name: inside}}")
+	if err := c.client.CoreV1().Namespaces().Delete(ctx, ns, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		_, err := c.client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
+		return isGone(err)
+	})
+}
+
+func testQuota(t *testing.T, c *clusterUp, ns string) {
+	ctx := t.Context()
+	c.apply(t, ns, "{apiVersion: v1, kind: ResourceQuota, metadata: {name: none}, spec: {hard: {secrets: 0}}}")
+	eventually(t, func() string {
+		quota, err := c.client.CoreV1().ResourceQuotas(ns).Get(ctx, "none", metav1.GetOptions{})
+		if err == nil && len(quota.Status.Hard) == 0 {
+			err = fmt.Errorf("the quota is not counted yet")
+		}
+		return text(err)
+	})
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "one"}}
+	if _, err := c.client.CoreV1().Secrets(ns).Create(ctx, secret, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("over the quota: %v, want forbidden", err)
+	}
+}
+
+func testAggregation(t *testing.T, c *clusterUp, ns string) {
+	asked := make(chan string, 100)
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/apis/sample.plumb.dev/v1/things" && len(r.TLS.PeerCertificates) > 0 {
+			asked <- r.Header.Get("X-Remote-User") + " through " + r.TLS.PeerCertificates[0].Subject.CommonName
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(metav1.APIResourceList{
+			TypeMeta:     metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
+			GroupVersion: "sample.plumb.dev/v1",
+		})
+	}))
+	api.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	api.StartTLS()
+	t.Cleanup(api.Close)
+	c.apply(t, ns, `
+apiVersion: v1
+kind: Service
+metadata: {name: api}
+spec: {type: ExternalName, externalName: localhost}
+---
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {name: v1.sample.plumb.dev}
+spec:
+  group: sample.plumb.dev
+  version: v1
+  groupPriorityMinimum: 100
+  versionPriority: 100
+  insecureSkipTLSVerify: true
+  service: {name: api, namespace: %s, port: %d}
+`, ns, api.Listener.Addr().(*net.TCPAddr).Port)
+	eventually(t, func() string {
+		err := c.client.Discovery().RESTClient().Get().AbsPath("/apis/sample.plumb.dev/v1/things").Do(t.Context()).Error()
+		return text(err)
+	})
+	if got, want := <-asked, "admin through front-proxy-client"; got != want {
+		t.Errorf("asked by %s, want %s", got, want)
+	}
+	// A group whose server is gone would keep other namespaces from going.
+	err := c.client.Discovery().RESTClient().Delete().AbsPath("/apis/apiregistration.k8s.io/v1/apiservices/v1.sample.plumb.dev").Do(t.Context()).Error()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func isGone(err error) string {
+	if apierrors.IsNotFound(err) {
+		return ""
+	}
+	if err == nil {
+		return "it is still there"
+	}
+	return err.Error()
+}
