@@ -20,13 +20,23 @@ var schema struct {
 	loaded bool
 }
 
-// loadSchema loads Kustomize's own schema. It is loaded before the first build
-// rather than when a build first needs it: then a build would find kinds in it
-// or not, depending on what ran before. The caller holds the lock.
+// loadSchema loads Kustomize's own schema, unless it is loaded. That happens
+// before the first build rather than when a build first needs it: then a build
+// would find kinds in it or not, depending on what ran before. The caller holds
+// the lock.
 func loadSchema() {
+	if !schema.loaded {
+		openapi.ResetOpenAPI()
+		openapi.Schema()
+		schema.loaded = true
+	}
+}
+
+// dropSchema forgets the schema, and what a build added to it. The caller
+// holds the lock.
+func dropSchema() {
 	openapi.ResetOpenAPI()
-	openapi.Schema()
-	schema.loaded = true
+	schema.loaded = false
 }
 
 // build runs Kustomize on a directory of the source.
@@ -35,16 +45,14 @@ func build(s *source, dir string, found findings) (resmap.ResMap, error) {
 		schema.Lock()
 		defer schema.Unlock()
 		loadSchema()
-		defer loadSchema()
+		defer dropSchema()
 		return run(s, dir)
 	}
 	schema.RLock()
 	for !schema.loaded {
 		schema.RUnlock()
 		schema.Lock()
-		if !schema.loaded {
-			loadSchema()
-		}
+		loadSchema()
 		schema.Unlock()
 		schema.RLock()
 	}

@@ -2,6 +2,8 @@ package render
 
 import (
 	"errors"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -9,6 +11,7 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
 )
 
 // longest is how much of a message of Kustomize's is passed on.
@@ -18,11 +21,11 @@ const longest = 600
 // are in the repository, and nothing out of a Secret, where Kustomize quotes
 // whole objects.
 func (s *source) explain(err error, o Options) error {
-	if err == s.err && !isFault(err) {
-		return err // the store or the context, not the repository
+	if isFault(err) || err == s.err {
+		return err // has its form; or is about the store or the context
 	}
-	if isFault(err) {
-		return err
+	if twice := s.twice(err); twice != nil {
+		return twice
 	}
 	msg := strings.ReplaceAll(oneLine(err.Error()), mount+"/", "")
 	msg = strings.ReplaceAll(msg, mount, ".")
@@ -37,6 +40,34 @@ func (s *source) explain(err error, o Options) error {
 		reason = "RenderCycle"
 	}
 	return stall(reason, "", errors.New(msg))
+}
+
+var registered = regexp.MustCompile(`already registered id: ([^.\s]+)\.\S*/([^\s/]+)\.(?:\[noNs\]|([a-z0-9-]+))(?:'|:|$)`)
+
+// twice names the places of an object that is there twice.
+func (s *source) twice(err error) error {
+	m := registered.FindStringSubmatch(err.Error())
+	if m == nil {
+		return nil
+	}
+	ref := object.Ref{Kind: m[1], Name: m[2], Namespace: m[3]}
+	var places []string
+	for file, d := range s.checked {
+		for _, root := range d.roots {
+			meta := field(root, "metadata")
+			if scalar(root, "kind") == ref.Kind && scalar(meta, "name") == ref.Name && scalar(meta, "namespace") == ref.Namespace {
+				places = append(places, fmt.Sprintf("%s:%d", file, root.Line))
+			}
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	slices.Sort(places)
+	if len(places) == 1 {
+		return stall(buildFailed, "", fmt.Errorf("%s: %s is built more than once", places[0], ref))
+	}
+	return stall(buildFailed, "", fmt.Errorf("%s: %s is there more than once: %s", places[1], ref, strings.Join(places, ", ")))
 }
 
 func isFault(err error) bool {
@@ -92,8 +123,8 @@ func (s *source) secretsIn(n *yaml.Node, add func(string)) {
 	if scalar(n, "kind") == "Secret" {
 		for _, key := range []string{"data", "stringData"} {
 			if f := field(n, key); f != nil {
-				for _, v := range f.Content {
-					if v.Kind == yaml.ScalarNode {
+				for i := 1; i < len(f.Content); i += 2 {
+					if v := f.Content[i]; v.Kind == yaml.ScalarNode {
 						add(v.Value)
 					}
 				}
@@ -104,4 +135,3 @@ func (s *source) secretsIn(n *yaml.Node, add func(string)) {
 		s.secretsIn(c, add)
 	}
 }
-

@@ -22,6 +22,7 @@ type limits struct {
 	bases     int   // kustomizations under one another
 	visits    int   // kustomizations built, each as often as it is named
 	variables int   // substitutions in one object
+	copied    int64 // bytes that escapes in one object make the parser copy
 }
 
 var defaultLimits = limits{
@@ -33,6 +34,7 @@ var defaultLimits = limits{
 	bases:     64,
 	visits:    5_000,
 	variables: 100_000,
+	copied:    4 << 30,
 }
 
 func tooLarge(format string, args ...any) error {

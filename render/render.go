@@ -137,7 +137,13 @@ func Objects(ctx context.Context, t tree.Tree, o Options) (Result, error) {
 	return withLimits(ctx, t, o, defaultLimits)
 }
 
-func withLimits(ctx context.Context, t tree.Tree, o Options, l limits) (Result, error) {
+func withLimits(ctx context.Context, t tree.Tree, o Options, l limits) (r Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			// What a panic says may quote the repository.
+			r, err = Result{}, stall(buildFailed, "", fmt.Errorf("the renderer gave up (%T)", p))
+		}
+	}()
 	tracer := tree.NewTracer(t)
 	src := newSource(ctx, tracer, l)
 
@@ -154,8 +160,7 @@ func withLimits(ctx context.Context, t tree.Tree, o Options, l limits) (Result, 
 	if !ok {
 		return Result{}, errors.New("the tree could not be read")
 	}
-	r, err := newResult(set, l)
-	if err != nil {
+	if r, err = newResult(set, l); err != nil {
 		return Result{}, err
 	}
 	r.Trace = trace

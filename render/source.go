@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"plumb.dev/plumb/fault"
@@ -21,7 +22,7 @@ import (
 // mount is where Kustomize sees the root of the tree. It is not "/", because
 // Kustomize cleans paths before it asks for them: one that climbs out of "/"
 // would come back as a path inside.
-const mount = "/source"
+const mount = "/plumb"
 
 // A source is the tree as Kustomize sees it: a read-only file system. It
 // keeps the first error that Kustomize must not get over, such as a link that
@@ -201,8 +202,17 @@ func (s *source) inspectRemote(p string, b []byte) error {
 	if err := s.ctx.Err(); err != nil {
 		return context.Cause(s.ctx)
 	}
-	_, err := check(b, path.Base(p), s.limits)
-	return err
+	d, err := check(b, path.Base(p), s.limits)
+	if err != nil || !slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(p)) {
+		return err
+	}
+	for _, root := range d.roots {
+		if field(root, "openapi") != nil {
+			// It would change the schema under builds that run meanwhile.
+			return disabled("%s: a remote base may not bring an openapi schema", path.Base(p))
+		}
+	}
+	return nil
 }
 
 // CleanedAbs implements filesys.FileSystem.

@@ -1,13 +1,17 @@
 package render
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/envsubst"
+	yaml3 "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/api/resmap"
@@ -43,7 +47,7 @@ func substitute(s *source, resources resmap.ResMap, sub *Substitution) (object.S
 		if err != nil {
 			return nil, err
 		}
-		if sub != nil && !sub.exempts(u) {
+		if sub != nil && !sub.exempts(u) && mentions(u.Object) {
 			if u, err = sub.apply(u, vars, s.limits); err != nil {
 				return nil, err
 			}
@@ -53,16 +57,77 @@ func substitute(s *source, resources resmap.ResMap, sub *Substitution) (object.S
 	return set, nil
 }
 
+// decode returns what r.MarshalJSON decodes to, without the three texts that
+// it takes to get there.
 func decode(r *resource.Resource) (*unstructured.Unstructured, error) {
-	b, err := r.MarshalJSON()
+	v, err := value(r.YNode())
 	if err != nil {
 		return nil, err
 	}
-	u := &unstructured.Unstructured{}
-	if err := utiljson.Unmarshal(b, &u.Object); err != nil {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("%s is not a mapping", r.CurId())
+	}
+	return &unstructured.Unstructured{Object: m}, nil
+}
+
+func value(n *yaml3.Node) (any, error) {
+	switch n.Kind {
+	case yaml3.MappingNode:
+		m := make(map[string]any, len(n.Content)/2)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			v, err := value(n.Content[i+1])
+			if err != nil {
+				return nil, err
+			}
+			m[n.Content[i].Value] = v
+		}
+		if 2*len(m) != len(n.Content) {
+			return nil, fmt.Errorf("a mapping with keys %s has one of them twice", slices.Sorted(maps.Keys(m)))
+		}
+		return m, nil
+	case yaml3.SequenceNode:
+		l := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			v, err := value(c)
+			if err != nil {
+				return nil, err
+			}
+			l[i] = v
+		}
+		return l, nil
+	case yaml3.ScalarNode:
+		if n.ShortTag() == "!!str" {
+			return n.Value, nil
+		}
+	}
+	var v any
+	if err := n.Decode(&v); err != nil {
 		return nil, err
 	}
-	return u, nil
+	return number(v)
+}
+
+// number gives a scalar the type that it has after JSON, where 1.0 is 1 and a
+// time is text.
+func number(v any) (any, error) {
+	switch x := v.(type) {
+	case nil, string, bool:
+		return x, nil
+	case int:
+		return int64(x), nil
+	case float64:
+		if x == math.Trunc(x) && math.Abs(x) < 1<<63 {
+			return int64(x), nil
+		}
+		return x, nil
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	return out, utiljson.Unmarshal(b, &out)
 }
 
 const exempt = "disabled"
@@ -70,6 +135,24 @@ const exempt = "disabled"
 func (sub *Substitution) exempts(u *unstructured.Unstructured) bool {
 	return sub.DisabledKey != "" &&
 		(u.GetLabels()[sub.DisabledKey] == exempt || u.GetAnnotations()[sub.DisabledKey] == exempt)
+}
+
+// mentions reports whether any text in v would change: without a variable or
+// an escape, none does.
+func mentions(v any) bool {
+	switch x := v.(type) {
+	case string:
+		return strings.Contains(x, "${") || strings.Contains(x, "$$")
+	case []any:
+		return slices.ContainsFunc(x, mentions)
+	case map[string]any:
+		for k, v := range x {
+			if mentions(k) || mentions(v) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // apply replaces the variables in the YAML text of u, so that ${n} becomes a
@@ -87,9 +170,13 @@ func (sub *Substitution) apply(u *unstructured.Unstructured, vars map[string]str
 	if err != nil {
 		return nil, err
 	}
-	// The parser recurses once for each.
-	if n := strings.Count(string(text), "$"); n > l.variables {
+	// The parser recurses once for each variable, and copies the whole text
+	// for each escape.
+	if n := bytes.Count(text, []byte("$")); n > l.variables {
 		return nil, tooLarge("%s: more than %d variables", ref, l.variables)
+	}
+	if n := bytes.Count(text, []byte("$$")) + bytes.Count(text, []byte(`\`)); int64(n)*int64(len(text)) > l.copied {
+		return nil, tooLarge("%s: too many escapes for an object of %d KiB", ref, len(text)>>10)
 	}
 	unset := ""
 	lookup := func(name string) (string, bool) {

@@ -1,0 +1,4 @@
+package render
+
+// Version is what results are kept under.
+const Version = version
