@@ -1,0 +1,64 @@
+# What one does with plumb's repository. `make` alone prints the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO ?= go
+get = $(GO) run ./internal/tools/get
+
+.PHONY: help
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: check-go check-git sandbox plumb ## start a cluster and an example repository, and run plumb on them
+	@exec $(GO) run ./demo
+
+.PHONY: build
+build: check-go sandbox plumb ## build bin/plumb and bin/plumb-sandbox
+
+.PHONY: plumb
+plumb: check-go ## build bin/plumb only
+	@$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/plumb ./cmd/plumb
+
+.PHONY: sandbox
+sandbox: check-go ## build bin/plumb-sandbox only
+	@$(get) -o bin/plumb-sandbox plumb-sandbox
+
+.PHONY: test
+test: check-go check-git build lint ## all that CI runs: build, lint and every test on a real API server
+	@echo "test: go test -race ./..."
+	@$(GO) test -race -timeout 40m ./...
+	@echo "test: go test ./... in sandbox/"
+	@cd sandbox && $(GO) test -timeout 20m ./...
+
+.PHONY: lint
+lint: check-go ## gofmt, go vet and golangci-lint
+	@lint=$$($(get) golangci-lint); \
+	for module in . sandbox; do \
+		echo "lint: go vet and golangci-lint in $$module"; \
+		(cd $$module && $(GO) vet ./... && "$$lint" run --config $(CURDIR)/.golangci.yml ./...); \
+	done
+
+.PHONY: generate
+generate: check-go ## write the generated files again: the custom resource definitions
+	@$(GO) generate ./api/...
+
+.PHONY: bench
+bench: check-go check-git sandbox plumb ## run the benchmark and print its figures
+	@exec $(GO) run ./bench
+
+.PHONY: clean
+clean: ## remove bin/; programs kept for other clones stay in the user's cache folder
+	@rm -rf bin
+
+.PHONY: check-go
+check-go:
+	@command -v $(GO) >/dev/null || { echo "make: Go is missing; install Go 1.26 or newer: https://go.dev/doc/install" >&2; exit 1; }
+
+.PHONY: check-git
+check-git:
+	@command -v git >/dev/null || { echo "make: git is missing; install it with your system's package manager" >&2; exit 1; }
