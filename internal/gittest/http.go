@@ -199,4 +199,3 @@ func (c *counter) Write(b []byte) (int, error) {
 func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 func (c *counter) Flush() { _ = http.NewResponseController(c.ResponseWriter).Flush() }
-

@@ -75,15 +75,16 @@ func explain(ctx context.Context, r Remote, doing string, err error) error {
 	f := &fault.Error{Next: fault.Retry}
 	var known *fault.Error
 	switch cause := context.Cause(ctx); {
-	case errors.As(err, &known):
-		f.Next, f.Reason, f.After, f.Hint = known.Next, known.Reason, known.After, known.Hint
-		err = known.Err
+	// A context that is over explains whatever it broke.
 	case errors.Is(cause, errStalled):
 		f.Reason, err = ReasonTimeout, errors.New("the server stopped sending")
 	case errors.Is(cause, errTimedOut), errors.Is(cause, context.DeadlineExceeded):
 		f.Reason, err = ReasonTimeout, errors.New("the timeout has passed")
 	case cause != nil:
 		err = cause
+	case errors.As(err, &known):
+		f.Next, f.Reason, f.After, f.Hint = known.Next, known.Reason, known.After, known.Hint
+		err = known.Err
 	default:
 		f.Reason, err = classify(err)
 	}

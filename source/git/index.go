@@ -67,13 +67,13 @@ func receive(ctx context.Context, dir string, r io.Reader, known *packSet, lim l
 
 // An entry is an object in a pack that is being indexed.
 type entry struct {
-	off   int64
-	base  int64 // ofsDelta: offset; others 0
-	size  int64
-	crc   uint32
-	kind  kind // as it is in the pack
-	full  kind // of the object; 0 until known
-	id    oid
+	off  int64
+	base int64 // ofsDelta: offset; others 0
+	size int64
+	crc  uint32
+	kind kind // as it is in the pack
+	full kind // of the object; 0 until known
+	id   oid
 }
 
 type indexer struct {

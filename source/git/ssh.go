@@ -396,4 +396,3 @@ func (d dialer) Dial(network, addr string) (net.Conn, error) {
 func (d dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	return d(ctx, network, addr)
 }
-

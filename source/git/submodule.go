@@ -77,7 +77,7 @@ func (s *Store) mount(t tree.Tree, r Remote, u *url.URL, depth int, get func(Rem
 	if len(mounts) == 0 {
 		return t, nil
 	}
-	return tree.Overlay(t, mounts), nil
+	return tree.Overlay(t, mounts)
 }
 
 // submodule returns the remote of a submodule with the given URL, which may be
