@@ -99,7 +99,7 @@ func TestCluster(t *testing.T) {
 			t.Errorf("no request by admin in %d bytes", len(log))
 		}
 	})
-	for _, component := range []string{"kube-apiserver", "etcd", "kube-controller-manager"} {
+	for _, component := range []string{"kube-apiserver", "etcd", "kube-controller-manager", "kube-scheduler", "kwok"} {
 		t.Run(component+" comes back when it is killed", func(t *testing.T) { testKill(t, c, component) })
 	}
 
@@ -260,18 +260,13 @@ func testKill(t *testing.T, c *clusterUp, component string) {
 		_, err := c.client.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
 		return text(err)
 	})
-	// A new namespace gets its service account from a controller that
-	// watches, so the whole chain is there again.
-	after := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "after-" + component}}
+	// Pods that become ready need every component.
+	eventually(t, func() string { return c.tryApply(ns, deployment, "") })
 	eventually(t, func() string {
-		_, err := c.client.CoreV1().Namespaces().Create(ctx, after, metav1.CreateOptions{})
-		if apierrors.IsAlreadyExists(err) {
-			return ""
+		d, err := c.client.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
+		if err == nil && d.Status.AvailableReplicas != 2 {
+			err = fmt.Errorf("%d replicas are available", d.Status.AvailableReplicas)
 		}
-		return text(err)
-	})
-	eventually(t, func() string {
-		_, err := c.client.CoreV1().ServiceAccounts(after.Name).Get(ctx, "default", metav1.GetOptions{})
 		return text(err)
 	})
 	if want := component + " died"; !strings.Contains(c.log(), want) {

@@ -46,11 +46,19 @@ func testWorkloads(t *testing.T, c *clusterUp) {
 // apply applies a manifest with the sandbox's own kubectl.
 func (c *clusterUp) apply(t *testing.T, ns, format string, args ...any) {
 	t.Helper()
+	if wrong := c.tryApply(ns, format, args...); wrong != "" {
+		t.Fatal(wrong)
+	}
+}
+
+// tryApply returns what went wrong, if anything.
+func (c *clusterUp) tryApply(ns, format string, args ...any) string {
 	cmd := exec.Command(binary, "kubectl", "--kubeconfig", c.kubeconfig, "-n", ns, "apply", "-f", "-")
 	cmd.Stdin = bytes.NewBufferString(fmt.Sprintf(format, args...))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("kubectl apply: %v\n%s", err, out)
+		return fmt.Sprintf("kubectl apply: %v\n%s", err, out)
 	}
+	return ""
 }
 
 const deployment = `

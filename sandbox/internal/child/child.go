@@ -15,7 +15,6 @@ package child
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -232,7 +231,7 @@ func FollowParent() error {
 	}
 	syscall.CloseOnExec(fd)
 	pipe := os.NewFile(uintptr(fd), "parent")
-	if _, err := pipe.Stat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := pipe.Stat(); err != nil {
 		return fmt.Errorf("%s=%q: %w", parentEnv, v, err)
 	}
 	go func() {

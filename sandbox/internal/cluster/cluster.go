@@ -13,7 +13,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -62,6 +61,9 @@ func Up(ctx context.Context, o Options) (err error) {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return err
 		}
+	}
+	if o.Nodes < 0 {
+		return fmt.Errorf("%d nodes; give --nodes 0 or more", o.Nodes)
 	}
 	c := &cluster{Options: o, byName: map[string]*child.Child{}}
 	if c.Port != 0 && !free(c.Port) {
@@ -157,7 +159,7 @@ func (c *cluster) waitFor(ctx context.Context, what string, done func(context.Co
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("wait for %s: %w", what, context.Cause(ctx)), last)
+			return fmt.Errorf("wait for %s: %w (last: %v)", what, context.Cause(ctx), last)
 		case <-time.After(interval):
 		}
 	}

@@ -110,6 +110,9 @@ func (c *cluster) tryAPIServer(ctx context.Context) error {
 		// keeps a machine without a network from being an error.
 		"--advertise-address=192.0.2.1",
 		"--endpoint-reconciler-type=none",
+		// The nodes have no address of this type, so what needs a kubelet
+		// (kubectl logs, exec) fails at once instead of waiting for one.
+		"--kubelet-preferred-address-types=ExternalDNS",
 	}
 	if c.Audit {
 		args = append(args,

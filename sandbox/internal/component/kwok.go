@@ -50,9 +50,6 @@ func runKwok(ctx context.Context, args []string) error {
 }
 
 func kwokConfig(kubeconfig string) (cfg controllers.Config, err error) {
-	if cfg.ID, err = controllers.Identity(); err != nil {
-		return cfg, err
-	}
 	clients, err := client.NewClientset("", kubeconfig)
 	if err != nil {
 		return cfg, err
@@ -79,6 +76,8 @@ func kwokConfig(kubeconfig string) (cfg controllers.Config, err error) {
 	cfg.ImpersonatingDynamicClient = clients.ToImpersonatingDynamicClient()
 	cfg.ImpersonatingTypedClient = clients.ToImpersonatingTypedClient()
 	cfg.Clock = clock.RealClock{}
+	// One that starts again holds the leases of the one before.
+	cfg.ID = "plumb-sandbox"
 	cfg.ManageAllNodes = true
 	cfg.CIDR = "10.244.0.0/24" // for a node that has no podCIDR of its own
 	cfg.NodeLeaseDurationSeconds = 40
