@@ -152,3 +152,6 @@ func (c *Client) Get(ctx context.Context, ref object.Ref, version string) (*unst
 	}
 	return r.Get(ctx, ref.Name, metav1.GetOptions{})
 }
+
+// Host returns the address of the server that config leads to, for people.
+func Host(config *rest.Config) string { return config.Host }

@@ -164,6 +164,24 @@ func (e *Engine) Forget(unit string) {
 	}
 }
 
+// Doubt has the next run of a unit ask the server about every object, instead
+// of relying on what the watch has shown.
+func (e *Engine) Doubt(unit string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	st := e.states[unit]
+	if st == nil {
+		return
+	}
+	p := e.at[st.cluster]
+	if p == nil {
+		return
+	}
+	for _, it := range st.inventory {
+		p.watch.Unsettle(unit, it.Ref)
+	}
+}
+
 // Run does for u what can be done now. The outcome holds all that was learned,
 // also when there is an error.
 func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, err error) {

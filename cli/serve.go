@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/source/git"
+)
+
+// serveOptions are the flags of plumb serve.
+type serveOptions struct {
+	data                              string
+	metricsAddr, healthAddr, hintAddr string
+	leaderElect                       bool
+	leaderNamespace                   string
+	concurrent                        int
+	renderMemory                      int64
+	logLevel, logFormat               string
+	flux                              flux.Options
+}
+
+func newServe(version string, flags *genericclioptions.ConfigFlags) *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the controller, in a cluster or next to one",
+		Long: `Run the controller. In a cluster it uses its service account; elsewhere
+KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := flags.ToRESTConfig()
+			if err != nil {
+				return fmt.Errorf("find the cluster: %w; set KUBECONFIG or --kubeconfig", err)
+			}
+			config.UserAgent = "plumb/" + version
+			return o.serve(cmd.Context(), config, cmd)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", defaultData(), "folder for fetched repositories; it may be emptied at any time")
+	f.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "where to serve metrics; 0 is nowhere")
+	f.StringVar(&o.healthAddr, "health-addr", ":9440", "where to serve /healthz and /readyz; 0 is nowhere")
+	f.StringVar(&o.hintAddr, "hint-addr", ":9292", "where to take hints that a repository was pushed to: POST /hint; 0 is nowhere")
+	f.BoolVar(&o.leaderElect, "leader-elect", false, "run only while holding the Lease plumb-leader")
+	f.StringVar(&o.leaderNamespace, "leader-namespace", "", "namespace of the Lease (default: the one that plumb runs in)")
+	f.IntVar(&o.concurrent, "concurrent", 16, "units worked on at once; none of them waits for anything")
+	f.Int64Var(&o.renderMemory, "render-memory", 256<<20, "most bytes to keep of rendered objects")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
+	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
+	f.BoolVar(&o.flux.NoCrossNamespaceRefs, "no-cross-namespace-refs", true, "refuse references to objects of other namespaces")
+	f.BoolVar(&o.flux.NoRemoteBases, "no-remote-bases", true, "refuse kustomizations that name bases by URL")
+	f.StringVar(&o.flux.DefaultServiceAccount, "default-service-account", "", "service account, in its own namespace, to act as for a Kustomization that names none")
+	f.BoolVar(&o.flux.Kubeconfig.AllowExec, "insecure-kubeconfig-exec", false, "run the programs that a kubeconfig from a Secret names")
+	f.BoolVar(&o.flux.Kubeconfig.AllowInsecureTLS, "insecure-kubeconfig-tls", false, "connect without checking the certificate, if a kubeconfig from a Secret says so")
+	f.BoolVar(&o.flux.StrictSubstitution, "strict-substitutions", true, "fail where postBuild finds a variable that is not set and has no default")
+	f.StringSliceVar(&o.flux.OverrideManagers, "override-manager", nil, "field managers whose changes are taken back, beside kubectl")
+	f.StringSliceVar(&o.flux.CustomStageKinds, "custom-apply-stage-kinds", nil, "kinds to apply before the rest, as Kind or group/Kind")
+	return cmd
+}
+
+func defaultData() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, "plumb", "serve")
+}
+
+// serve builds the controller, top to bottom, and runs it.
+func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra.Command) error {
+	log, err := o.logger(cmd)
+	if err != nil {
+		return err
+	}
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	klog.SetLogger(logr.FromSlogHandler(log.Handler()))
+	config.QPS = -1 // the API server's priority and fairness limits us
+
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr},
+		HealthProbeBindAddress:        o.healthAddr,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "plumb-leader",
+		LeaderElectionNamespace:       o.leaderNamespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	store, err := git.NewStore(filepath.Join(o.data, "git"), git.Options{})
+	if err != nil {
+		return fmt.Errorf("open --data: %w", err)
+	}
+	defer store.Close()
+
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: clientset.CoreV1().Events("")})
+	defer broadcaster.Shutdown()
+	recorder := broadcaster.NewRecorder(scheme, corev1.EventSource{Component: "plumb"})
+
+	o.flux.OwnNamespace = ownNamespace()
+	dialect, err := flux.Setup(ctx, mgr, o.flux, flux.Parts{
+		Store: store, Clientset: clientset, Events: recorder, Log: log,
+		RenderMemory: o.renderMemory, Concurrent: o.concurrent, ArtifactHost: "plumb." + o.flux.OwnNamespace + ".svc",
+	})
+	if err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	if err := mgr.AddReadyzCheck("synced", synced(mgr)); err != nil {
+		return err
+	}
+	if o.hintAddr != "0" {
+		err := mgr.Add(&manager.Server{Name: "hint", Server: &http.Server{
+			Addr: o.hintAddr, Handler: hints(dialect.Hint, log),
+			ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	log.Info("plumb serves", "server", cluster.Host(config))
+	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+func (o serveOptions) logger(cmd *cobra.Command) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q is not debug, info, warn or error", o.logLevel)
+	}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			a.Key = "ts"
+		}
+		return a
+	}}
+	switch o.logFormat {
+	case "json":
+		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), opts)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), opts)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q is not json or text", o.logFormat)
+}
+
+func synced(mgr ctrl.Manager) healthz.Checker {
+	return func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("the custom resources have not been read yet")
+		}
+		return nil
+	}
+}
+
+func ownNamespace() string {
+	if ns := os.Getenv("RUNTIME_NAMESPACE"); ns != "" {
+		return ns
+	}
+	b, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	return "plumb-system"
+}

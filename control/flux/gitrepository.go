@@ -1,0 +1,467 @@
+package flux
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"plumb.dev/plumb/control/lookup"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/report"
+	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/tree"
+)
+
+// sourceManager owns the status of sources.
+const sourceManager = "gotk-source-controller"
+
+// gitRepositories reconciles GitRepositories.
+type gitRepositories struct {
+	o      Options
+	client client.Client
+	store  *git.Store
+	shelf  *source.Shelf
+	refs   *lookup.Reader
+	events record.EventRecorder
+	log    *slog.Logger
+	queue  *queue
+	ignore source.Ignorer
+	// published is told of every new artifact.
+	published func(source string)
+	// host is where third parties would fetch artifacts from.
+	host string
+
+	mu    sync.Mutex
+	polls map[types.NamespacedName]*poll
+}
+
+// A poll is what is remembered of asking a server.
+type poll struct {
+	due      time.Time // when to ask again
+	hinted   bool      // somebody said that there is something new
+	failures int
+	asked    string // generation and credentials of the last time
+	url      string
+	include  string // the artifacts that were included
+}
+
+// Hint has the GitRepositories with the given URL polled now, or all if none
+// is given. It returns how many they are.
+func (r *gitRepositories) Hint(url string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for key, p := range r.polls {
+		if url == "" || sameURL(url, p.url) {
+			p.hinted = true
+			r.queue.add(key)
+			n++
+		}
+	}
+	return n
+}
+
+// sameURL compares addresses of repositories as people write them.
+func sameURL(a, b string) bool {
+	norm := func(s string) string {
+		return strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(git.Remote{URL: s}.String()), "/"), ".git")
+	}
+	return norm(a) == norm(b)
+}
+
+// Reconcile keeps the artifact of one GitRepository current.
+func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	name := unitName(GitRepositoryKind.Kind, req.Namespace, req.Name)
+	subject := report.Subject{Kind: GitRepositoryKind.Kind, Name: req.Name, Namespace: req.Namespace}
+	u, err := get(ctx, r.client, GitRepositoryKind, req.NamespacedName)
+	if err != nil {
+		if client.IgnoreNotFound(err) != nil {
+			return ctrl.Result{}, err
+		}
+		r.mu.Lock()
+		delete(r.polls, req.NamespacedName)
+		r.mu.Unlock()
+		r.shelf.Drop(name)
+		r.refs.Forget(name)
+		subject.Gone()
+		r.published(name)
+		return ctrl.Result{}, nil
+	}
+	g, err := decodeGitRepository(u)
+	if err != nil {
+		subject.Failed(reasonOf(err, "InvalidSpec"))
+		return ctrl.Result{}, stallRaw(ctx, r.client, u, err, sourceManager)
+	}
+	if !g.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, r.letGo(ctx, u)
+	}
+	if g.Spec.Suspend {
+		return ctrl.Result{}, nil
+	}
+	session := r.refs.Begin(name)
+	defer session.End()
+
+	before := g.DeepCopy()
+	requested, isRequested := meta.ReconcileAnnotationValue(u.GetAnnotations())
+	isRequested = isRequested && requested != g.Status.LastHandledReconcileAt
+	started := time.Now()
+
+	p := r.poll(req.NamespacedName)
+	artifact, asked, err := r.look(ctx, g, session, p, isRequested)
+	if fault.Is(err, progressing) {
+		return ctrl.Result{RequeueAfter: time.Minute}, nil // what is missing wakes it
+	}
+	if !asked && err == nil {
+		return ctrl.Result{RequeueAfter: time.Until(p.due)}, nil
+	}
+	r.conclude(g, artifact, err)
+	if isRequested {
+		g.Status.LastHandledReconcileAt = requested
+	}
+	if artifact != nil {
+		// On the shelf before it is in the status: whoever reads the status
+		// can rely on it.
+		r.shelf.Put(artifact)
+	}
+	if err := writeStatus(ctx, r.client, u, &g.Status, sourceManager); err != nil {
+		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+	}
+	if artifact != nil {
+		r.published(name)
+		subject.Took(time.Since(started))
+	}
+	r.tell(g, before, artifact, err, subject)
+	return ctrl.Result{RequeueAfter: r.after(g, p, err)}, nil
+}
+
+func (r *gitRepositories) poll(key types.NamespacedName) *poll {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.polls[key]
+	if p == nil {
+		p = &poll{}
+		r.polls[key] = p
+	}
+	return p
+}
+
+// letGo removes the finalizer that another controller may have left: there is
+// nothing to clean up.
+func (r *gitRepositories) letGo(ctx context.Context, u *unstructured.Unstructured) error {
+	without := u.DeepCopy()
+	var keep []string
+	for _, f := range u.GetFinalizers() {
+		if f != finalizer {
+			keep = append(keep, f)
+		}
+	}
+	if len(keep) == len(u.GetFinalizers()) {
+		return nil
+	}
+	without.SetFinalizers(keep)
+	return client.IgnoreNotFound(r.client.Patch(ctx, without, client.MergeFrom(u), client.FieldOwner(sourceManager)))
+}
+
+// look asks the server if it is time to, and returns a new artifact if there
+// is one. asked is false if nothing had to be done.
+func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, refs getter, p *poll, requested bool) (a *source.Artifact, asked bool, err error) {
+	remote, err := r.remote(g, refs)
+	if err != nil {
+		return nil, true, err
+	}
+	included, err := r.included(g)
+	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
+	have := r.shelf.Get(name)
+
+	fingerprint := sha256.Sum256(fmt.Appendf(nil, "%d %#v %q", g.Generation, g.Spec.URL, credentialsOf(remote)))
+	key := hex.EncodeToString(fingerprint[:])
+	include := includeKey(included)
+	r.mu.Lock()
+	due := have == nil || requested || p.hinted || p.asked != key || !time.Now().Before(p.due) || p.include != include ||
+		g.Status.ObservedGeneration != g.Generation && p.failures == 0
+	p.hinted, p.url = false, remote.URL
+	r.mu.Unlock()
+	if !due {
+		return nil, false, nil
+	}
+	p.asked = key
+	if err != nil {
+		return nil, true, err
+	}
+	p.include = include
+
+	ref := git.Ref{}
+	if f := g.Spec.Reference; f != nil {
+		ref = git.Ref{Branch: f.Branch, Tag: f.Tag, SemVer: f.SemVer, Name: f.Name, Commit: f.Commit}
+	}
+	head, err := r.store.Resolve(ctx, remote, ref)
+	if err != nil {
+		return nil, true, err
+	}
+	snap, err := r.store.Fetch(ctx, remote, head, git.FetchOptions{RecurseSubmodules: g.Spec.RecurseSubmodules})
+	if err != nil {
+		return nil, true, err
+	}
+	t, err := r.shape(g, snap.Tree, included)
+	if err != nil {
+		return nil, true, err
+	}
+	a = &source.Artifact{
+		Source: name, Revision: head.Revision, Tree: t, Fetched: time.Now(),
+		Commit: source.Commit{
+			ID: snap.Commit.Hash, Author: snap.Commit.Author, Email: snap.Commit.Email,
+			Message: snap.Commit.Message, When: snap.Commit.When,
+		},
+	}
+	if have != nil && have.Revision == a.Revision && digestOf(have.Tree) == digestOf(a.Tree) {
+		a.Fetched = have.Fetched
+	}
+	return a, true, nil
+}
+
+// shape makes of what the repository holds what the spec selects of it.
+func (r *gitRepositories) shape(g *sourcev1.GitRepository, t tree.Tree, included []*source.Artifact) (tree.Tree, error) {
+	var err error
+	if len(g.Spec.SparseCheckout) > 0 {
+		if t, err = tree.Sparse(t, g.Spec.SparseCheckout); err != nil {
+			return nil, fmt.Errorf("spec.sparseCheckout: %w", err)
+		}
+	}
+	if t, err = r.ignore.Apply(t, g.Spec.Ignore); err != nil {
+		return nil, fmt.Errorf("ignore rules: %w", err)
+	}
+	var mounts []tree.Mount
+	for i, inc := range g.Spec.Include {
+		at := inc.ToPath
+		if at == "" {
+			at = inc.GitRepositoryRef.Name
+		}
+		to, err := tree.Clean(at)
+		if err != nil {
+			return nil, fmt.Errorf("spec.include: %w", err)
+		}
+		from, err := tree.Clean(inc.FromPath)
+		if err != nil {
+			return nil, fmt.Errorf("spec.include: %w", err)
+		}
+		mounts = append(mounts, tree.Mount{At: to, Tree: included[i].Tree, Sub: from})
+	}
+	if len(mounts) == 0 {
+		return t, nil
+	}
+	if t, err = tree.Overlay(t, mounts); err != nil {
+		return nil, fmt.Errorf("spec.include: %w", err)
+	}
+	return t, nil
+}
+
+// included returns the artifacts of spec.include, in order.
+func (r *gitRepositories) included(g *sourcev1.GitRepository) ([]*source.Artifact, error) {
+	var out []*source.Artifact
+	for _, inc := range g.Spec.Include {
+		a := r.shelf.Get(unitName(GitRepositoryKind.Kind, g.Namespace, inc.GitRepositoryRef.Name))
+		if a == nil {
+			return nil, &fault.Error{
+				Next: fault.Wait, Reason: "IncludeUnavailable",
+				Err: fmt.Errorf("spec.include: GitRepository '%s/%s' has no artifact", g.Namespace, inc.GitRepositoryRef.Name),
+			}
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+func includeKey(included []*source.Artifact) string {
+	var b strings.Builder
+	for _, a := range included {
+		b.WriteString(a.Revision)
+		b.WriteString(digestOf(a.Tree))
+	}
+	return b.String()
+}
+
+// remote makes the address and credentials of a GitRepository.
+func (r *gitRepositories) remote(g *sourcev1.GitRepository, refs getter) (m git.Remote, err error) {
+	switch {
+	case g.Spec.Verification != nil:
+		return m, specFault{unsupported("verify", "this version of plumb does not verify signatures")}
+	case g.Spec.Provider != "" && g.Spec.Provider != "generic":
+		return m, specFault{unsupported("provider", fmt.Sprintf("this version of plumb has no credentials from %q", g.Spec.Provider))}
+	case g.Spec.ServiceAccountName != "":
+		return m, specFault{unsupported("serviceAccountName", "this version of plumb has no workload identity")}
+	}
+	m.URL = g.Spec.URL
+	if g.Spec.Timeout != nil {
+		m.Timeout = g.Spec.Timeout.Duration
+	}
+	read := func(field, name string) (map[string][]byte, error) {
+		ref := lookup.Ref{Kind: lookup.Secret, Namespace: g.Namespace, Name: name}
+		data, found, err := refs.Get(ref)
+		if err == nil && !found {
+			err = &fault.Error{Next: fault.Wait, Reason: "AuthenticationFailed", Err: fmt.Errorf("spec.%s: %s does not exist", field, ref), Hint: "create it"}
+		}
+		return data, err
+	}
+	if s := g.Spec.SecretRef; s != nil {
+		data, err := read("secretRef", s.Name)
+		if err != nil {
+			return m, err
+		}
+		first := func(keys ...string) []byte {
+			for _, k := range keys {
+				if len(data[k]) > 0 {
+					return data[k]
+				}
+			}
+			return nil
+		}
+		m.Auth = git.Auth{
+			Username: string(data["username"]), Password: string(data["password"]), BearerToken: string(data["bearerToken"]),
+			Identity: data["identity"], KnownHosts: data["known_hosts"],
+			CA: first("ca.crt", "caFile"), ClientCert: first("tls.crt", "certFile"), ClientKey: first("tls.key", "keyFile"),
+		}
+	}
+	if s := g.Spec.ProxySecretRef; s != nil {
+		data, err := read("proxySecretRef", s.Name)
+		if err != nil {
+			return m, err
+		}
+		m.Proxy = git.Proxy{URL: string(data["address"]), Username: string(data["username"]), Password: string(data["password"])}
+	}
+	return m, nil
+}
+
+func credentialsOf(m git.Remote) []string {
+	return []string{
+		m.Auth.Username, m.Auth.Password, m.Auth.BearerToken, string(m.Auth.Identity), string(m.Auth.KnownHosts),
+		string(m.Auth.CA), string(m.Auth.ClientCert), string(m.Auth.ClientKey), m.Proxy.URL, m.Proxy.Username, m.Proxy.Password,
+	}
+}
+
+// digestOf identifies what a tree holds.
+func digestOf(t tree.Tree) string {
+	e, err := t.Lookup(".")
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(e.ID))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// conclude writes into the status of g what a look has shown.
+func (r *gitRepositories) conclude(g *sourcev1.GitRepository, a *source.Artifact, err error) {
+	st := &g.Status
+	c := conditions{&st.Conditions, g.Generation}
+	switch {
+	case isSpecFault(err) || err != nil && fault.Of(err).Next == fault.Stall:
+		c.set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reasonOf(err, "InvalidSpec"), err.Error())
+		c.stall(reasonOf(err, "InvalidSpec"), err.Error())
+		st.ObservedGeneration = g.Generation
+		return
+	case fault.Is(err, "IncludeUnavailable"):
+		c.set(sourcev1.IncludeUnavailableCondition, metav1.ConditionTrue, "NotFound", err.Error())
+		c.retry("IncludeUnavailable", err.Error())
+		return
+	case err != nil:
+		reason := reasonOf(err, sourcev1.GitOperationFailedReason)
+		c.set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, err.Error())
+		c.retry(reason, err.Error())
+		return
+	}
+	digest := digestOf(a.Tree)
+	if st.Artifact == nil || st.Artifact.Revision != a.Revision || st.Artifact.Digest != digest {
+		hash := a.Commit.ID
+		at := fmt.Sprintf("gitrepository/%s/%s/%s.tar.gz", g.Namespace, g.Name, hash)
+		st.Artifact = &meta.Artifact{
+			Path: at, URL: "http://" + r.host + "/" + at, Revision: a.Revision, Digest: digest,
+			LastUpdateTime: metav1.Now(),
+		}
+	}
+	st.IncludedArtifacts = nil
+	for _, inc := range g.Spec.Include {
+		if ia := r.shelf.Get(unitName(GitRepositoryKind.Kind, g.Namespace, inc.GitRepositoryRef.Name)); ia != nil {
+			at := fmt.Sprintf("gitrepository/%s/%s/%s.tar.gz", g.Namespace, inc.GitRepositoryRef.Name, ia.Commit.ID)
+			st.IncludedArtifacts = append(st.IncludedArtifacts, &meta.Artifact{
+				Path: at, URL: "http://" + r.host + "/" + at, Revision: ia.Revision, Digest: digestOf(ia.Tree),
+				LastUpdateTime: metav1.NewTime(ia.Commit.When),
+			})
+		}
+	}
+	st.ObservedIgnore = g.Spec.Ignore
+	st.ObservedRecurseSubmodules = g.Spec.RecurseSubmodules
+	st.ObservedInclude = g.Spec.Include
+	st.ObservedSparseCheckout = g.Spec.SparseCheckout
+	st.ObservedGeneration = g.Generation
+	message := fmt.Sprintf("stored artifact for revision '%s'", a.Revision)
+	c.drop(sourcev1.FetchFailedCondition, sourcev1.IncludeUnavailableCondition, sourcev1.ArtifactOutdatedCondition)
+	c.set(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, succeeded, message)
+	c.ready(succeeded, message)
+}
+
+// tell reports what has changed.
+func (r *gitRepositories) tell(g, before *sourcev1.GitRepository, a *source.Artifact, err error, s report.Subject) {
+	log := r.log.With("kind", GitRepositoryKind.Kind, "namespace", g.Namespace, "name", g.Name)
+	o := g.DeepCopy()
+	o.SetGroupVersionKind(GitRepositoryKind)
+	if err != nil {
+		s.Ready(0)
+		s.Failed(reasonOf(err, sourcev1.GitOperationFailedReason))
+		was, is := readyOf(before.Status.Conditions), readyOf(g.Status.Conditions)
+		if was.Message != is.Message {
+			log.Error("source failed", "reason", is.Reason, "err", is.Message)
+			r.events.Event(o, corev1.EventTypeWarning, is.Reason, clip(is.Message))
+		}
+		return
+	}
+	s.Ready(1)
+	s.Succeeded()
+	if before.Status.Artifact != nil && before.Status.Artifact.Revision == a.Revision {
+		return
+	}
+	log.Info("new revision", "revision", a.Revision, "commit", a.Commit.ID, "author", a.Commit.Author)
+	subject, _, _ := strings.Cut(a.Commit.Message, "\n")
+	r.events.AnnotatedEventf(o, map[string]string{GitRepositoryKind.Group + "/revision": a.Revision},
+		corev1.EventTypeNormal, "NewArtifact", "%s", clip(fmt.Sprintf("stored artifact for commit '%s'", subject)))
+}
+
+// after says when to look again, and notes it.
+func (r *gitRepositories) after(g *sourcev1.GitRepository, p *poll, err error) time.Duration {
+	d := jitter(g.Spec.Interval.Duration, 0.05, rand.Float64)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		p.failures = 0
+	} else {
+		p.failures++
+		f := fault.Of(err)
+		switch {
+		case f.After > 0:
+			d = f.After
+		case f.Next == fault.Stall:
+		default:
+			d = min(d, jitter(time.Second<<min(p.failures, 10), 0.2, rand.Float64))
+		}
+	}
+	p.due = time.Now().Add(d)
+	if p.hinted {
+		return time.Millisecond
+	}
+	return d
+}

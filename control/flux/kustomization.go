@@ -1,0 +1,514 @@
+package flux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/control/lookup"
+	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/report"
+	"plumb.dev/plumb/source"
+)
+
+// kustomizations reconciles Kustomizations.
+type kustomizations struct {
+	o      Options
+	client client.Client // reads come from the cache
+	live   client.Reader // reads go to the server
+	engine *engine.Engine
+	shelf  *source.Shelf
+	refs   *lookup.Reader
+	events record.EventRecorder
+	log    *slog.Logger
+	queue  *queue
+
+	mu       sync.Mutex
+	attempts map[types.NamespacedName]attempt
+}
+
+// An attempt is what is remembered of failures, to try again ever more slowly.
+type attempt struct {
+	count int
+	at    string // generation and revision: another one starts anew
+}
+
+// get reads a custom resource as it is stored.
+func get(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	if err := c.Get(ctx, key, u); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// Reconcile holds one Kustomization true.
+func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	name := unitName(KustomizationKind.Kind, req.Namespace, req.Name)
+	subject := report.Subject{Kind: KustomizationKind.Kind, Name: req.Name, Namespace: req.Namespace}
+	u, err := get(ctx, r.client, KustomizationKind, req.NamespacedName)
+	if err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.engine.Forget(name)
+			r.refs.Forget(name)
+			subject.Gone()
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, err
+	}
+	started := time.Now()
+	k, err := decodeKustomization(u)
+	if err != nil {
+		return ctrl.Result{}, r.stalled(ctx, u, subject, err)
+	}
+	if !k.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, k, u)
+	}
+	if k.Spec.Suspend {
+		return ctrl.Result{}, nil
+	}
+	if !controllerutil.ContainsFinalizer(u, finalizer) {
+		withFinalizer := u.DeepCopy()
+		controllerutil.AddFinalizer(withFinalizer, finalizer)
+		if err := r.client.Patch(ctx, withFinalizer, client.MergeFrom(u), client.FieldOwner(statusManager)); err != nil {
+			return ctrl.Result{}, fmt.Errorf("add the finalizer: %w", err)
+		}
+		u = withFinalizer
+	}
+	before := &kustomization{*k.DeepCopy()}
+	requested, isRequested := meta.ReconcileAnnotationValue(u.GetAnnotations())
+	isRequested = isRequested && requested != k.Status.LastHandledReconcileAt
+
+	out, err := r.run(ctx, k, u, isRequested)
+	if fault.Is(err, notYet) {
+		return ctrl.Result{RequeueAfter: time.Minute}, nil // what is missing wakes it
+	}
+	if isSpecFault(err) {
+		c := conditions{&k.Status.Conditions, k.Generation}
+		c.stall(reasonOf(err, "InvalidSpec"), err.Error())
+		k.Status.ObservedGeneration = k.Generation
+	} else {
+		conclude(k, out, err, time.Since(started))
+	}
+	if isRequested {
+		k.Status.LastHandledReconcileAt = requested
+	}
+	if err := writeStatus(ctx, r.client, u, &k.Status, statusManager); err != nil {
+		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+	}
+	r.tell(k, before, out, time.Since(started))
+	return r.next(k, out, err), nil
+}
+
+// notYet is the reason of what this process has not read yet after a start.
+// It is no news about the unit.
+const notYet = "NotYetRead"
+
+// run makes the unit of k and runs it.
+func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructured.Unstructured, verify bool) (out engine.Outcome, err error) {
+	session := r.refs.Begin(unitName(KustomizationKind.Kind, k.Namespace, k.Name))
+	defer session.End()
+	from, err := r.o.sourceName(k)
+	if err != nil {
+		return out, specFault{err}
+	}
+	unit, err := r.o.toUnit(k, session)
+	if err != nil {
+		if fault.Of(err).Next == fault.Stall {
+			err = specFault{err}
+		} else if fault.Of(err).Reason == progressing {
+			err = &fault.Error{Next: fault.Wait, Reason: notYet, Err: err}
+		}
+		return engine.Outcome{Inventory: unit.Remembers}, err
+	}
+	out.Inventory = unit.Remembers
+	unit.Source = r.shelf.Get(from)
+	if unit.Source == nil {
+		return out, r.noArtifact(ctx, from)
+	}
+	out.Revision = unit.Source.Revision
+	if err := r.checkDependencies(ctx, k, u); err != nil {
+		if fault.Of(err).Next == fault.Stall {
+			err = specFault{err}
+		}
+		return out, err
+	}
+	if verify {
+		r.engine.Doubt(unit.Name)
+	}
+	return r.engine.Run(ctx, unit, &ledger{r: r, k: k, u: u})
+}
+
+// noArtifact says why a source has nothing to apply.
+func (r *kustomizations) noArtifact(ctx context.Context, from string) error {
+	kind, key := keyOf(from)
+	u, err := get(ctx, r.client, GitRepositoryKind, key)
+	if err != nil {
+		return &fault.Error{
+			Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' not found", kind, key),
+			Hint: "create it, or correct spec.sourceRef; nothing is pruned meanwhile",
+		}
+	}
+	if rev, _, _ := unstructured.NestedString(u.Object, "status", "artifact", "revision"); rev != "" {
+		return &fault.Error{Next: fault.Wait, Reason: notYet, Err: errors.New("the source is being read after a start")}
+	}
+	return &fault.Error{Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' has no artifact yet", kind, key)}
+}
+
+// A specFault is an error that only a change of the custom resource mends.
+type specFault struct{ error }
+
+func (s specFault) Unwrap() error { return s.error }
+
+func isSpecFault(err error) bool {
+	var s specFault
+	return errors.As(err, &s)
+}
+
+// stalled says of a resource that can't be decoded what is wrong with it,
+// leaving the rest of its status as it is.
+func (r *kustomizations) stalled(ctx context.Context, u *unstructured.Unstructured, s report.Subject, cause error) error {
+	s.Failed(reasonOf(cause, "InvalidSpec"))
+	s.Ready(0)
+	return stallRaw(ctx, r.client, u, cause, statusManager)
+}
+
+// A ledger stores the inventory in the status.
+type ledger struct {
+	r *kustomizations
+	k *kustomization
+	u *unstructured.Unstructured
+}
+
+// Store implements [engine.Ledger]. It is the moment at which it is known that
+// there is work to do, so it says so too.
+func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
+	l.k.Status.Inventory = toInventory(entries)
+	c := conditions{&l.k.Status.Conditions, l.k.Generation}
+	c.progress("Reconciliation in progress")
+	if err := writeStatus(ctx, l.r.client, l.u, &l.k.Status, statusManager); err != nil {
+		return err
+	}
+	// What is written at the end is compared with what is stored now.
+	stored, err := runtimeMap(&l.k.Status)
+	if err != nil {
+		return err
+	}
+	u := l.u.DeepCopy()
+	u.Object["status"] = stored
+	*l.u = *u
+	return nil
+}
+
+// tell reports the outcome in events, metrics and the log.
+func (r *kustomizations) tell(k, before *kustomization, out engine.Outcome, took time.Duration) {
+	s := report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
+	log := r.log.With("kind", KustomizationKind.Kind, "namespace", k.Namespace, "name", k.Name, "revision", out.Revision)
+	var changed []string
+	corrected := 0
+	for _, c := range out.Changes {
+		changed = append(changed, fmt.Sprintf("%s %s", c.Ref, pastTense(c)))
+		if c.Cause == apply.Drift {
+			corrected++
+			who, fields := driftOf(c)
+			log.Info("drift corrected", "object", c.Ref.String(), "fields", fields, "manager", who)
+			r.event(k, out.Revision, corev1.EventTypeWarning, "DriftCorrected", fmt.Sprintf("%s: %s changed by %s, put back", c.Ref, fields, who))
+		}
+	}
+	if len(changed) > 0 {
+		s.Took(took)
+		log.Info("applied", "changed", len(changed), "took", took.Round(time.Millisecond).String())
+		if corrected < len(changed) {
+			r.event(k, out.Revision, corev1.EventTypeNormal, progressing, strings.Join(changed, "\n"))
+		}
+	}
+	s.Corrected(corrected)
+	ready := apimeta.FindStatusCondition(k.Status.Conditions, readyType)
+	was := apimeta.FindStatusCondition(before.Status.Conditions, readyType)
+	if ready == nil {
+		return
+	}
+	switch ready.Status {
+	case metav1.ConditionTrue:
+		s.Ready(1)
+		s.Succeeded()
+		if k.Status.LastAppliedRevision != before.Status.LastAppliedRevision {
+			if a := r.shelfOf(k); a != nil && a.Revision == out.Revision {
+				s.Live(time.Since(a.Fetched))
+			}
+		}
+	case metav1.ConditionFalse:
+		s.Ready(0)
+		s.Failed(ready.Reason)
+	default:
+		s.Ready(-1)
+	}
+	if was != nil && was.Status == ready.Status && was.Reason == ready.Reason && was.Message == ready.Message {
+		return
+	}
+	switch ready.Status {
+	case metav1.ConditionTrue:
+		r.event(k, out.Revision, corev1.EventTypeNormal, ready.Reason, fmt.Sprintf("Reconciliation finished, next run in %s", k.Spec.Interval.Duration))
+	case metav1.ConditionFalse:
+		log.Error("reconciliation failed", "reason", ready.Reason, "err", ready.Message)
+		r.event(k, out.Revision, corev1.EventTypeWarning, ready.Reason, ready.Message)
+	}
+}
+
+func (r *kustomizations) shelfOf(k *kustomization) *source.Artifact {
+	from, err := r.o.sourceName(k)
+	if err != nil {
+		return nil
+	}
+	return r.shelf.Get(from)
+}
+
+// event records a core/v1 Event about k.
+func (r *kustomizations) event(k *kustomization, revision, kind, reason, message string) {
+	ann := map[string]string{}
+	if revision != "" {
+		ann[revisionMetadata] = revision
+	}
+	for key, v := range k.Annotations {
+		if strings.HasPrefix(key, eventMetadata) {
+			ann[key] = v
+		}
+	}
+	o := &kustomizev1.Kustomization{ObjectMeta: k.ObjectMeta}
+	o.SetGroupVersionKind(KustomizationKind)
+	r.events.AnnotatedEventf(o, ann, kind, reason, "%s", clip(message))
+}
+
+func pastTense(c *apply.Change) string {
+	switch c.Action {
+	case apply.Create:
+		return "created"
+	case apply.Update:
+		return "configured"
+	case apply.Recreate:
+		return "recreated"
+	case apply.Delete:
+		return "deleted"
+	case apply.Release:
+		return "released: " + c.Why
+	}
+	return c.Action.String()
+}
+
+func driftOf(c *apply.Change) (who, fields string) {
+	if c.Action == apply.Create {
+		return "somebody", "the object was deleted; it"
+	}
+	who = "somebody"
+	var paths []string
+	for _, f := range c.Fields {
+		if f.Manager != "" {
+			who = f.Manager
+		}
+		if len(paths) == 5 {
+			paths = append(paths, "…")
+			break
+		}
+		paths = append(paths, f.Path)
+	}
+	return who, strings.Join(paths, ", ")
+}
+
+// next says when to look at k again at the latest.
+func (r *kustomizations) next(k *kustomization, out engine.Outcome, err error) ctrl.Result {
+	key := types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
+	at := fmt.Sprintf("%d %s", k.Generation, out.Revision)
+	r.mu.Lock()
+	a := r.attempts[key]
+	if a.at != at || err == nil {
+		a = attempt{at: at}
+	}
+	if err != nil {
+		a.count++
+	}
+	r.attempts[key] = a
+	r.mu.Unlock()
+
+	after := jitter(k.Spec.Interval.Duration, 0.05, rand.Float64)
+	switch f := fault.Of(err); {
+	case err == nil:
+	case isSpecFault(err):
+		return ctrl.Result{} // a change of the spec wakes it
+	case f.After > 0:
+		after = f.After
+	case f.Next == fault.Retry:
+		// From a second up to the interval that the user gave.
+		after = min(k.GetRetryInterval(), time.Second<<min(a.count, 10))
+	default:
+		after = k.GetRetryInterval()
+	}
+	if !out.Next.IsZero() {
+		after = min(after, max(time.Until(out.Next), 10*time.Millisecond))
+	}
+	return ctrl.Result{RequeueAfter: after}
+}
+
+// finalize deletes what k has applied, as its deletion policy says, and lets
+// k go.
+func (r *kustomizations) finalize(ctx context.Context, k *kustomization, u *unstructured.Unstructured) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(u, finalizer) {
+		return ctrl.Result{}, nil
+	}
+	name := unitName(KustomizationKind.Kind, k.Namespace, k.Name)
+	deletes, waits := false, false
+	switch k.Spec.DeletionPolicy {
+	case kustomizev1.DeletionPolicyDelete:
+		deletes = true
+	case kustomizev1.DeletionPolicyWaitForTermination:
+		deletes, waits = true, true
+	case kustomizev1.DeletionPolicyOrphan:
+	default:
+		deletes = k.Spec.Prune
+	}
+	if deletes && !k.Spec.Suspend {
+		if leaving, err := r.kindIsLeaving(ctx); err != nil {
+			return ctrl.Result{}, err
+		} else if leaving {
+			r.event(k, "", corev1.EventTypeWarning, "PruneHeld", "the CustomResourceDefinition of Kustomizations is being deleted; the objects were kept")
+			deletes = false
+		}
+	}
+	if deletes && !k.Spec.Suspend {
+		done, err := r.remove(ctx, k, u, waits)
+		if err != nil || !done {
+			if err != nil {
+				c := conditions{&k.Status.Conditions, k.Generation}
+				c.retry(reasonOf(err, meta.PruneFailedReason), err.Error())
+				if err := writeStatus(ctx, r.client, u, &k.Status, statusManager); err != nil {
+					return ctrl.Result{}, err
+				}
+				r.event(k, "", corev1.EventTypeWarning, meta.PruneFailedReason, err.Error()+"; to leave the objects, set spec.deletionPolicy to Orphan")
+			}
+			return r.next(k, engine.Outcome{}, errors.Join(err, errors.New("deletion goes on"))), nil
+		}
+	}
+	without := u.DeepCopy()
+	controllerutil.RemoveFinalizer(without, finalizer)
+	if err := r.client.Patch(ctx, without, client.MergeFrom(u), client.FieldOwner(statusManager)); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("remove the finalizer: %w", err)
+	}
+	r.engine.Forget(name)
+	r.refs.Forget(name)
+	return ctrl.Result{}, nil
+}
+
+// remove deletes what k has applied. done is false while something that has
+// to be waited for is left.
+func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstructured.Unstructured, waits bool) (done bool, err error) {
+	session := r.refs.Begin(unitName(KustomizationKind.Kind, k.Namespace, k.Name))
+	defer session.End()
+	// Where the objects are, which they are and in whose name they go has to
+	// be known. What else may be wrong with the spec does not count now.
+	if _, err := inventoryOf(&k.Status); err != nil {
+		return false, err
+	}
+	if _, err := r.o.target(k, session); err != nil {
+		return false, err
+	}
+	unit, err := r.o.toUnit(k, session)
+	if err != nil {
+		r.log.Warn("deleting a unit that could not be applied", "unit", unit.Name, "err", err)
+	}
+	unit.Leaving = true
+	if from, err := r.o.sourceName(k); err == nil {
+		unit.Source = r.shelf.Get(from)
+	}
+	if unit.Source == nil {
+		unit.Source = &source.Artifact{}
+	}
+	out, err := r.engine.Remove(ctx, unit)
+	r.tell(k, k, out, 0)
+	if len(out.Inventory) != len(unit.Remembers) {
+		k.Status.Inventory = toInventory(out.Inventory)
+	}
+	if err != nil && !fault.Is(err, "PruneProtected") {
+		return false, err
+	}
+	for _, h := range out.Held {
+		r.event(k, "", corev1.EventTypeWarning, "PruneHeld", h.Ref.String()+" was left: "+h.Why)
+	}
+	if waits && len(out.Inventory) > 0 && err == nil {
+		return false, writeStatus(ctx, r.client, u, &k.Status, statusManager)
+	}
+	return true, nil
+}
+
+// kindIsLeaving reports whether Kustomizations go because their definition
+// does: then nobody has asked for the objects to go.
+func (r *kustomizations) kindIsLeaving(ctx context.Context) (bool, error) {
+	crd := &metav1.PartialObjectMetadata{}
+	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	err := r.live.Get(ctx, types.NamespacedName{Name: "kustomizations." + KustomizationKind.Group}, crd)
+	if err != nil {
+		return true, client.IgnoreNotFound(err)
+	}
+	return !crd.DeletionTimestamp.IsZero(), nil
+}
+
+// units returns every Kustomization as a unit, for the claims of the engine.
+func (r *kustomizations) units(ctx context.Context) (units []engine.Unit, unknown []string) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(KustomizationKind)
+	if err := r.client.List(ctx, list); err != nil {
+		return nil, []string{"every Kustomization"}
+	}
+	for i := range list.Items {
+		u := &list.Items[i]
+		name := unitName(KustomizationKind.Kind, u.GetNamespace(), u.GetName())
+		k, err := decodeKustomization(u)
+		if err != nil {
+			// What can't be read has not been applied by this version; what
+			// an older one has applied is in the inventory.
+			k = &kustomization{}
+			k.Namespace, k.Name = u.GetNamespace(), u.GetName()
+			if err := decodeStatus(u, &k.Status); err != nil {
+				unknown = append(unknown, name)
+				continue
+			}
+		}
+		unit, err := r.o.toUnit(k, r.refs.Peek())
+		if err != nil {
+			unit.Name = name
+			if unit.Remembers == nil && k.Status.Inventory != nil {
+				unknown = append(unknown, name)
+				continue
+			}
+			if k.Spec.KubeConfig != nil && unit.Target.Cluster == "" {
+				unit.Target.Cluster = "unknown" // not this one, whichever it is
+			}
+			units = append(units, unit)
+			continue
+		}
+		if from, err := r.o.sourceName(k); err == nil {
+			unit.Source = r.shelf.Get(from)
+		}
+		units = append(units, unit)
+	}
+	return units, unknown
+}

@@ -1,0 +1,44 @@
+package flux
+
+import (
+	"context"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
+)
+
+// A queue is the way into a controller's work queue for those who are not the
+// API server: the engine, the shelf of artifacts, the push hint.
+type queue struct {
+	mu      sync.Mutex
+	to      workqueue.TypedRateLimitingInterface[reconcile.Request]
+	waiting []types.NamespacedName // added before the controller started
+}
+
+// source is what a controller watches to be fed by q.
+func (q *queue) source() ctrlsource.Source {
+	return ctrlsource.Func(func(_ context.Context, to workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.to = to
+		for _, k := range q.waiting {
+			to.Add(reconcile.Request{NamespacedName: k})
+		}
+		q.waiting = nil
+		return nil
+	})
+}
+
+// add has the object of that name reconciled. It does not block.
+func (q *queue) add(key types.NamespacedName) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.to == nil {
+		q.waiting = append(q.waiting, key)
+		return
+	}
+	q.to.Add(reconcile.Request{NamespacedName: key})
+}

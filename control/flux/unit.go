@@ -1,0 +1,268 @@
+package flux
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/control/lookup"
+	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/watch/health"
+)
+
+// Options are the settings of the dialect, one flag of plumb serve each.
+type Options struct {
+	NoCrossNamespaceRefs  bool
+	NoRemoteBases         bool
+	DefaultServiceAccount string
+	StrictSubstitution    bool
+	OverrideManagers      []string
+	CustomStageKinds      []string
+	Kubeconfig            cluster.KubeconfigPolicy
+	// OwnNamespace is where plumb runs; it is never pruned.
+	OwnNamespace string
+}
+
+// A getter reads a Secret or ConfigMap, such as a [lookup.Session].
+type getter interface {
+	Get(lookup.Ref) (data map[string][]byte, found bool, err error)
+}
+
+// toUnit makes the unit of a Kustomization. Its Source is left to the caller.
+func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error) {
+	name := unitName(KustomizationKind.Kind, k.Namespace, k.Name)
+	u = engine.Unit{
+		Name: name, Namespace: k.Namespace, Generation: k.Generation,
+		Marks: engine.Marks{
+			Labels:   map[string]string{nameLabel: k.Name, namespaceLabel: k.Namespace},
+			Selector: nameLabel,
+			Owner:    ownerOf,
+		},
+		Policy:   policyOf,
+		Managers: managers(o.OverrideManagers),
+		Force:    k.Spec.Force,
+		Stages:   o.CustomStageKinds,
+		Prune: engine.Prune{
+			Enabled:    k.Spec.Prune,
+			AllowEmpty: strings.EqualFold(k.Annotations[allowEmpty], "true"),
+			Approved:   k.Annotations[approvePrune],
+			Protected:  []string{o.OwnNamespace},
+		},
+		Health:  engine.Health{Wait: k.Spec.Wait, Timeout: k.GetTimeout()},
+		Leaving: !k.DeletionTimestamp.IsZero(),
+		Applied: k.Status.LastAppliedRevision,
+	}
+	if u.Remembers, err = inventoryOf(&k.Status); err != nil {
+		return u, &fault.Error{Next: fault.Stall, Reason: "InvalidInventory", Err: fmt.Errorf("status.inventory: %w", err), Hint: "nothing is applied or pruned until it is repaired"}
+	}
+	if u.Target, err = o.target(k, refs); err != nil {
+		return u, err
+	}
+	if k.Spec.Decryption != nil {
+		return u, unsupported("decryption", "this version of plumb does not decrypt")
+	}
+	if len(k.Spec.Ignore) > 0 {
+		return u, unsupported("ignore", "this version of plumb does not ignore fields")
+	}
+	if u.Health.Checks, u.Health.Exprs, err = checks(k); err != nil {
+		return u, err
+	}
+	u.Render, err = o.renderOptions(k, refs)
+	return u, err
+}
+
+func (o Options) target(k *kustomization, refs getter) (t engine.Target, err error) {
+	account := k.Spec.ServiceAccountName
+	if account == "" {
+		account = o.DefaultServiceAccount
+	}
+	if account != "" {
+		if strings.ContainsAny(account, ":/") {
+			return t, accessDenied("spec.serviceAccountName %q is not the name of a service account in namespace %s", account, k.Namespace)
+		}
+		t.User = fmt.Sprintf("system:serviceaccount:%s:%s", k.Namespace, account)
+	}
+	kc := k.Spec.KubeConfig
+	if kc == nil {
+		return t, nil
+	}
+	if kc.ConfigMapRef != nil {
+		return t, unsupported("kubeConfig.configMapRef", "this version of plumb connects only with a kubeconfig from a Secret")
+	}
+	if kc.SecretRef == nil {
+		return t, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.kubeConfig names no Secret")}
+	}
+	ref := lookup.Ref{Kind: lookup.Secret, Namespace: k.Namespace, Name: kc.SecretRef.Name}
+	data, found, err := refs.Get(ref)
+	if err != nil {
+		return t, err
+	}
+	missing := func(what string) error {
+		return &fault.Error{Next: fault.Wait, Reason: "ReconciliationFailed", Err: fmt.Errorf("spec.kubeConfig: %s", what), Hint: "create it"}
+	}
+	if !found {
+		return t, missing(ref.String() + " does not exist")
+	}
+	keys := []string{kc.SecretRef.Key}
+	if kc.SecretRef.Key == "" {
+		keys = []string{"value", "value.yaml"}
+	}
+	for _, key := range keys {
+		if raw := data[key]; len(raw) > 0 {
+			t.Cluster, t.Config, err = cluster.Kubeconfig(raw, o.Kubeconfig)
+			if err != nil {
+				return t, fmt.Errorf("spec.kubeConfig: %s: %w", ref, err)
+			}
+			if k.Spec.ServiceAccountName == "" {
+				t.User = "" // the default account is one of the cluster that plumb runs in
+			}
+			return t, nil
+		}
+	}
+	return t, missing(fmt.Sprintf("%s has no key %s", ref, strings.Join(keys, " or ")))
+}
+
+func checks(k *kustomization) (out []engine.Check, exprs []engine.Expr, err error) {
+	for _, c := range k.Spec.HealthChecks {
+		gv, err := schema.ParseGroupVersion(c.APIVersion)
+		if err != nil {
+			return nil, nil, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.healthChecks: %w", err)}
+		}
+		out = append(out, engine.Check{
+			Ref:     object.Ref{Group: gv.Group, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name},
+			Version: gv.Version,
+		})
+	}
+	for _, x := range k.Spec.HealthCheckExprs {
+		gv, err := schema.ParseGroupVersion(x.APIVersion)
+		if err != nil {
+			return nil, nil, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.healthCheckExprs: %w", err)}
+		}
+		e := engine.Expr{Group: gv.Group, Kind: x.Kind, Exprs: health.Exprs{Current: x.Current, InProgress: x.InProgress, Failed: x.Failed}}
+		if _, err := health.Compile(e.Exprs); err != nil {
+			return nil, nil, fmt.Errorf("spec.%w", err)
+		}
+		exprs = append(exprs, e)
+	}
+	return out, exprs, nil
+}
+
+func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options, err error) {
+	r = render.Options{
+		Path: k.Spec.Path, TargetNamespace: k.Spec.TargetNamespace,
+		NamePrefix: k.Spec.NamePrefix, NameSuffix: k.Spec.NameSuffix,
+		Components: k.Spec.Components, IgnoreMissingComponents: k.Spec.IgnoreMissingComponents,
+		AllowRemoteBases: !o.NoRemoteBases,
+	}
+	if m := k.Spec.CommonMetadata; m != nil {
+		r.Labels, r.Annotations = m.Labels, m.Annotations
+	}
+	for _, p := range k.Spec.Patches {
+		r.Patches = append(r.Patches, render.Patch{Patch: p.Patch, Target: selector(p.Target)})
+	}
+	for _, i := range k.Spec.Images {
+		r.Images = append(r.Images, render.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest})
+	}
+	for _, b := range k.Spec.BuildMetadata {
+		r.BuildMetadata = append(r.BuildMetadata, string(b))
+	}
+	p := k.Spec.PostBuild
+	if p == nil {
+		return r, nil
+	}
+	vars := make(map[string]string)
+	for _, f := range p.SubstituteFrom {
+		ref := lookup.Ref{Kind: lookup.Kind(f.Kind), Namespace: k.Namespace, Name: f.Name}
+		data, found, err := refs.Get(ref)
+		if err != nil {
+			return r, err
+		}
+		if !found && !f.Optional {
+			return r, &fault.Error{
+				Next: fault.Wait, Reason: "BuildFailed", Err: fmt.Errorf("spec.postBuild.substituteFrom: %s does not exist", ref),
+				Hint: "create it, or mark it optional",
+			}
+		}
+		for key, v := range data {
+			vars[key] = strings.ReplaceAll(string(v), "\n", "")
+		}
+	}
+	for key, v := range p.Substitute {
+		vars[key] = strings.ReplaceAll(v, "\n", "")
+	}
+	r.Substitute = &render.Substitution{
+		Vars: vars, Always: p.SubstituteStrategy == "Always", Strict: o.StrictSubstitution, DisabledKey: substituteKey,
+	}
+	return r, nil
+}
+
+func selector(s *kustomize.Selector) *render.Selector {
+	if s == nil {
+		return nil
+	}
+	return &render.Selector{
+		Group: s.Group, Version: s.Version, Kind: s.Kind, Name: s.Name, Namespace: s.Namespace,
+		LabelSelector: s.LabelSelector, AnnotationSelector: s.AnnotationSelector,
+	}
+}
+
+func ownerOf(o *unstructured.Unstructured) string {
+	l := o.GetLabels()
+	if l[nameLabel] == "" {
+		return ""
+	}
+	return unitName(KustomizationKind.Kind, l[namespaceLabel], l[nameLabel])
+}
+
+// policyOf reads the annotations, or labels, by which an object says how it is
+// to be treated.
+func policyOf(o *unstructured.Unstructured) (p apply.Policy) {
+	ann, lab := o.GetAnnotations(), o.GetLabels()
+	is := func(key, value string) bool {
+		return strings.EqualFold(ann[prefix+key], value) || strings.EqualFold(lab[prefix+key], value)
+	}
+	switch {
+	case is("reconcile", "disabled"):
+		p.Mode, p.Keep = apply.Ignore, true
+	case is("ssa", "Ignore"):
+		p.Mode = apply.Ignore
+	case is("ssa", "IfNotPresent"):
+		p.Mode = apply.IfNotPresent
+	case is("ssa", "Merge"):
+		p.Mode = apply.Merge
+	}
+	p.Force = is("force", "enabled")
+	p.Keep = p.Keep || is("prune", "disabled")
+	p.PruneProtected = strings.EqualFold(ann[pruneProtected], "allowed")
+	return p
+}
+
+// sourceName is the name of the artifact that a Kustomization is made from.
+func (o Options) sourceName(k *kustomization) (string, error) {
+	ref := k.Spec.SourceRef
+	if ref.Kind != GitRepositoryKind.Kind {
+		return "", unsupported("sourceRef.kind", fmt.Sprintf("this version of plumb has no sources of kind %s", ref.Kind))
+	}
+	ns := ref.Namespace
+	if ns == "" {
+		ns = k.Namespace
+	}
+	if ns != k.Namespace && o.NoCrossNamespaceRefs {
+		return "", accessDenied("spec.sourceRef: can't access GitRepository/%s/%s from namespace %s", ns, ref.Name, k.Namespace)
+	}
+	return unitName(ref.Kind, ns, ref.Name), nil
+}
+
+// jitter spreads the intervals of units with the same one.
+func jitter(d time.Duration, by float64, random func() float64) time.Duration {
+	return time.Duration(float64(d) * (1 - by + 2*by*random()))
+}
