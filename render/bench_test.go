@@ -135,7 +135,6 @@ func BenchmarkCommitOverAThousandUnits(b *testing.B) {
 		return hits
 	}
 	round(trees[0])
-	b.ReportMetric(float64(c.Bytes())/n, "bytes/unit")
 	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
@@ -145,4 +144,37 @@ func BenchmarkCommitOverAThousandUnits(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/unit")
+	b.ReportMetric(float64(c.Bytes())/n, "bytes/unit")
+}
+
+// A commit touched nothing that the unit reads.
+func BenchmarkHit(b *testing.B) {
+	t := tree.FromFiles(app("app"))
+	c := render.NewCache(1 << 20)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := c.Objects(context.Background(), "unit", t, render.Options{Path: "app/overlays/production"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeOfAHit(b *testing.B) {
+	t := tree.FromFiles(app("app"))
+	c := render.NewCache(1 << 20)
+	ask := func() render.Result {
+		r, _, err := c.Objects(context.Background(), "unit", t, render.Options{Path: "app/overlays/production"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return r
+	}
+	ask()
+	r := ask()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Objects(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -5,11 +5,16 @@ import (
 	"path"
 	"sync"
 
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/openapi"
 )
+
+// Each copy in a JSON patch can double an object. As the API server does, put
+// an end to it for the process.
+func init() { jsonpatch.AccumulatedCopySizeLimit = defaultLimits.written }
 
 // schema guards the OpenAPI schema that Kustomize keeps in global variables.
 // Once it is loaded, builds only read it, and may run side by side. A build

@@ -21,6 +21,7 @@ type limits struct {
 	expanded  int   // YAML nodes of a document with its aliases followed
 	bases     int   // kustomizations under one another
 	visits    int   // kustomizations built, each as often as it is named
+	product   int64 // bytes of a kustomization times the objects it is applied to
 	variables int   // substitutions in one object
 	copied    int64 // bytes that escapes in one object make the parser copy
 }
@@ -33,6 +34,7 @@ var defaultLimits = limits{
 	expanded:  1_000_000,
 	bases:     64,
 	visits:    5_000,
+	product:   2 << 30,
 	variables: 100_000,
 	copied:    4 << 30,
 }

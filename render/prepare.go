@@ -23,6 +23,8 @@ type kustomization struct {
 	dir  string
 	file string     // its name in the tree; what messages call it
 	root *yaml.Node // for line numbers; nil if there is no such file
+
+	weight int64 // bytes of it and of the patches it names
 }
 
 // at returns file:line of the first value in the file that is s, or the file.
@@ -79,7 +81,7 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kustomization{dir: dir, file: file}
+	k := &kustomization{dir: dir, file: file, weight: int64(len(b))}
 	switch len(d.roots) {
 	case 0:
 		return k, nil
@@ -133,6 +135,7 @@ func prepare(s *source, dir string, o Options) (*kustomization, error) {
 		return nil, err
 	}
 	s.overlay[k.file] = b
+	k.weight = int64(len(b))
 	return k, nil
 }
 

@@ -163,15 +163,20 @@ func (s *source) manifest(name string) ([]byte, *document, error) {
 	if d, ok := s.checked[name]; ok {
 		return b, d, nil
 	}
-	if s.marks += marks(b); s.marks > s.limits.marks {
-		return nil, nil, s.fail(tooLarge("%s: the manifests of this render hold more than %d values", name, s.limits.marks))
-	}
-	d, err := check(b, name, s.limits)
+	d, err := s.check(b, name)
 	if err != nil {
 		return nil, nil, s.fail(err)
 	}
 	s.checked[name] = d
 	return b, d, nil
+}
+
+// check is check, counting what all files of the render hold.
+func (s *source) check(b []byte, file string) (*document, error) {
+	if s.marks += marks(b); s.marks > s.limits.marks {
+		return nil, tooLarge("%s: the manifests of this render hold more than %d values", file, s.limits.marks)
+	}
+	return check(b, file, s.limits)
 }
 
 // ReadFile implements filesys.FileSystem.
@@ -202,7 +207,7 @@ func (s *source) inspectRemote(p string, b []byte) error {
 	if err := s.ctx.Err(); err != nil {
 		return context.Cause(s.ctx)
 	}
-	d, err := check(b, path.Base(p), s.limits)
+	d, err := s.check(b, path.Base(p))
 	if err != nil || !slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(p)) {
 		return err
 	}

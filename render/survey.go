@@ -36,8 +36,32 @@ type findings struct {
 	schema bool // a kustomization brings its own OpenAPI schema
 }
 
-// extent is how much is under a kustomization.
-type extent struct{ visits, height int }
+// extent is how much a kustomization makes of what it names, each as often as
+// it names it: a small repository can name one large file a thousand times.
+type extent struct {
+	visits, height int
+	bytes, objects int64
+}
+
+func (e *extent) add(below extent) {
+	e.visits += below.visits
+	e.height = max(e.height, below.height+1)
+	e.bytes += below.bytes
+	e.objects += below.objects
+}
+
+// check compares the extent of k with the limits.
+func (e extent) check(k *kustomization, l limits) error {
+	switch {
+	case e.visits > l.visits:
+		return tooLarge("%s: builds more than %d kustomizations", k.file, l.visits)
+	case e.bytes > l.read:
+		return tooLarge("%s: names files of more than %d MiB, counting each as often as it is named", k.file, l.read>>20)
+	case e.objects*k.weight > l.product:
+		return tooLarge("%s: has too much to change in too many objects", k.file)
+	}
+	return nil
+}
 
 func survey(s *source, top *kustomization, o Options) (findings, error) {
 	v := &surveyor{src: s, o: o, done: map[string]extent{}}
@@ -81,8 +105,8 @@ func (v *surveyor) visit(k *kustomization) (extent, error) {
 	v.stack = append(v.stack, k.dir)
 	e, err := v.look(k)
 	v.stack = v.stack[:len(v.stack)-1]
-	if err == nil && e.visits > v.src.limits.visits {
-		err = tooLarge("%s: builds more than %d kustomizations", k.file, v.src.limits.visits)
+	if err == nil {
+		err = e.check(k, v.src.limits)
 	}
 	v.done[k.dir] = e
 	return e, err
@@ -93,28 +117,25 @@ func (v *surveyor) look(k *kustomization) (extent, error) {
 	if err := v.features(k); err != nil {
 		return extent{}, err
 	}
-	if err := v.files(k); err != nil {
-		return extent{}, err
-	}
-	all := extent{visits: 1, height: 1}
-	below := func(e extent, err error) error {
-		all.visits += e.visits
-		all.height = max(all.height, e.height+1)
-		return err
-	}
-	for _, entry := range k.Resources {
-		if err := below(v.resource(k, entry)); err != nil {
-			return extent{}, err
-		}
-	}
-	for _, entry := range k.Components {
-		if err := below(v.component(k, entry)); err != nil {
-			return extent{}, err
-		}
-	}
-	for _, entry := range slices.Concat(k.Generators, k.Transformers, k.Validators) {
-		if err := below(v.plugin(k, entry)); err != nil {
-			return extent{}, err
+	all := extent{visits: 1, height: 1, objects: int64(len(k.ConfigMapGenerator) + len(k.SecretGenerator))}
+	manifests, data, inline := filesOf(k)
+	for _, part := range []struct {
+		entries []string
+		look    func(*kustomization, string) (extent, error)
+	}{
+		{manifests, v.manifest},
+		{data, v.data},
+		{inline, v.inline},
+		{k.Resources, v.resource},
+		{k.Components, v.component},
+		{slices.Concat(k.Generators, k.Transformers, k.Validators), v.plugin},
+	} {
+		for _, entry := range part.entries {
+			below, err := part.look(k, entry)
+			if err != nil {
+				return extent{}, err
+			}
+			all.add(below)
 		}
 	}
 	return all, nil
@@ -147,9 +168,9 @@ func first(k *kustomization, keys ...string) string {
 	return k.file
 }
 
-// files checks what a kustomization reads besides resources.
-func (v *surveyor) files(k *kustomization) error {
-	var manifests, data, inline []string
+// filesOf returns what a kustomization reads besides resources: files that are
+// parsed, files that are not, and YAML that it holds itself.
+func filesOf(k *kustomization) (manifests, data, inline []string) {
 	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) {
 		manifests = append(manifests, p.Path)
 		inline = append(inline, p.Patch)
@@ -173,49 +194,33 @@ func (v *surveyor) files(k *kustomization) error {
 	for _, g := range k.SecretGenerator {
 		data = append(data, slices.Concat(g.FileSources, g.EnvSources)...)
 	}
-	for _, p := range manifests {
-		if err := v.manifest(k, p); err != nil {
-			return err
-		}
-	}
-	for _, p := range data {
-		if err := v.data(k, p); err != nil {
-			return err
-		}
-	}
-	for _, p := range inline {
-		if err := v.inline(k, p); err != nil {
-			return err
-		}
-	}
-	return nil
+	return manifests, data, inline
 }
 
-// manifest checks a file that will be parsed. It is left to Kustomize to miss
-// it, except that a URL is not a file.
-func (v *surveyor) manifest(k *kustomization, p string) error {
+// manifest checks a file that will be parsed.
+func (v *surveyor) manifest(k *kustomization, p string) (extent, error) {
 	name, err := v.local(k, p)
 	if name == "" || err != nil {
-		return err
+		return extent{}, err
 	}
-	_, _, err = v.src.manifest(name)
-	return err
+	b, _, err := v.src.manifest(name)
+	k.weight += int64(len(b))
+	return extent{bytes: int64(len(b))}, err
 }
 
-// data notes a file that will not be parsed. source may be key=path.
-func (v *surveyor) data(k *kustomization, source string) error {
+// data checks a file that will not be parsed. source may be key=path.
+func (v *surveyor) data(k *kustomization, source string) (extent, error) {
 	p := source
-	if _, after, ok := strings.Cut(source, "="); ok {
+	if _, after, ok := strings.Cut(source, "="); ok && !isURL(source) {
 		p = after
 	}
-	if isURL(source) {
-		p = source
-	}
 	name, err := v.local(k, p)
-	if name != "" && err == nil {
-		v.src.data[name] = true
+	if name == "" || err != nil {
+		return extent{}, err
 	}
-	return err
+	v.src.data[name] = true
+	b, err := v.src.load(name)
+	return extent{bytes: int64(len(b))}, err
 }
 
 // local returns the name of the file that p stands for; "" if there is none.
@@ -268,16 +273,12 @@ func withoutCredentials(u string) string {
 }
 
 // inline checks YAML inside of a kustomization.
-func (v *surveyor) inline(k *kustomization, text string) error {
+func (v *surveyor) inline(k *kustomization, text string) (extent, error) {
 	if text == "" {
-		return nil
+		return extent{}, nil
 	}
-	at := k.file
-	if lines := strings.SplitN(text, "\n", 2); len(lines[0]) > 0 {
-		at = k.at(text)
-	}
-	_, err := check([]byte(text), at+" (inline)", v.src.limits)
-	return err
+	_, err := v.src.check([]byte(text), k.at(text)+" (inline)")
+	return extent{}, err
 }
 
 // resource checks an entry of resources: a manifest or a kustomization.
@@ -289,7 +290,7 @@ func (v *surveyor) resource(k *kustomization, entry string) (extent, error) {
 	if e.Kind == tree.Dir {
 		return v.directory(name, k, entry)
 	}
-	_, d, err := v.src.manifest(name)
+	b, d, err := v.src.manifest(name)
 	if err != nil {
 		return extent{}, err
 	}
@@ -298,7 +299,7 @@ func (v *surveyor) resource(k *kustomization, entry string) (extent, error) {
 			return extent{}, err
 		}
 	}
-	return extent{}, nil
+	return extent{bytes: int64(len(b)), objects: int64(len(d.roots))}, nil
 }
 
 // entry resolves what a kustomization names as a file or directory. The name
@@ -353,7 +354,7 @@ func (v *surveyor) component(k *kustomization, entry string) (extent, error) {
 // plugin checks an entry of generators, transformers or validators: the
 // configuration of a plugin, inline, in a file, or in a directory.
 func (v *surveyor) plugin(k *kustomization, entry string) (extent, error) {
-	if d, err := check([]byte(entry), k.file+" (inline)", v.src.limits); fault.Is(err, "ManifestTooLarge") {
+	if d, err := v.src.check([]byte(entry), k.file+" (inline)"); fault.Is(err, "ManifestTooLarge") {
 		return extent{}, err
 	} else if err == nil && len(d.roots) > 0 && d.roots[0].Kind == yaml.MappingNode {
 		return extent{}, v.configs(k, d.roots, k.file)
@@ -473,7 +474,8 @@ func (v *surveyor) reference(k *kustomization, key, value string, generator bool
 	switch key {
 	case "path", "paths", "targetFilePath", "files", "env", "envs":
 		if generator {
-			return v.data(k, value)
+			_, err := v.data(k, value)
+			return err
 		}
 		if isURL(value) {
 			return v.fetched(k, value)
@@ -485,12 +487,13 @@ func (v *surveyor) reference(k *kustomization, key, value string, generator bool
 		// matters here.
 		if name := path.Join(k.dir, value); fs.ValidPath(name) && !path.IsAbs(value) {
 			if e, err := tree.Stat(v.src.tree, name); err == nil && e.Kind == tree.File {
-				return v.manifest(k, value)
+				_, err := v.manifest(k, value)
+				return err
 			}
 		}
 		return nil
 	}
-	if _, err := check([]byte(value), k.file+" (inline)", v.src.limits); fault.Is(err, "ManifestTooLarge") {
+	if _, err := v.src.check([]byte(value), k.file+" (inline)"); fault.Is(err, "ManifestTooLarge") {
 		return err
 	}
 	return nil
