@@ -492,7 +492,8 @@ func install(dir string, f *os.File, objects []indexed, sum []byte) (*pack, erro
 	slices.SortFunc(objects, func(a, b indexed) int {
 		return cmp.Or(bytes.Compare(a.id[:], b.id[:]), cmp.Compare(a.off, b.off))
 	})
-	objects = slices.CompactFunc(objects, func(a, b indexed) bool { return a.id == b.id })
+	// An object may be there twice, in packs that were joined. Git wants both
+	// in the index; to find either is as good.
 	name := filepath.Join(dir, fmt.Sprintf("pack-%x", sum))
 	idx, err := os.CreateTemp(dir, "tmp_idx_*")
 	if err != nil {

@@ -351,7 +351,6 @@ func join(dir string, packs []*pack) (_ *pack, err error) {
 	out.WriteString("PACK\x00\x00\x00\x02\x00\x00\x00\x00")
 	at := int64(packHead)
 	var objects []indexed
-	total := 0
 	for _, p := range packs {
 		// Summed up on the way, so that a broken pack is not made part of a
 		// sound one.
@@ -361,7 +360,6 @@ func join(dir string, packs []*pack) (_ *pack, err error) {
 			return nil, err
 		}
 		h.Write(head)
-		total += int(binary.BigEndian.Uint32(head[8:]))
 		body := io.NewSectionReader(p.file, packHead, p.size-packHead-sumLen)
 		if _, err := io.Copy(io.MultiWriter(out, h), body); err != nil {
 			return nil, err
@@ -382,7 +380,7 @@ func join(dir string, packs []*pack) (_ *pack, err error) {
 	if err := out.Flush(); err != nil {
 		return nil, err
 	}
-	sum, err := seal(f, total, at)
+	sum, err := seal(f, len(objects), at)
 	if err != nil {
 		return nil, err
 	}
