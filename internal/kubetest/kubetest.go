@@ -34,6 +34,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/internal/tools"
@@ -100,7 +101,7 @@ func newEnv(k kind, kubeconfig string) (*Env, error) {
 		return nil, err
 	}
 	config.QPS = -1
-	c, err := client.New(config, client.Options{})
+	c, err := client.New(config, client.Options{Log: klog.Background()})
 	if err != nil {
 		return nil, err
 	}

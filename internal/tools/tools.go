@@ -1,6 +1,5 @@
 // Package tools builds the programs that work on plumb needs and plumb itself
-// does not: the sandbox, the linter, the generator of the custom resource
-// definitions.
+// does not: the sandbox and the linter.
 //
 // Each has a Go module of its own, so that none of its dependencies is one of
 // plumb's. [Build] promises that a program is built once for each content of
@@ -47,13 +46,8 @@ var (
 		Flags: []string{"-trimpath", "-ldflags=-s -w"},
 		Why:   "the linter; about 3 minutes on 2 cores, once",
 	}
-	CRDs = Program{
-		Name: "plumb-crds", Dir: "api/gen", Package: ".",
-		Flags: []string{"-trimpath"},
-		Why:   "the generator of the custom resource definitions; about a minute on 2 cores, once",
-	}
 
-	All = []Program{Sandbox, Lint, CRDs}
+	All = []Program{Sandbox, Lint}
 )
 
 // Root returns the root of the repository that the working directory is in.
