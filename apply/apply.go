@@ -54,8 +54,8 @@ func (a *Applier) Settle(changes []*Change) {
 // that turned out to need no write are not among them.
 func (a *Applier) Stage(ctx context.Context, stage []*Change) ([]*Change, error) {
 	// One object is as good as its own trial, if it is known that it is
-	// ours: nothing can be left half-way.
-	single := len(stage) == 1 && stage[0].Action == Update && stage[0].live != nil &&
+	// ours and has to change: nothing can be left half-way.
+	single := len(stage) == 1 && stage[0].Action == Update && stage[0].Cause != First && stage[0].live != nil &&
 		a.Mine(stage[0].live) && !stage[0].item.Policy.Force && !a.Force
 	if !single {
 		if err := each(stage, func(c *Change) error { return a.try(ctx, c) }); err != nil {

@@ -193,7 +193,10 @@ func guard(u Unit, st *state, prune []*apply.Change, before int) error {
 			Hint: "restore the files, or allow it with the annotation plumb.dev/allow-empty: \"true\"",
 		}
 	}
-	if len(prune) >= manyPruned && 2*len(prune) > before && u.Prune.Approved != u.Source.Revision {
+	held := st.held || u.Prune.Held
+	st.held = false
+	if len(prune) >= manyPruned && (held || 2*len(prune) > before) && u.Prune.Approved != u.Source.Revision {
+		st.held = true
 		return &fault.Error{
 			Next: fault.Stall, Reason: "PruneHeld",
 			Err: fmt.Errorf("%s would prune %d of %d objects, which were kept: %s", u.Source.Revision, len(prune), before, names(prune, 20)),

@@ -67,6 +67,7 @@ type state struct {
 	since    time.Time // when waiting for health began, and for what
 	sinceFor string
 	contests map[object.Ref]*contest
+	held     bool // pruning
 
 	mu       sync.Mutex
 	rendered string // the last revision that could be rendered

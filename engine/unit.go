@@ -83,6 +83,10 @@ type Prune struct {
 	// Approved is a revision whose pruning a person has approved, however
 	// much it is.
 	Approved string
+	// Held: pruning was held when the unit was last reported on. It stays
+	// so until it is approved or there is little left to prune: what was
+	// applied meanwhile must not make it look small.
+	Held bool
 	// Protected are namespaces that are never pruned.
 	Protected []string
 }

@@ -55,6 +55,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 			Enabled:    k.Spec.Prune,
 			AllowEmpty: strings.EqualFold(k.Annotations[allowEmpty], "true"),
 			Approved:   k.Annotations[approvePrune],
+			Held:       readyOf(k.Status.Conditions).Reason == "PruneHeld",
 			Protected:  []string{o.OwnNamespace},
 		},
 		Health:  engine.Health{Wait: k.Spec.Wait, Timeout: k.GetTimeout()},

@@ -12,12 +12,14 @@ package owned
 
 import (
 	"encoding/json"
+	"fmt"
 	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -252,12 +254,27 @@ func Same(desired, live *unstructured.Unstructured, m Managers) bool {
 			want[k] = v
 		}
 	}
-	return same(want, live.Object, self.fields)
+	return same(want, live.Object, self.fields, false)
 }
 
-func same(want, live any, set map[string]any) bool {
+// amounts are the fields whose values the server may write in another form,
+// 1000m as 1, because they are quantities.
+var amounts = map[string]bool{
+	"limits": true, "requests": true, "hard": true, "capacity": true, "overhead": true, "sizeLimit": true,
+	"max": true, "min": true, "default": true, "defaultRequest": true, "maxLimitRequestRatio": true,
+}
+
+func sameAmount(a, b any) bool {
+	x, err1 := resource.ParseQuantity(fmt.Sprint(a))
+	y, err2 := resource.ParseQuantity(fmt.Sprint(b))
+	return err1 == nil && err2 == nil && x.Cmp(y) == 0
+}
+
+// same compares what is wanted with what is live and owned. amount says that
+// the values are quantities.
+func same(want, live any, set map[string]any, amount bool) bool {
 	if isLeaf(set) {
-		return sameValue(want, live)
+		return sameValue(want, live) || amount && sameAmount(want, live)
 	}
 	switch want := want.(type) {
 	case map[string]any:
@@ -276,7 +293,7 @@ func same(want, live any, set map[string]any) bool {
 			}
 			n++
 			got, ok := live[k]
-			if !ok || !same(v, got, sub) {
+			if !ok || !same(v, got, sub, amount || amounts[k]) {
 				return false
 			}
 		}
@@ -292,7 +309,7 @@ func same(want, live any, set map[string]any) bool {
 			used[key] = true
 			got, ok := step(live, key)
 			sub, _ := set[key].(map[string]any)
-			if !ok || !same(item, got, onlyOwned(sub, item)) {
+			if !ok || !same(item, got, onlyOwned(sub, item), amount) {
 				return false
 			}
 		}
