@@ -75,10 +75,11 @@ func IsFetch(body string) bool { return strings.Contains(body, "PACK\x00\x00\x00
 // if n is negative.
 func Truncate(n int) Fault {
 	return OnPack(func(w http.ResponseWriter, body []byte, _ *http.Request) {
+		end := n
 		if n < 0 {
-			n = len(body) + n
+			end = max(0, len(body)+n)
 		}
-		w.Write(body[:min(n, len(body))])
+		w.Write(body[:min(end, len(body))])
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler) // cuts the connection without a log line
 	})
