@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/types"
@@ -21,13 +22,21 @@ const longest = 600
 // are in the repository, and nothing out of a Secret, where Kustomize quotes
 // whole objects.
 func (s *source) explain(err error, o Options) error {
-	if isFault(err) || err == s.err {
-		return err // has its form; or is about the store or the context
+	var known *fault.Error
+	switch {
+	case errors.As(err, &known):
+		// File and object names may hold anything, too.
+		if text := err.Error(); printable(text) != text {
+			return &fault.Error{Next: known.Next, Reason: known.Reason, Err: errors.New(printable(text))}
+		}
+		return err
+	case err == s.err:
+		return err // about the store or the context
 	}
 	if twice := s.twice(err); twice != nil {
 		return twice
 	}
-	msg := strings.ReplaceAll(oneLine(err.Error()), mount+"/", "")
+	msg := strings.ReplaceAll(printable(err.Error()), mount+"/", "")
 	msg = strings.ReplaceAll(msg, mount, ".")
 	for _, secret := range s.secrets(o) {
 		msg = strings.ReplaceAll(msg, secret, "***")
@@ -70,12 +79,20 @@ func (s *source) twice(err error) error {
 	return stall(buildFailed, "", fmt.Errorf("%s: %s is there more than once: %s", places[1], ref, strings.Join(places, ", ")))
 }
 
-func isFault(err error) bool {
-	var f *fault.Error
-	return errors.As(err, &f)
-}
-
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// printable is s on one line, without what a terminal might act on.
+func printable(s string) string {
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		s = oneLine(s)
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
 
 // secrets returns the texts that no message may quote, the longest first.
 func (s *source) secrets(o Options) []string {

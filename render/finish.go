@@ -1,107 +1,112 @@
 package render
 
 import (
-	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 )
 
 // finish makes a set of what was built: lists taken apart, Kustomize's own
 // kinds left out, metadata added, every object named, and each once.
-func finish(all object.Set, o Options) (object.Set, error) {
+func finish(all []named, o Options) (object.Set, error) {
 	set := make(object.Set, 0, len(all))
-	for _, u := range all {
-		items, err := flatten(u)
+	seen := make(map[object.Ref]named, len(all))
+	for _, one := range all {
+		items, err := flatten(one)
 		if err != nil {
 			return nil, err
 		}
-		for _, u := range items {
-			if len(u.Object) == 0 || strings.HasPrefix(u.GetAPIVersion(), "kustomize.config.k8s.io/") {
+		for _, n := range items {
+			if len(n.Object) == 0 || strings.HasPrefix(n.GetAPIVersion(), "kustomize.config.k8s.io/") {
 				continue
 			}
-			if err := complete(u); err != nil {
+			if err := complete(n); err != nil {
 				return nil, err
 			}
-			if err := mark(u, o); err != nil {
+			if err := mark(n, o); err != nil {
 				return nil, err
 			}
-			set = append(set, u)
+			ref := object.RefOf(n.Unstructured)
+			if other, ok := seen[ref]; ok {
+				return nil, n.invalid("is there twice, as %s %s and as %s %s", other.GetAPIVersion(), other.as, n.GetAPIVersion(), n.as)
+			}
+			seen[ref] = n
+			set = append(set, n.Unstructured)
 		}
-	}
-	return set, once(set)
-}
-
-// flatten returns the items of a list, or the object.
-func flatten(u *unstructured.Unstructured) (object.Set, error) {
-	items, ok := u.Object["items"].([]any)
-	if !ok || !strings.HasSuffix(u.GetKind(), "List") {
-		return object.Set{u}, nil
-	}
-	set := make(object.Set, 0, len(items))
-	for i, item := range items {
-		m, ok := item.(map[string]any)
-		if !ok {
-			return nil, invalid(u, "item %d is not an object", i)
-		}
-		set = append(set, &unstructured.Unstructured{Object: m})
 	}
 	return set, nil
 }
 
-func invalid(u *unstructured.Unstructured, format string, args ...any) error {
-	return &fault.Error{Next: fault.Stall, Reason: buildFailed, Object: object.RefOf(u), Err: fmt.Errorf(format, args...)}
+// flatten returns the items of a list, or the object.
+func flatten(n named) ([]named, error) {
+	items, ok := n.Object["items"].([]any)
+	if !ok || !strings.HasSuffix(n.GetKind(), "List") {
+		return []named{n}, nil
+	}
+	all := make([]named, 0, len(items))
+	for i, item := range items {
+		m, ok := item.(map[string]any)
+		if !ok {
+			return nil, n.invalid("item %d is not an object", i)
+		}
+		all = append(all, named{&unstructured.Unstructured{Object: m}, n.as})
+	}
+	return all, nil
 }
 
-// complete checks that u says what it is.
-func complete(u *unstructured.Unstructured) error {
+// complete checks that n says what it is.
+func complete(n named) error {
 	switch {
-	case u.GetKind() == "":
-		return invalid(u, "an object without kind")
-	case u.GetAPIVersion() == "":
-		return invalid(u, "has no apiVersion")
-	case u.GetName() == "" && u.GetGenerateName() != "":
-		return invalid(u, "has a generateName, which gives a new object each time: give it a name")
-	case u.GetName() == "":
-		return invalid(u, "has no metadata.name")
+	case n.GetKind() == "":
+		return n.invalid("an object without kind")
+	case n.GetAPIVersion() == "":
+		return n.invalid("has no apiVersion")
+	case n.GetName() == "" && n.GetGenerateName() != "":
+		return n.invalid("has a generateName, which gives a new object each time: give it a name")
+	case n.GetName() == "":
+		return n.invalid("has no metadata.name")
+	}
+	for _, name := range []struct{ field, is string }{
+		{"kind", n.GetKind()}, {"apiVersion", n.GetAPIVersion()}, {"metadata.name", n.GetName()}, {"metadata.namespace", n.GetNamespace()},
+	} {
+		if len(name.is) > longestName || strings.ContainsFunc(name.is, notInNames) {
+			return n.invalid("its %s is longer than %d bytes, or has characters that no name has", name.field, longestName)
+		}
 	}
 	return nil
 }
 
-// mark sets the labels and annotations of the options on the metadata of u.
-func mark(u *unstructured.Unstructured, o Options) error {
-	for field, values := range map[string]map[string]string{"labels": o.Labels, "annotations": o.Annotations} {
-		if len(values) == 0 {
+const longestName = 253
+
+func notInNames(r rune) bool {
+	return unicode.IsControl(r) || unicode.IsSpace(r) || r == utf8.RuneError
+}
+
+// mark sets the labels and annotations of the options on the metadata of n.
+func mark(n named, o Options) error {
+	meta := n.Object["metadata"].(map[string]any) // it has a name
+	for _, add := range []struct {
+		field  string
+		values map[string]string
+	}{{"labels", o.Labels}, {"annotations", o.Annotations}} {
+		if len(add.values) == 0 {
 			continue
 		}
-		meta := u.Object["metadata"].(map[string]any) // it has a name
-		at, ok := meta[field].(map[string]any)
+		at, ok := meta[add.field].(map[string]any)
 		if !ok {
-			if meta[field] != nil {
-				return invalid(u, "metadata.%s is not a map", field)
+			if meta[add.field] != nil {
+				return n.invalid("metadata.%s is not a map", add.field)
 			}
 			at = map[string]any{}
-			meta[field] = at
+			meta[add.field] = at
 		}
-		for k, v := range values {
+		for k, v := range add.values {
 			at[k] = v
 		}
-	}
-	return nil
-}
-
-// once checks that no two objects are the same one.
-func once(set object.Set) error {
-	seen := make(map[object.Ref]*unstructured.Unstructured, len(set))
-	for _, u := range set {
-		ref := object.RefOf(u)
-		if other, ok := seen[ref]; ok {
-			return invalid(u, "is there twice, as %s and as %s", other.GetAPIVersion(), u.GetAPIVersion())
-		}
-		seen[ref] = u
 	}
 	return nil
 }

@@ -19,6 +19,34 @@
 // Objects are syntactically complete (apiVersion, kind, name), each once.
 // Whether they are valid, allowed and encrypted is left to the gate, what is
 // done about none at all to the apply stage.
+//
+// # Flux's rules, and where plumb leaves them
+//
+// A directory without a kustomization gets one that lists every YAML file in
+// it and below; what the options add, and how variables are replaced, follows
+// Flux's controller 1.9. The differences are where a user would otherwise get
+// something else than what they wrote:
+//
+//   - A field that a kustomization doesn't have is an error, as in kustomize
+//     build. Flux drops it.
+//   - A kustomization without resources, such as one of generators alone, gets
+//     no origin annotations unless asked for. Flux needs them to get past
+//     "kustomization.yaml is empty".
+//   - Two versions of one object are an error. Flux applies both.
+//   - The schemas of a CustomResourceDefinition hold no variables: their
+//     descriptions and patterns are full of what looks like one.
+//   - The value of a variable may become a number, a boolean or a list of
+//     them, as in Flux; it may not bring keys or objects with it. Flux takes
+//     out newlines, but not the other characters that YAML takes for one, and
+//     lets a value that begins with a brace be a mapping. Lists are let
+//     through because people write them, and they name nothing.
+//   - URLs are refused wherever Kustomize would open one, in every field and
+//     in the configuration of every plugin, and so is what a directory of
+//     plugin configurations could do to hide one. Flux's switch stops only
+//     clones.
+//
+// Not bounded yet: what replacements can make of an object by copying it into
+// itself, and the time between two reads, as Kustomize can't be interrupted.
 package render
 
 import (

@@ -98,7 +98,7 @@ func newResult(set object.Set, l limits) (Result, error) {
 		// Keys come out sorted: equal objects give equal bytes.
 		b, err := json.Marshal(u.Object)
 		if err != nil {
-			return Result{}, invalid(u, "is no JSON: %w", err)
+			return Result{}, stall(buildFailed, "", fmt.Errorf("object %d of the render is no JSON", i+1))
 		}
 		sum := sha256.Sum256(b)
 		whole.Write(sum[:])

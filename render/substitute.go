@@ -24,8 +24,19 @@ import (
 
 var variableName = regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`)
 
+// A named is an object, and what messages call it: by the name that it had
+// before its variables were replaced, since no value may appear in them.
+type named struct {
+	*unstructured.Unstructured
+	as object.Ref
+}
+
+func (n named) invalid(format string, args ...any) error {
+	return &fault.Error{Next: fault.Stall, Reason: buildFailed, Object: n.as, Err: fmt.Errorf(format, args...)}
+}
+
 // substitute turns resources into objects, with their variables replaced.
-func substitute(s *source, resources resmap.ResMap, sub *Substitution) (object.Set, error) {
+func substitute(s *source, resources resmap.ResMap, sub *Substitution) ([]named, error) {
 	if sub != nil && len(sub.Vars) == 0 && !sub.Always {
 		sub = nil
 	}
@@ -41,20 +52,21 @@ func substitute(s *source, resources resmap.ResMap, sub *Substitution) (object.S
 			vars[name] = strings.ReplaceAll(sub.Vars[name], "\n", "")
 		}
 	}
-	set := make(object.Set, 0, resources.Size())
+	all := make([]named, 0, resources.Size())
 	for _, r := range resources.Resources() {
 		u, err := decode(r)
 		if err != nil {
 			return nil, err
 		}
+		n := named{u, object.RefOf(u)}
 		if sub != nil && !sub.exempts(u) && mentions(u.Object) {
-			if u, err = sub.apply(u, vars, s.limits); err != nil {
+			if n.Unstructured, err = sub.apply(n, vars, s.limits); err != nil {
 				return nil, err
 			}
 		}
-		set = append(set, u)
+		all = append(all, n)
 	}
-	return set, nil
+	return all, nil
 }
 
 // decode returns what r.MarshalJSON decodes to, without the three texts that
@@ -155,15 +167,11 @@ func mentions(v any) bool {
 	return false
 }
 
-// apply replaces the variables in the YAML text of u, so that ${n} becomes a
-// number where n is one. The text of the result has to have the shape of u:
-// a value may not bring keys or objects with it. Messages name u as it was
-// before, since no value may appear in them.
-func (sub *Substitution) apply(u *unstructured.Unstructured, vars map[string]string, l limits) (*unstructured.Unstructured, error) {
-	ref := object.RefOf(u)
-	bad := func(format string, args ...any) error {
-		return &fault.Error{Next: fault.Stall, Reason: buildFailed, Object: ref, Err: fmt.Errorf(format, args...)}
-	}
+// apply replaces the variables in the YAML text of n, so that ${n} becomes a
+// number where n is one. The result has to have the shape of n: a value may
+// not bring keys or objects with it.
+func (sub *Substitution) apply(n named, vars map[string]string, l limits) (*unstructured.Unstructured, error) {
+	u, bad := n.Unstructured, n.invalid
 	schemas := detachSchemas(u)
 	defer attachSchemas(u, schemas)
 	text, err := yaml.Marshal(u.Object)
@@ -172,11 +180,11 @@ func (sub *Substitution) apply(u *unstructured.Unstructured, vars map[string]str
 	}
 	// The parser recurses once for each variable, and copies the whole text
 	// for each escape.
-	if n := bytes.Count(text, []byte("$")); n > l.variables {
-		return nil, tooLarge("%s: more than %d variables", ref, l.variables)
+	if found := bytes.Count(text, []byte("$")); found > l.variables {
+		return nil, tooLarge("%s: more than %d variables", n.as, l.variables)
 	}
-	if n := bytes.Count(text, []byte("$$")) + bytes.Count(text, []byte(`\`)); int64(n)*int64(len(text)) > l.copied {
-		return nil, tooLarge("%s: too many escapes for an object of %d KiB", ref, len(text)>>10)
+	if found := bytes.Count(text, []byte("$$")) + bytes.Count(text, []byte(`\`)); int64(found)*int64(len(text)) > l.copied {
+		return nil, tooLarge("%s: too many escapes for an object of %d KiB", n.as, len(text)>>10)
 	}
 	unset := ""
 	lookup := func(name string) (string, bool) {
@@ -194,7 +202,7 @@ func (sub *Substitution) apply(u *unstructured.Unstructured, vars map[string]str
 		return nil, bad("substitution: %w", err) // says what is wrong, quotes nothing
 	}
 	if int64(len(expanded)) > l.written {
-		return nil, tooLarge("%s: larger than %d MiB once its variables are replaced", ref, l.written>>20)
+		return nil, tooLarge("%s: larger than %d MiB once its variables are replaced", n.as, l.written>>20)
 	}
 	if _, err := check([]byte(expanded), "", l); err != nil {
 		return nil, bad("is not valid YAML any more once its variables are replaced: quote the variable where it stands, or look for quotes and colons in its value")
