@@ -575,7 +575,11 @@ func remove(t *testing.T, name string) {
 }
 
 func TestA08RefusalsKeepTheStateAndSayWhenToComeBack(t *testing.T) {
-	soon := time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat)
+	dated := func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
+		w.Header().Set("Retry-After", time.Now().Add(90*time.Second).UTC().Format(http.TimeFormat))
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
 	for _, c := range []struct {
 		name   string
 		fault  gittest.Fault
@@ -588,7 +592,7 @@ func TestA08RefusalsKeepTheStateAndSayWhenToComeBack(t *testing.T) {
 		{"429", gittest.Status(429, "Retry-After", "120"), git.ReasonRateLimited, 2 * time.Minute},
 		{"429 without a time", gittest.Status(429), git.ReasonRateLimited, 0},
 		{"429 for a century", gittest.Status(429, "Retry-After", "3153600000"), git.ReasonRateLimited, time.Hour},
-		{"503 with a date", gittest.Status(503, "Retry-After", soon), git.ReasonRateLimited, 90 * time.Second},
+		{"503 with a date", dated, git.ReasonRateLimited, 90 * time.Second},
 		{"500", gittest.Status(500), git.ReasonServerError, 0},
 		{"502", gittest.Status(502), git.ReasonServerError, 0},
 		{"503", gittest.Status(503), git.ReasonServerError, 0},
