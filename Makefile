@@ -15,7 +15,8 @@ help: ## print the targets
 
 .PHONY: demo
 demo: check-go check-git sandbox plumb ## start a cluster and an example repository, and run plumb on them
-	@exec $(GO) run ./demo
+	@$(GO) build -trimpath -o bin/plumb-demo ./demo
+	@exec bin/plumb-demo $(ARGS)
 
 .PHONY: build
 build: check-go sandbox plumb ## build bin/plumb and bin/plumb-sandbox

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"plumb.dev/plumb/api/flux"
+)
+
+// start brings up everything, and tells how far it is.
+func (d *demo) start(ctx context.Context) error {
+	var err error
+	steps := []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"starting a Kubernetes control plane", d.startCluster},
+		{"serving the repositories of examples/", d.startGit},
+		{"installing plumb's custom resources", d.install},
+		{"starting plumb", d.startPlumb},
+	}
+	for _, s := range steps {
+		began := time.Now()
+		fmt.Fprintf(d.w, "%-40s", s.what)
+		if err = s.do(ctx); err != nil {
+			fmt.Fprintln(d.w)
+			return fmt.Errorf("%s: %w", s.what, err)
+		}
+		fmt.Fprintln(d.w, seconds(time.Since(began)))
+	}
+	if err := d.kubectl(ctx, nil, "apply", "-f", filepath.Join(d.dir, sync)); err != nil {
+		return err
+	}
+	return d.settle(ctx)
+}
+
+// sync is what ties the cluster to the monorepo, which holds the rest.
+const sync = "content/monorepo/clusters/production/flux-system/gotk-sync.yaml"
+
+func (d *demo) startCluster(ctx context.Context) (err error) {
+	args := []string{"up", "--dir", filepath.Join(d.dir, "cluster"), "--kubeconfig", d.kubeconfig, "--ephemeral", "--until-eof"}
+	if d.apiPort != 0 {
+		args = append(args, "--port", fmt.Sprint(d.apiPort))
+	}
+	if d.cluster, err = d.startChild("cluster", "plumb-sandbox", args...); err != nil {
+		return err
+	}
+	return until(ctx, d.cluster, 3*time.Minute, func() error {
+		_, err := os.Stat(d.kubeconfig)
+		return err
+	})
+}
+
+// startGit makes a repository of each example and serves them.
+func (d *demo) startGit(ctx context.Context) error {
+	examples, err := os.ReadDir(filepath.Join(d.root, "examples"))
+	if err != nil {
+		return err
+	}
+	for _, e := range examples {
+		if !e.IsDir() {
+			continue
+		}
+		if err := d.repository(ctx, e.Name()); err != nil {
+			return fmt.Errorf("make a repository of examples/%s: %w", e.Name(), err)
+		}
+	}
+	hint, err := freeAddr("127.0.0.1")
+	if err != nil {
+		return err
+	}
+	d.hint = hint
+	d.git, err = d.startChild("git", "plumb-sandbox", "git", "--root", filepath.Join(d.dir, "git"), "--addr", d.gitAddr,
+		"--hint", "http://"+d.hint+"/hint", "--until-eof")
+	if err != nil {
+		return err
+	}
+	return until(ctx, d.git, 30*time.Second, func() error {
+		return answers(ctx, d.url("monorepo")+"/info/refs?service=git-upload-pack")
+	})
+}
+
+// repository copies an example, with the URLs that this demo serves it at, and
+// commits it to a new bare repository.
+func (d *demo) repository(ctx context.Context, name string) error {
+	from, content := filepath.Join(d.root, "examples", name), filepath.Join(d.dir, "content", name)
+	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(content, rel)
+		if e.IsDir() {
+			return os.MkdirAll(to, 0o755)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		b = bytes.ReplaceAll(b, []byte("http://"+defaultGitAddr+"/"), []byte("http://"+d.gitAddr+"/"))
+		return os.WriteFile(to, b, 0o644)
+	})
+	if err != nil {
+		return err
+	}
+	bare := filepath.Join(d.dir, "git", name+".git")
+	for _, args := range [][]string{
+		{"init", "--quiet", "--bare", "--initial-branch=main", bare},
+		{"--git-dir", bare, "--work-tree", content, "add", "--all"},
+		{"--git-dir", bare, "--work-tree", content, "-c", "user.name=plumb demo", "-c", "user.email=demo@plumb.dev",
+			"commit", "--quiet", "--message", name + ": first commit"},
+	} {
+		cmd := exec.CommandContext(ctx, "git", args...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("git %s: %w: %s", args[0], err, bytes.TrimSpace(out))
+		}
+	}
+	return nil
+}
+
+// install applies the definitions of plumb's kinds, and the namespace that
+// the first of them go to.
+func (d *demo) install(ctx context.Context) error {
+	var all bytes.Buffer
+	for _, o := range flux.Definitions() {
+		b, err := yaml.Marshal(o.Object)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&all, "---\n%s", b)
+	}
+	all.WriteString("---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: flux-system\n")
+	if err := d.kubectl(ctx, all.Bytes(), "apply", "--server-side", "-f", "-"); err != nil {
+		return err
+	}
+	return d.kubectl(ctx, nil, "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+}
+
+func (d *demo) startPlumb(ctx context.Context) error {
+	health, err := freeAddr("127.0.0.1")
+	if err != nil {
+		return err
+	}
+	if d.metrics, err = freeAddr("127.0.0.1"); err != nil {
+		return err
+	}
+	d.plumb, err = d.startChild("plumb", "plumb", "serve", "--data", filepath.Join(d.dir, "plumb"), "--log-format", "text",
+		"--hint-addr", d.hint, "--health-addr", health, "--metrics-addr", d.metrics)
+	if err != nil {
+		return err
+	}
+	return until(ctx, d.plumb, time.Minute, func() error { return answers(ctx, "http://"+health+"/readyz") })
+}
+
+func (d *demo) kubectl(ctx context.Context, stdin []byte, args ...string) error {
+	cmd := exec.CommandContext(ctx, d.bin("plumb-sandbox"), append([]string{"kubectl", "--kubeconfig", d.kubeconfig}, args...)...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("kubectl %s: %w: %s", args[0], err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+func (d *demo) client() (dynamic.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", d.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return dynamic.NewForConfig(config)
+}
+
+// settle returns when what the monorepo holds for this cluster is Ready.
+func (d *demo) settle(ctx context.Context) error {
+	client, err := d.client()
+	if err != nil {
+		return err
+	}
+	units := client.Resource(schema.GroupVersionResource{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"}).Namespace("flux-system")
+	began := time.Now()
+	for _, name := range []string{"flux-system", "infrastructure", "apps"} {
+		said := ""
+		err := until(ctx, d.plumb, time.Minute, func() error {
+			u, err := units.Get(ctx, name, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return fmt.Errorf("Kustomization %s does not exist yet", name)
+			}
+			if err != nil {
+				return err
+			}
+			status, message := ready(u)
+			if status == "True" {
+				said = message
+				return nil
+			}
+			return fmt.Errorf("Kustomization %s is not ready: %s", name, message)
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(d.w, "%-40s%s, %s\n", "Kustomization "+name, seconds(time.Since(began)), said)
+	}
+	return nil
+}
+
+// ready reads the Ready condition.
+func ready(u *unstructured.Unstructured) (status, message string) {
+	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	for _, c := range conditions {
+		m, _ := c.(map[string]any)
+		if m["type"] == "Ready" {
+			status, _ = m["status"].(string)
+			message, _ = m["message"].(string)
+		}
+	}
+	return status, message
+}
+
+// until calls done until it returns no error. It gives up when the child that
+// has to do it ends, or after a while.
+func until(ctx context.Context, c *child, within time.Duration, done func() error) error {
+	timeout := time.NewTimer(within)
+	defer timeout.Stop()
+	for {
+		err := done()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.ended:
+			return c.failure()
+		case <-timeout.C:
+			return fmt.Errorf("not so after %s: %w; see %s", within, err, c.log)
+		case <-time.After(25 * time.Millisecond):
+		}
+	}
+}
+
+// answers returns nil if a GET is answered with OK.
+func answers(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(strings.ToLower(resp.Status))
+	}
+	return nil
+}
