@@ -40,6 +40,8 @@ type Applier struct {
 	Settled func(ref object.Ref, digest string, live *unstructured.Unstructured)
 	// Namespaces are never pruned.
 	Namespaces []string
+	// Dry has Prune stop short of deleting.
+	Dry bool
 }
 
 // Settle tells of what needs no write.
@@ -137,6 +139,7 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 	if err != nil {
 		return a.refused(c, err)
 	}
+	c.dry = want
 	if c.Action == Create && want.GetResourceVersion() != "" {
 		if err := a.read(ctx, c); err != nil || c.live == nil {
 			return err

@@ -108,6 +108,7 @@ type Change struct {
 
 	item *Item
 	live *unstructured.Unstructured
+	dry  *unstructured.Unstructured // what the server would make of it, if it was asked
 }
 
 // A Plan is what has to happen, in order.

@@ -24,7 +24,7 @@ type Pruned struct {
 	// Gone: it was seen to be absent, or is no longer ours. Only then may it
 	// leave the inventory.
 	Gone bool
-	// Deleted: this call deleted it.
+	// Deleted: this call deleted it, or would have.
 	Deleted bool
 }
 
@@ -71,6 +71,10 @@ func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]b
 				Hint: "delete it by hand, or put it back into the source",
 			}
 		}
+	}
+	if a.Dry {
+		p.Deleted = true
+		return p, nil
 	}
 	if err := a.remove(ctx, c, live); err != nil && !apierrors.IsNotFound(err) {
 		return p, about(c.Ref, fmt.Errorf("prune: %w", err))

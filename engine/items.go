@@ -74,9 +74,9 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 }
 
 // locate returns the ref that o has on the cluster.
-func locate(p *place, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
+func locate(k Kinds, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
 	ref := object.RefOf(o)
-	m, err := p.Mapping(o.GroupVersionKind())
+	m, err := k.Mapping(o.GroupVersionKind())
 	if err != nil {
 		return ref, err
 	}

@@ -394,6 +394,7 @@ func (r *gitRepositories) conclude(g *sourcev1.GitRepository, a *source.Artifact
 			LastUpdateTime: metav1.Now(),
 		}
 	}
+	st.Artifact.Metadata = commitMetadata(a.Commit)
 	st.IncludedArtifacts = nil
 	for _, inc := range g.Spec.Include {
 		if ia := r.shelf.Get(unitName(GitRepositoryKind.Kind, g.Namespace, inc.GitRepositoryRef.Name)); ia != nil {

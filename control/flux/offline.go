@@ -1,0 +1,136 @@
+package flux
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/control/lookup"
+	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/tree"
+)
+
+// A Reader is what commands read custom resources, Secrets and ConfigMaps
+// with, in the name of who runs them.
+type Reader interface {
+	Get(lookup.Ref) (data map[string][]byte, found bool, err error)
+	// Resource reads a custom resource of the dialect.
+	Resource(context.Context, object.Ref) (*unstructured.Unstructured, error)
+}
+
+// Unit makes the unit of a Kustomization as the controller does. Its Source is
+// left to the caller. With an error, the unit has what could be told.
+func (o Options) Unit(u *unstructured.Unstructured, r Reader) (engine.Unit, error) {
+	k, err := decodeKustomization(u)
+	if err != nil {
+		k = &kustomization{}
+		k.Namespace, k.Name = u.GetNamespace(), u.GetName()
+		unit := engine.Unit{Name: unitName(KustomizationKind.Kind, k.Namespace, k.Name)}
+		if decodeStatus(u, &k.Status) == nil {
+			unit.Remembers, _ = inventoryOf(&k.Status)
+		}
+		return unit, err
+	}
+	unit, err := o.toUnit(k, r)
+	if err != nil {
+		return unit, err
+	}
+	_, err = o.sourceName(k)
+	return unit, err
+}
+
+// A Want says which revision of a source is wanted. All empty, it is the one
+// that the spec selects now.
+type Want struct {
+	// Revision is one that a status names, main@sha1:<hash>, or a name that
+	// people use: a commit, a branch, a tag or a full name.
+	Revision string
+	// Dir is a directory that holds the files instead.
+	Dir tree.Tree
+}
+
+// Artifact makes the artifact of a GitRepository as the controller does, with
+// the credentials that r may read.
+func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want) (*source.Artifact, error) {
+	g, err := decodeGitRepository(u)
+	if err != nil {
+		return nil, err
+	}
+	reconciler := &gitRepositories{o: o, shelf: &source.Shelf{}}
+	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
+	var included []*source.Artifact
+	for _, inc := range g.Spec.Include {
+		ref := object.Ref{Group: GitRepositoryKind.Group, Kind: GitRepositoryKind.Kind, Namespace: g.Namespace, Name: inc.GitRepositoryRef.Name}
+		other, err := r.Resource(ctx, ref)
+		if err != nil {
+			return nil, fmt.Errorf("spec.include: %w", err)
+		}
+		revision, _, _ := unstructured.NestedString(other.Object, "status", "artifact", "revision")
+		if revision == "" {
+			return nil, fmt.Errorf("spec.include: %s has no artifact", ref)
+		}
+		a, err := o.Artifact(ctx, other, r, store, Want{Revision: revision})
+		if err != nil {
+			return nil, fmt.Errorf("spec.include: %w", err)
+		}
+		included = append(included, a)
+	}
+	if want.Dir != nil {
+		t, err := reconciler.shape(g, want.Dir, included)
+		return &source.Artifact{Source: name, Revision: want.Revision, Tree: t}, err
+	}
+	remote, err := reconciler.remote(g, r)
+	if err != nil {
+		return nil, err
+	}
+	head, err := wanted(ctx, store, remote, want.Revision)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := store.Fetch(ctx, remote, head, git.FetchOptions{RecurseSubmodules: g.Spec.RecurseSubmodules})
+	if err != nil {
+		return nil, err
+	}
+	t, err := reconciler.shape(g, snap.Tree, included)
+	if err != nil {
+		return nil, err
+	}
+	return &source.Artifact{Source: name, Revision: head.Revision, Tree: t, Commit: source.Commit{
+		ID: snap.Commit.Hash, Author: snap.Commit.Author, Email: snap.Commit.Email,
+		Message: snap.Commit.Message, When: snap.Commit.When,
+	}}, nil
+}
+
+var hash = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
+// wanted finds out which commit a revision stands for.
+func wanted(ctx context.Context, store *git.Store, remote git.Remote, revision string) (git.Head, error) {
+	if i := strings.LastIndex(revision, "sha1:"); i >= 0 && hash.MatchString(revision[i+5:]) {
+		return git.Head{Revision: revision, Hash: revision[i+5:]}, nil
+	}
+	switch {
+	case hash.MatchString(revision):
+		return store.Resolve(ctx, remote, git.Ref{Commit: revision})
+	case strings.HasPrefix(revision, "refs/"):
+		return store.Resolve(ctx, remote, git.Ref{Name: revision})
+	}
+	head, err := store.Resolve(ctx, remote, git.Ref{Branch: revision})
+	if !fault.Is(err, git.ReasonReferenceNotFound) {
+		return head, err
+	}
+	if head, err := store.Resolve(ctx, remote, git.Ref{Tag: revision}); !fault.Is(err, git.ReasonReferenceNotFound) {
+		return head, err
+	}
+	return git.Head{}, &fault.Error{
+		Next: fault.Stall, Reason: git.ReasonReferenceNotFound,
+		Err:  fmt.Errorf("%s has no branch or tag %q", remote, revision),
+		Hint: "name a branch, a tag, a full ref or a commit with all 40 digits",
+	}
+}

@@ -1,0 +1,123 @@
+package owned
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
+)
+
+// Undone says what an object will be once it is applied after [UndoPatch]:
+// want, which is what the server would make of it without that patch, less
+// the fields of live that are taken back from others and that nobody else
+// owns.
+func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Unstructured, error) {
+	taken, err := fieldsOf(live, func(e metav1.ManagedFieldsEntry) bool {
+		return e.Subresource == "" && (m.Undoes(e.Manager) || e.Manager == m.Self && e.Operation != metav1.ManagedFieldsOperationApply)
+	})
+	if err != nil {
+		return nil, err
+	}
+	kept, err := fieldsOf(want, func(e metav1.ManagedFieldsEntry) bool {
+		if e.Manager == m.Self {
+			return e.Operation == metav1.ManagedFieldsOperationApply
+		}
+		return e.Subresource != "" || !m.Undoes(e.Manager)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := want.DeepCopy()
+	taken.Difference(kept).Iterate(func(p fieldpath.Path) {
+		// Of what holds others, only the element of a list goes by itself:
+		// an empty map or list is not what anybody wrote.
+		last := p[len(p)-1]
+		if last.FieldName != nil && holds(taken, p) {
+			return
+		}
+		out.Object, _ = without(out.Object, p).(map[string]any)
+	})
+	return out, nil
+}
+
+func fieldsOf(u *unstructured.Unstructured, count func(metav1.ManagedFieldsEntry) bool) (*fieldpath.Set, error) {
+	all := fieldpath.NewSet()
+	for _, e := range u.GetManagedFields() {
+		if !count(e) || e.FieldsV1 == nil {
+			continue
+		}
+		var set fieldpath.Set
+		if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err != nil {
+			return nil, fmt.Errorf("read the fields of manager %q: %w", e.Manager, err)
+		}
+		all = all.Union(&set)
+	}
+	return all, nil
+}
+
+// holds reports whether the field at p has fields of its own in s.
+func holds(s *fieldpath.Set, p fieldpath.Path) bool {
+	for _, e := range p {
+		s = s.WithPrefix(e)
+	}
+	return !s.Empty()
+}
+
+// without returns v without what is at p.
+func without(v any, p fieldpath.Path) any {
+	e, rest := p[0], p[1:]
+	switch v := v.(type) {
+	case map[string]any:
+		if e.FieldName == nil {
+			return v
+		}
+		child, ok := v[*e.FieldName]
+		switch {
+		case !ok:
+		case len(rest) == 0:
+			delete(v, *e.FieldName)
+		default:
+			v[*e.FieldName] = without(child, rest)
+		}
+		return v
+	case []any:
+		for i, item := range v {
+			if !isElement(e, i, item) {
+				continue
+			}
+			if len(rest) == 0 {
+				return slices.Delete(v, i, i+1)
+			}
+			v[i] = without(item, rest)
+			break
+		}
+		return v
+	}
+	return v
+}
+
+func isElement(e fieldpath.PathElement, i int, item any) bool {
+	switch {
+	case e.Index != nil:
+		return *e.Index == i
+	case e.Value != nil:
+		return value.Equals(*e.Value, value.NewValueInterface(item))
+	case e.Key != nil:
+		m, ok := item.(map[string]any)
+		if !ok {
+			return false
+		}
+		for _, f := range *e.Key {
+			if got, ok := m[f.Name]; !ok || !value.Equals(f.Value, value.NewValueInterface(runtime.DeepCopyJSONValue(got))) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
