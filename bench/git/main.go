@@ -141,7 +141,7 @@ func measure(way, step, dir, url string) (result, error) {
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.Command(self, "-way", way, "-step", step, "-dir", dir, "-url", url)
+	cmd := exec.CommandContext(context.Background(), self, "-way", way, "-step", step, "-dir", dir, "-url", url)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -296,7 +296,7 @@ func gitFetch(dir, url string) error {
 }
 
 func gitRead(dir, _ string) error {
-	out, err := exec.Command("git", "-C", dir, "ls-tree", "-r", "--name-only", "main", "d000").Output()
+	out, err := exec.CommandContext(context.Background(), "git", "-C", dir, "ls-tree", "-r", "--name-only", "main", "d000").Output()
 	if err != nil {
 		return err
 	}
@@ -304,13 +304,13 @@ func gitRead(dir, _ string) error {
 	for name := range strings.Lines(string(out)) {
 		in.WriteString("main:" + name)
 	}
-	cmd := exec.Command("git", "-C", dir, "cat-file", "--batch")
+	cmd := exec.CommandContext(context.Background(), "git", "-C", dir, "cat-file", "--batch")
 	cmd.Stdin = strings.NewReader(in.String())
 	return cmd.Run()
 }
 
 func command(args ...string) error {
-	if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "git", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("git %s: %w: %s", args[0], err, out)
 	}
 	return nil
@@ -318,7 +318,7 @@ func command(args ...string) error {
 
 // serve serves the repositories in dir, and counts the bytes of its answers.
 func serve(dir string) (addr string, sent *atomic.Int64, err error) {
-	path, err := exec.Command("git", "--exec-path").Output()
+	path, err := exec.CommandContext(context.Background(), "git", "--exec-path").Output()
 	if err != nil {
 		return "", nil, err
 	}
@@ -326,12 +326,12 @@ func serve(dir string) (addr string, sent *atomic.Int64, err error) {
 		Path: strings.TrimSpace(string(path)) + "/git-http-backend",
 		Env:  []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1"}, InheritEnv: []string{"PATH", "HOME"},
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
 	sent = new(atomic.Int64)
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // on this machine only
+	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:errcheck,gosec // until the end, on this machine
 		if r.ContentLength < 0 {
 			r.TransferEncoding = nil
 		}
@@ -357,7 +357,7 @@ func generate(at string, content func(io.Writer)) error {
 	if err := command("init", "--quiet", "--bare", "--initial-branch=main", at); err != nil {
 		return err
 	}
-	cmd := exec.Command("git", "--git-dir", at, "fast-import", "--quiet")
+	cmd := exec.CommandContext(context.Background(), "git", "--git-dir", at, "fast-import", "--quiet")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -378,7 +378,7 @@ const head = "commit refs/heads/main\ncommitter bench <bench@example.com> 170000
 
 func manyFiles(w io.Writer, n int) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	io.WriteString(w, head)
+	fmt.Fprint(w, head)
 	for i := range n {
 		var b strings.Builder
 		fmt.Fprintf(&b, "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app-%d\n  namespace: ns-%d\ndata:\n", i, i%97)
@@ -391,7 +391,7 @@ func manyFiles(w io.Writer, n int) {
 
 func manyBytes(w io.Writer, mega int) {
 	rng := rand.NewChaCha8([32]byte{1})
-	io.WriteString(w, head)
+	fmt.Fprint(w, head)
 	b := make([]byte, 256<<10)
 	for i := range mega * 4 {
 		_, _ = rng.Read(b)
@@ -405,8 +405,8 @@ func file(w io.Writer, name, content string) {
 
 // commit changes one file.
 func commit(at, content string) error {
-	cmd := exec.Command("git", "--git-dir", at, "fast-import", "--quiet")
-	tip, err := exec.Command("git", "--git-dir", at, "rev-parse", "main").Output()
+	cmd := exec.CommandContext(context.Background(), "git", "--git-dir", at, "fast-import", "--quiet")
+	tip, err := exec.CommandContext(context.Background(), "git", "--git-dir", at, "rev-parse", "main").Output()
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 package gittest
 
 import (
-	"io"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,7 +25,7 @@ func Status(code int, headers ...string) Fault {
 func LoginPage() Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		io.WriteString(w, "<!doctype html><title>Please log in</title>")
+		fmt.Fprint(w, "<!doctype html><title>Please log in</title>")
 		return true
 	}
 }
@@ -43,7 +43,7 @@ func Redirect(code int, base string) Fault {
 func Respond(contentType, body string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
 		w.Header().Set("Content-Type", contentType)
-		io.WriteString(w, body)
+		fmt.Fprint(w, body)
 		return true
 	}
 }
@@ -59,7 +59,7 @@ func OnPack(change func(w http.ResponseWriter, body []byte, r *http.Request)) Fa
 		}
 		if !IsFetch(rec.Body.String()) {
 			w.WriteHeader(rec.Code)
-			w.Write(body)
+			_, _ = w.Write(body)
 			return true
 		}
 		w.Header().Del("Content-Length")
@@ -79,8 +79,8 @@ func Truncate(n int) Fault {
 		if n < 0 {
 			end = max(0, len(body)+n)
 		}
-		w.Write(body[:min(end, len(body))])
-		http.NewResponseController(w).Flush()
+		_, _ = w.Write(body[:min(end, len(body))])
+		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler) // cuts the connection without a log line
 	})
 }
@@ -90,7 +90,7 @@ func Flip(n int) Fault {
 	return OnPack(func(w http.ResponseWriter, body []byte, _ *http.Request) {
 		body = append([]byte(nil), body...)
 		body[max(0, len(body)-n)] ^= 1
-		w.Write(body)
+		_, _ = w.Write(body)
 	})
 }
 
@@ -98,8 +98,8 @@ func Flip(n int) Fault {
 // goes away.
 func Stall(n int) Fault {
 	return OnPack(func(w http.ResponseWriter, body []byte, r *http.Request) {
-		w.Write(body[:min(n, len(body))])
-		http.NewResponseController(w).Flush()
+		_, _ = w.Write(body[:min(n, len(body))])
+		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
 }

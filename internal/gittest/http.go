@@ -64,7 +64,7 @@ func NewTLS(t testing.TB, clients *x509.CertPool) *Server {
 
 func newServer(t testing.TB) *Server {
 	t.Helper()
-	out, err := exec.Command("git", "--exec-path").Output()
+	out, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()
 	if err != nil {
 		t.Fatalf("git --exec-path: %v", err)
 	}

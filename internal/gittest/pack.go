@@ -60,8 +60,8 @@ func ObjectID(kind, content string) string {
 func Drip(n int, every time.Duration) Fault {
 	return OnPack(func(w http.ResponseWriter, body []byte, r *http.Request) {
 		c := http.NewResponseController(w)
-		w.Write(body[:min(n, len(body))])
-		c.Flush()
+		_, _ = w.Write(body[:min(n, len(body))])
+		_ = c.Flush()
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for i := n; i < len(body); i++ {
@@ -70,8 +70,8 @@ func Drip(n int, every time.Duration) Fault {
 				return
 			case <-tick.C:
 			}
-			w.Write(body[i : i+1])
-			c.Flush()
+			_, _ = w.Write(body[i : i+1])
+			_ = c.Flush()
 		}
 	})
 }

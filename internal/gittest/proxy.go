@@ -2,6 +2,7 @@ package gittest
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -23,6 +24,7 @@ import (
 type Proxy struct {
 	scheme string
 	l      net.Listener
+	ctx    context.Context // of the test
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -56,7 +58,7 @@ func HTTPProxy(t testing.TB, user, password string) *Proxy {
 			p.join(conn, in, req.Host, "HTTP/1.1 200 OK\r\n\r\n")
 			return
 		}
-		out, err := net.Dial("tcp", req.Host)
+		out, err := p.dial(req.Host)
 		if err != nil {
 			return
 		}
@@ -113,11 +115,11 @@ func SOCKSProxy(t testing.TB, user, password string) *Proxy {
 
 func startProxy(t testing.TB, scheme string, serve func(*Proxy, net.Conn)) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{scheme: scheme, l: l}
+	p := &Proxy{scheme: scheme, l: l, ctx: t.Context()}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -144,6 +146,10 @@ func startProxy(t testing.TB, scheme string, serve func(*Proxy, net.Conn)) *Prox
 	return p
 }
 
+func (p *Proxy) dial(addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(p.ctx, "tcp", addr)
+}
+
 func (p *Proxy) track(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,7 +159,7 @@ func (p *Proxy) track(c net.Conn) {
 
 // join connects conn with addr, after greeting.
 func (p *Proxy) join(conn net.Conn, in io.Reader, addr, greeting string) {
-	out, err := net.Dial("tcp", addr)
+	out, err := p.dial(addr)
 	if err != nil {
 		return
 	}

@@ -44,7 +44,7 @@ func (r *Repository) Git(t testing.TB, args ...string) string {
 
 func (r *Repository) git(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("git", append([]string{"--git-dir", r.Dir}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "git", append([]string{"--git-dir", r.Dir}, args...)...)
 	cmd.Env = r.env()
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
@@ -117,16 +117,16 @@ func (r *Repository) change(t testing.TB, branch, change, message string) string
 	r.tick++
 	ref := "refs/heads/" + branch
 	from := ""
-	if tip := r.tip(ref); tip != "" {
+	if tip := r.tip(t, ref); tip != "" {
 		from = "from " + tip + "\n"
 	}
 	r.git(t, fmt.Sprintf("commit %s\ncommitter %s <%s> %d +0000\ndata %d\n%s\n%s%s\n",
 		ref, Author, Email, r.when(), len(message), message, from, change), "fast-import", "--quiet", "--force")
-	return r.tip(ref)
+	return r.tip(t, ref)
 }
 
-func (r *Repository) tip(ref string) string {
-	cmd := exec.Command("git", "--git-dir", r.Dir, "rev-parse", "--verify", "--quiet", ref)
+func (r *Repository) tip(t testing.TB, ref string) string {
+	cmd := exec.CommandContext(t.Context(), "git", "--git-dir", r.Dir, "rev-parse", "--verify", "--quiet", ref)
 	cmd.Env = Env()
 	out, _ := cmd.Output()
 	return strings.TrimSpace(string(out))
@@ -213,7 +213,7 @@ func (r *Repository) RawCommit(t testing.TB, tree string) string {
 	defer r.mu.Unlock()
 	r.tick++
 	args := []string{"commit-tree", "-m", "raw", tree}
-	if tip := r.tip("refs/heads/main"); tip != "" {
+	if tip := r.tip(t, "refs/heads/main"); tip != "" {
 		args = append(args, "-p", tip)
 	}
 	hash := r.Git(t, args...)
@@ -230,7 +230,7 @@ func (r *Repository) Server() *Server { return r.server }
 func newRepository(t testing.TB, s *Server, name string) *Repository {
 	t.Helper()
 	r := &Repository{Dir: filepath.Join(s.root, name+".git"), server: s, name: name}
-	cmd := exec.Command("git", "init", "--quiet", "--bare", "--initial-branch=main", r.Dir)
+	cmd := exec.CommandContext(t.Context(), "git", "init", "--quiet", "--bare", "--initial-branch=main", r.Dir)
 	cmd.Env = Env()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("git init: %v\n%s", err, out)

@@ -1,6 +1,7 @@
 package gittest
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -24,6 +25,7 @@ type SSHServer struct {
 	addr string
 	root string
 	key  ssh.PublicKey
+	ctx  context.Context // of the test
 
 	mu       sync.Mutex
 	conns    []net.Conn
@@ -62,11 +64,11 @@ func (s *Server) SSH(t testing.TB, o SSHOptions) *SSHServer {
 		}
 	}
 	conf.AddHostKey(o.HostKey)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &SSHServer{addr: l.Addr().String(), root: s.root, key: o.HostKey.PublicKey()}
+	srv := &SSHServer{addr: l.Addr().String(), root: s.root, key: o.HostKey.PublicKey(), ctx: t.Context()}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -206,7 +208,7 @@ func (s *SSHServer) exec(stream ssh.Channel, env []string, line string) uint32 {
 		_, _ = io.WriteString(stream.Stderr(), "unknown command\n")
 		return 127
 	}
-	cmd := exec.Command("git", strings.TrimPrefix(name, "git-"), filepath.Join(s.root, filepath.FromSlash(path.Clean("/"+arg))))
+	cmd := exec.CommandContext(s.ctx, "git", strings.TrimPrefix(name, "git-"), filepath.Join(s.root, filepath.FromSlash(path.Clean("/"+arg))))
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = stream, stream.Stderr()
 	in, err := cmd.StdinPipe()

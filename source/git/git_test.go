@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -305,7 +306,7 @@ func TestSourcesOfOneRepositoryShareOneFetch(t *testing.T) {
 	wg.Wait()
 	posts := 0
 	for _, q := range repo.Server().Requests() {
-		if q.Method == "POST" {
+		if q.Method == http.MethodPost {
 			posts++
 		}
 	}

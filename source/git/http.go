@@ -177,7 +177,7 @@ func (w *httpWire) do(ctx context.Context, method, suffix, query, want string, b
 		req.SetBasicAuth(w.user, w.password)
 	}
 	var resp *http.Response
-	w.pulse.watch(func() { resp, err = w.client.Do(req) })
+	w.pulse.watch(func() { resp, err = w.client.Do(req) }) //nolint:bodyclose // closed below or by whoever reads it
 	if err != nil {
 		return nil, err
 	}

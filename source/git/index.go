@@ -86,9 +86,8 @@ type indexer struct {
 	refs    map[oid][]int
 	total   atomic.Int64
 
-	mu       sync.Mutex // while deltas are resolved
-	appended []entry    // bases that a thin pack lacked
-	end      int64      // of the entries in the file
+	appended []entry // bases that a thin pack lacked
+	end      int64   // of the entries in the file
 }
 
 // spend counts inflated bytes. A pack of a megabyte can hold a terabyte of
@@ -427,8 +426,10 @@ func (x *indexer) append(id oid, k kind, data []byte) error {
 	}
 	b.WriteByte(c)
 	z := zlib.NewWriter(&b)
-	z.Write(data)
-	z.Close()
+	_, err := z.Write(data)
+	if err = errors.Join(err, z.Close()); err != nil {
+		return err
+	}
 	if _, err := x.file.WriteAt(b.Bytes(), x.end); err != nil {
 		return err
 	}
@@ -522,9 +523,9 @@ func writeIndex(w io.Writer, objects []indexed, packSum []byte) error {
 	u32 := func(n uint32) {
 		var c [4]byte
 		binary.BigEndian.PutUint32(c[:], n)
-		b.Write(c[:])
+		_, _ = b.Write(c[:]) // Flush returns what went wrong
 	}
-	b.Write(idxMagic)
+	_, _ = b.Write(idxMagic)
 	u32(idxVersion)
 	var fan [256]uint32
 	for _, o := range objects {
@@ -536,7 +537,7 @@ func writeIndex(w io.Writer, objects []indexed, packSum []byte) error {
 		u32(below)
 	}
 	for _, o := range objects {
-		b.Write(o.id[:])
+		_, _ = b.Write(o.id[:])
 	}
 	for _, o := range objects {
 		u32(o.crc)
@@ -554,7 +555,7 @@ func writeIndex(w io.Writer, objects []indexed, packSum []byte) error {
 		u32(uint32(off >> 32))
 		u32(uint32(off))
 	}
-	b.Write(packSum)
+	_, _ = b.Write(packSum)
 	if err := b.Flush(); err != nil {
 		return err
 	}

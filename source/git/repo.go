@@ -348,7 +348,7 @@ func join(dir string, packs []*pack) (_ *pack, err error) {
 		}
 	}()
 	out := bufio.NewWriterSize(f, 256<<10)
-	out.WriteString("PACK\x00\x00\x00\x02\x00\x00\x00\x00")
+	_, _ = out.WriteString("PACK\x00\x00\x00\x02\x00\x00\x00\x00")
 	at := int64(packHead)
 	var objects []indexed
 	for _, p := range packs {

@@ -356,7 +356,7 @@ func dialThrough(ctx context.Context, p Proxy, dial dialFunc, addr string) (net.
 		return nil, err
 	}
 	in := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(in, req)
+	resp, err := http.ReadResponse(in, req) //nolint:bodyclose // to a CONNECT there is none
 	if err != nil {
 		conn.Close()
 		return nil, err
