@@ -48,15 +48,13 @@ func Objects(k Kinds, u Unit, r render.Result) (object.Set, error) {
 // Held what something speaks against. An error means that part of the outcome
 // is missing: one for each object that the server refuses, joined.
 //
-// It acts as client, not as the unit's own identity. units are all units, and
-// unknown those of which nothing is known.
-func Preview(ctx context.Context, client *cluster.Client, u Unit, units []Unit, unknown []string, cache *render.Cache) (out Outcome, err error) {
+// It acts as client, not as the unit's own identity. units is as in [Options],
+// and asked only if something would be deleted or taken over.
+func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(context.Context) ([]Unit, []string)) (out Outcome, err error) {
+	const renderMemory = 64 << 20
 	e := &Engine{
-		o: Options{
-			Wake:  func(string) {},
-			Units: func(context.Context) ([]Unit, []string) { return units, unknown },
-		},
-		ctx: ctx, cache: cache,
+		o:   Options{Wake: func(string) {}, Units: units},
+		ctx: ctx, cache: render.NewCache(renderMemory),
 		at:     map[string]*place{u.Target.Cluster: {Cluster: client.Cluster, users: map[string]bool{}}},
 		states: map[string]*state{},
 	}

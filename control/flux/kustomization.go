@@ -478,8 +478,13 @@ func (r *kustomizations) units(ctx context.Context) (units []engine.Unit, unknow
 	if err := r.client.List(ctx, list); err != nil {
 		return nil, []string{"every Kustomization"}
 	}
-	for i := range list.Items {
-		u := &list.Items[i]
+	return r.o.units(list.Items, r.refs.Peek(), r.shelf)
+}
+
+// units makes units of Kustomizations, as far as it can be told.
+func (o Options) units(items []unstructured.Unstructured, refs getter, shelf *source.Shelf) (units []engine.Unit, unknown []string) {
+	for i := range items {
+		u := &items[i]
 		name := unitName(KustomizationKind.Kind, u.GetNamespace(), u.GetName())
 		k, err := decodeKustomization(u)
 		if err != nil {
@@ -492,7 +497,7 @@ func (r *kustomizations) units(ctx context.Context) (units []engine.Unit, unknow
 				continue
 			}
 		}
-		unit, err := r.o.toUnit(k, r.refs.Peek())
+		unit, err := o.toUnit(k, refs)
 		if err != nil {
 			unit.Name = name
 			if unit.Remembers == nil && k.Status.Inventory != nil {
@@ -505,8 +510,8 @@ func (r *kustomizations) units(ctx context.Context) (units []engine.Unit, unknow
 			units = append(units, unit)
 			continue
 		}
-		if from, err := r.o.sourceName(k); err == nil {
-			unit.Source = r.shelf.Get(from)
+		if from, err := o.sourceName(k); err == nil {
+			unit.Source = shelf.Get(from)
 		}
 		units = append(units, unit)
 	}

@@ -46,6 +46,17 @@ func (o Options) Unit(u *unstructured.Unstructured, r Reader) (engine.Unit, erro
 	return unit, err
 }
 
+// Units makes units of all Kustomizations, as the controller does before it
+// deletes or takes over something; unknown are those that it can't be told of.
+// Of sources only a is at hand; it may be nil.
+func (o Options) Units(all []unstructured.Unstructured, r Reader, a *source.Artifact) (units []engine.Unit, unknown []string) {
+	shelf := &source.Shelf{}
+	if a != nil {
+		shelf.Put(a)
+	}
+	return o.units(all, r, shelf)
+}
+
 // A Want says which revision of a source is wanted. All empty, it is the one
 // that the spec selects now.
 type Want struct {

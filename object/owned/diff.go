@@ -146,6 +146,8 @@ func (d *differ) compare(path, steps []string, want, got any) {
 	f := Field{Path: join(path), Want: want, Got: got}
 	if d.secret && len(path) > 0 && (path[0] == "data" || path[0] == "stringData") || f.Path == "metadata.annotations."+lastApplied {
 		f.Want, f.Got = mask(f.Want), mask(f.Got)
+	} else if f.Path == "metadata.annotations" {
+		f.Want, f.Got = maskLastApplied(f.Want), maskLastApplied(f.Got)
 	}
 	if got != nil {
 		f.Manager, f.When = d.writer(steps)
@@ -165,6 +167,33 @@ func mask(v any) any {
 		return out
 	}
 	return Masked
+}
+
+func maskLastApplied(v any) any {
+	m, ok := v.(map[string]any)
+	if _, there := m[lastApplied]; !ok || !there {
+		return v
+	}
+	m = maps.Clone(m)
+	m[lastApplied] = Masked
+	return m
+}
+
+// Mask returns a copy of u without what [Diff] would not show of it.
+func Mask(u *unstructured.Unstructured) *unstructured.Unstructured {
+	u = u.DeepCopy()
+	if IsSecret(u) {
+		for _, k := range []string{"data", "stringData"} {
+			if v, ok := u.Object[k]; ok {
+				u.Object[k] = mask(v)
+			}
+		}
+	}
+	if ann := u.GetAnnotations(); ann[lastApplied] != "" {
+		ann[lastApplied] = Masked
+		u.SetAnnotations(ann)
+	}
+	return u
 }
 
 func (d *differ) compareKeyed(path, steps []string, key string, wl, gl []any) {
