@@ -101,6 +101,8 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	klog.SetLogger(logr.FromSlogHandler(log.Handler()))
 	config.QPS = -1 // the API server's priority and fairness limits us
+	// What the API server thinks of our own finalizer's name is no news.
+	config.WarningHandler = rest.NoWarnings{}
 
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {

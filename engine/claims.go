@@ -136,13 +136,14 @@ func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gon
 		if o.Name == u.Name || o.Leaving || o.Target.Cluster != u.Target.Cluster {
 			continue
 		}
-		if o.Source != nil && o.Source.Source == u.Source.Source {
+		sibling := o.Source != nil && o.Source.Source == u.Source.Source
+		if sibling {
 			// The same source is asked at the revision that prunes: it is
 			// the commit that moved the object.
 			o.Source = u.Source
 		}
 		claims, err := e.claims(ctx, o)
-		if err != nil && e.brokeJustNow(o) {
+		if err != nil && sibling && e.brokeJustNow(o) {
 			broken = append(broken, o.Name)
 		}
 		for ref := range claims {

@@ -63,6 +63,7 @@ type state struct {
 	// prepared are the items of a render, kept while it stands.
 	prepared []apply.Item
 	prepFor  string
+	missing  []watch.Target // of kinds that the cluster does not have
 	judges   map[Expr]*health.Judge
 	since    time.Time // when waiting for health began, and for what
 	sinceFor string
@@ -213,7 +214,10 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	if err != nil {
 		return out, err
 	}
-	kindErr := p.watch.Follow(u.Name, e.targets(u, st, items))
+	kindErr := p.watch.Follow(u.Name, append(e.targets(u, st, items), st.missing...))
+	if kindErr == nil && len(unknown) > 0 {
+		kindErr = errors.New("a kind has come since; trying again")
+	}
 	if synced, err := p.watch.Synced(u.Name); !synced {
 		if err == nil {
 			err = errors.New("the watch on the objects of this unit is starting")
@@ -243,7 +247,11 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	if len(unknown) > 0 {
 		return out, kindErr
 	}
-	if err := e.prune(ctx, u, st, a, plan.Prune, before, &out); err != nil {
+	err = e.prune(ctx, u, st, a, plan.Prune, before, &out)
+	for _, c := range plan.Prune {
+		p.watch.Unsettle(u.Name, c.Ref) // should it come back, it is new
+	}
+	if err != nil {
 		return out, err
 	}
 	for _, h := range plan.Hold {

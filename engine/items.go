@@ -41,10 +41,12 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 	if err != nil {
 		return nil, nil, err
 	}
+	st.missing = nil
 	for i, o := range set {
 		ref, err := locate(p, u, o)
 		if fault.Is(err, "UnknownKind") {
-			unknown = append(unknown, object.RefOf(o))
+			unknown = append(unknown, ref)
+			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Selector: u.Marks.Selector, Managers: u.Managers})
 			continue
 		}
 		if err != nil {
