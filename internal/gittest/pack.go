@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"compress/zlib"
 	"crypto/sha1" //nolint:gosec // Git's object IDs
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"time"
 )
@@ -74,4 +76,13 @@ func Drip(n int, every time.Duration) Fault {
 			_ = c.Flush()
 		}
 	})
+}
+
+// Noise is n bytes that don't compress, the same for the same seed.
+func Noise(seed uint64, n int) string {
+	var key [32]byte
+	binary.BigEndian.PutUint64(key[:], seed)
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8(key).Read(b)
+	return string(b)
 }

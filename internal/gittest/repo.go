@@ -235,9 +235,14 @@ func newRepository(t testing.TB, s *Server, name string) *Repository {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("git init: %v\n%s", err, out)
 	}
-	for _, kv := range []string{"http.receivepack=true", "uploadpack.allowFilter=true", "gc.auto=0", "core.logAllRefUpdates=false"} {
-		k, v, _ := strings.Cut(kv, "=")
-		r.Git(t, "config", k, v)
+	// Written by hand: git config would be a process for each.
+	f, err := os.OpenFile(filepath.Join(r.Dir, "config"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("[http]\n\treceivepack = true\n[uploadpack]\n\tallowFilter = true\n[gc]\n\tauto = 0\n"); err != nil {
+		t.Fatal(err)
 	}
 	return r
 }

@@ -84,15 +84,15 @@ func TestA03UnsafeTreesAreRefusedAndTheLastGoodRevisionStays(t *testing.T) {
 		".git", ".GIT", ".Git", "git~1", "GIT~1", ".git ", ".git.", ".git...", ".git::$INDEX_ALLOCATION", ".git:x",
 		".g\u200cit", "\u200e.git", ".gi\ufefft", ".\u206agit", `a\..\.git`, `..\x`, "..", ".", "a/b",
 	}
+	dir := t.TempDir()
+	repo := gittest.Repo(t)
+	repo.Commit(t, map[string]string{"good": "1"}, "good")
+	s := openStore(t, filepath.Join(dir, "store"), git.Options{})
+	r := git.Remote{URL: repo.URL()}
+	good := fetch(t, s, r, onMain)
 	for _, name := range names {
 		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
-			dir := t.TempDir()
-			repo := gittest.Repo(t)
-			repo.Commit(t, map[string]string{"good": "1"}, "good")
-			s := openStore(t, filepath.Join(dir, "store"), git.Options{})
-			r := git.Remote{URL: repo.URL()}
-			good := fetch(t, s, r, onMain)
-
+			repo.ForcePush(t, "main", good.Hash)
 			config := repo.RawTree(t, gittest.RawEntry{Mode: "100644", Name: "config", Hash: repo.Blob(t, "[core]\n\tfsmonitor = touch "+dir+"/owned\n")})
 			inner := repo.RawTree(t, gittest.RawEntry{Mode: "40000", Name: name, Hash: config})
 			hash := repo.RawCommit(t, repo.RawTree(t, gittest.RawEntry{Mode: "40000", Name: "apps", Hash: inner}))
@@ -575,6 +575,11 @@ func remove(t *testing.T, name string) {
 }
 
 func TestA08RefusalsKeepTheStateAndSayWhenToComeBack(t *testing.T) {
+	repo := gittest.Repo(t)
+	repo.Commit(t, map[string]string{"a": "1"}, "one")
+	s := newStore(t, git.Options{})
+	r := git.Remote{URL: repo.URL()}
+	good := fetch(t, s, r, onMain)
 	dated := func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
 		w.Header().Set("Retry-After", time.Now().Add(90*time.Second).UTC().Format(http.TimeFormat))
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -603,11 +608,6 @@ func TestA08RefusalsKeepTheStateAndSayWhenToComeBack(t *testing.T) {
 		{"an error in the protocol", gittest.Respond(advertisement, pkt("# service=git-upload-pack\n")+"0000"+pkt("ERR Repository not found.\n")), git.ReasonNotFound, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			repo := gittest.Repo(t)
-			repo.Commit(t, map[string]string{"a": "1"}, "one")
-			s := newStore(t, git.Options{})
-			r := git.Remote{URL: repo.URL()}
-			good := fetch(t, s, r, onMain)
 			repo.Server().Fail(c.fault)
 			_, err := s.Resolve(t.Context(), r, onMain)
 			f := wantFault(t, err, fault.Retry, c.reason)
@@ -640,12 +640,12 @@ func TestA09RedirectsToAnotherHostCarryNoCredentials(t *testing.T) {
 	defer elsewhere.Close()
 	u, _ := url.Parse(elsewhere.URL)
 	otherName := "http://localhost:" + u.Port() // the same machine by another name
+	repo, s := gittest.Repo(t), newStore(t, git.Options{})
 	for _, code := range []int{301, 302, 303, 307, 308} {
 		for where, to := range map[string]string{"port": elsewhere.URL, "host": otherName, "user": strings.Replace(elsewhere.URL, "://", "://a:b@", 1), "scheme": "file://" + u.Host} {
 			t.Run(fmt.Sprint(code, " to another ", where), func(t *testing.T) {
-				repo := gittest.Repo(t)
 				repo.Server().Fail(gittest.Redirect(code, to))
-				_, err := newStore(t, git.Options{}).Resolve(t.Context(),
+				_, err := s.Resolve(t.Context(),
 					git.Remote{URL: repo.URL(), Auth: git.Auth{Username: "ada", Password: "canary-password"}}, onMain)
 				wantFault(t, err, fault.Retry, git.ReasonRedirectRefused)
 			})

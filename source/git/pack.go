@@ -243,6 +243,14 @@ type caches struct {
 	bases *lru[baseKey, base]
 }
 
+func newCaches(most int64) *caches {
+	return &caches{
+		trees: newLRU[cacheKey, *listing](most / 2),
+		blobs: newLRU[cacheKey, []byte](most / 4),
+		bases: newLRU[baseKey, base](most / 4),
+	}
+}
+
 type cacheKey struct {
 	owner uint64
 	id    oid

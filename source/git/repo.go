@@ -53,8 +53,11 @@ type repo struct {
 const (
 	maxComplete = 64 // commits to remember
 	maxHaves    = 16 // of them, to tell a server about
-	minStale    = 64 << 20
 )
+
+// minStale is how much may be added to a repository before it is worth a fresh
+// copy. A variable for the test of that.
+var minStale int64 = 64 << 20
 
 var errGone = errors.New("the repository was removed")
 

@@ -101,12 +101,8 @@ func NewStore(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, opt: o, lock: lock,
-		caches: &caches{
-			trees: newLRU[cacheKey, *listing](o.CacheBytes / 2),
-			blobs: newLRU[cacheKey, []byte](o.CacheBytes / 4),
-			bases: newLRU[baseKey, base](o.CacheBytes / 4),
-		},
-		repos: make(map[string]*repo), clients: make(map[string]*http.Client),
+		caches: newCaches(o.CacheBytes),
+		repos:  make(map[string]*repo), clients: make(map[string]*http.Client),
 	}
 	if s.salt, err = readSalt(filepath.Join(dir, "salt")); err != nil {
 		lock.Close()
