@@ -10,6 +10,9 @@ package flux
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -83,11 +86,28 @@ func decode(u *unstructured.Unstructured, into any, legacy ...string) error {
 	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true)
 	if err != nil {
 		return &fault.Error{
-			Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("this version of plumb can't read it: %w", err),
+			Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("this version of plumb can't read it: %s%w", culprit(o, into), err),
 			Hint: "correct the field, or use a version that knows it",
 		}
 	}
 	return nil
+}
+
+// culprit names the field of the spec that can't be decoded: not every error
+// does.
+func culprit(u *unstructured.Unstructured, like any) string {
+	spec, ok := u.Object["spec"].(map[string]any)
+	if !ok {
+		return "spec: "
+	}
+	for _, field := range slices.Sorted(maps.Keys(spec)) {
+		only := map[string]any{"spec": map[string]any{field: spec[field]}}
+		into := reflect.New(reflect.TypeOf(like).Elem()).Interface()
+		if runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(only, into, true) != nil {
+			return "spec." + field + ": "
+		}
+	}
+	return ""
 }
 
 func decodeKustomization(u *unstructured.Unstructured) (*kustomization, error) {

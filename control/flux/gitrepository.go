@@ -195,7 +195,7 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	include := includeKey(included)
 	r.mu.Lock()
 	due := have == nil || requested || p.hinted || p.asked != key || !time.Now().Before(p.due) || p.include != include ||
-		g.Status.ObservedGeneration != g.Generation && p.failures == 0
+		g.Status.ObservedGeneration != g.Generation && p.failures == 0 || !stored(g, have)
 	p.hinted, p.url = false, remote.URL
 	r.mu.Unlock()
 	if !due {
@@ -236,6 +236,13 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	return a, true, nil
 }
 
+// stored reports whether the status says what is on the shelf. It does not if
+// it could not be written.
+func stored(g *sourcev1.GitRepository, have *source.Artifact) bool {
+	a := g.Status.Artifact
+	return have == nil || a != nil && a.Revision == have.Revision && a.Digest == digestOf(have.Tree)
+}
+
 // shape makes of what the repository holds what the spec selects of it.
 func (r *gitRepositories) shape(g *sourcev1.GitRepository, t tree.Tree, included []*source.Artifact) (tree.Tree, error) {
 	var err error
@@ -243,9 +250,6 @@ func (r *gitRepositories) shape(g *sourcev1.GitRepository, t tree.Tree, included
 		if t, err = tree.Sparse(t, g.Spec.SparseCheckout); err != nil {
 			return nil, fmt.Errorf("spec.sparseCheckout: %w", err)
 		}
-	}
-	if t, err = r.ignore.Apply(t, g.Spec.Ignore); err != nil {
-		return nil, fmt.Errorf("ignore rules: %w", err)
 	}
 	var mounts []tree.Mount
 	for i, inc := range g.Spec.Include {
@@ -263,11 +267,13 @@ func (r *gitRepositories) shape(g *sourcev1.GitRepository, t tree.Tree, included
 		}
 		mounts = append(mounts, tree.Mount{At: to, Tree: included[i].Tree, Sub: from})
 	}
-	if len(mounts) == 0 {
-		return t, nil
+	if len(mounts) > 0 {
+		if t, err = tree.Overlay(t, mounts); err != nil {
+			return nil, fmt.Errorf("spec.include: %w", err)
+		}
 	}
-	if t, err = tree.Overlay(t, mounts); err != nil {
-		return nil, fmt.Errorf("spec.include: %w", err)
+	if t, err = r.ignore.Apply(t, g.Spec.Ignore); err != nil {
+		return nil, fmt.Errorf("ignore rules: %w", err)
 	}
 	return t, nil
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -87,7 +89,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 			gr.queue.add(u)
 		}
 	}
-	opts := func(n int) controller.Options { return controller.Options{MaxConcurrentReconciles: n} }
+	opts := func(n int) controller.Options {
+		return controller.Options{
+			MaxConcurrentReconciles: n,
+			// For what the API server can't be told or asked; a unit's own
+			// failures have times of their own.
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](20*time.Millisecond, 15*time.Second),
+		}
+	}
 	// What plumb writes itself, status and finalizers, need not wake it.
 	asked := builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 	err = ctrl.NewControllerManagedBy(mgr).Named("gitrepository").

@@ -85,7 +85,7 @@ func Kinds() []view.Kind {
 			return fmt.Sprintf("%s=%s,%s=%s", nameLabel, i.Ref.Name, namespaceLabel, i.Ref.Namespace)
 		},
 	}, {
-		GroupVersionKind: GitRepositoryKind, Plural: "gitrepositories", Source: true,
+		GroupVersionKind: GitRepositoryKind, Plural: "gitrepositories", IsSource: true,
 		Names: []string{"gitrepository", "gitrepositories", "gitrepo", "source"},
 		View:  viewGitRepository, Sync: sync, Suspend: suspend,
 	}}

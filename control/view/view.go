@@ -25,8 +25,8 @@ type Kind struct {
 	Plural string
 	// Names are what people call it, in lower case, the usual one first.
 	Names []string
-	// Source: it is what units are made from, and not a unit.
-	Source bool
+	// IsSource: it is what units are made from, and not a unit.
+	IsSource bool
 
 	// View reads an object of the kind. What it can't read is left empty.
 	View func(*unstructured.Unstructured) Item

@@ -45,7 +45,8 @@ type World struct {
 	Plumb *Process
 }
 
-// Binary builds plumb, once per test process, and returns its path.
+// Binary builds plumb, once per test process, and returns its path; with
+// PLUMBTEST_BINARY set, that is it.
 func Binary(t testing.TB) string {
 	t.Helper()
 	path, err := binary()
@@ -56,6 +57,9 @@ func Binary(t testing.TB) string {
 }
 
 var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("PLUMBTEST_BINARY"); path != "" {
+		return path, nil
+	}
 	root, err := tools.Root()
 	if err != nil {
 		return "", err
@@ -75,7 +79,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 // Clean removes what [Binary] built; TestMain calls it at the end.
 func Clean() {
-	if path, err := binary(); err == nil {
+	if path, err := binary(); err == nil && os.Getenv("PLUMBTEST_BINARY") == "" {
 		os.RemoveAll(filepath.Dir(path))
 	}
 }
@@ -180,6 +184,16 @@ func (p *Process) Kill(s syscall.Signal) {
 		<-done
 		p.t.Errorf("plumb did not end within 30 s of %s", s)
 	}
+}
+
+// Signal sends a signal to the process.
+func (p *Process) Signal(s syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return os.ErrProcessDone
+	}
+	return p.cmd.Process.Signal(s)
 }
 
 // Write implements [io.Writer] for the log.
