@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -195,11 +196,45 @@ func TestInstallOnACluster(t *testing.T) {
 		if _, err := env.Kubectl(t.Context(), "", "cordon", "--selector=!none"); err != nil {
 			t.Fatal(err)
 		}
-		_, err := plumb(t.Context(), env.Kubeconfig, "--beside-flux", "--timeout=3s", "--image=plumb:next")
+		_, err := plumb(t.Context(), env.Kubeconfig, "--beside-flux", "--force-conflicts", "--timeout=3s", "--image=plumb:next")
 		if err == nil || !strings.Contains(err.Error(), "Deployment plumb-system/plumb") || !strings.Contains(err.Error(), "--timeout") {
 			t.Errorf("error is %v; want one that names the Deployment and --timeout", err)
 		}
 	})
+	t.Run("removing plumb as the docs say keeps what it applied", func(t *testing.T) { removal(t, env) })
+}
+
+func removal(t *testing.T, env *kubetest.Env) {
+	doc, err := os.ReadFile("../../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(doc), "### Remove\n")
+	_, script, _ := strings.Cut(section, "```sh\n")
+	script, _, _ = strings.Cut(script, "```\n")
+
+	ns := env.Namespace(t)
+	for _, manifest := range []string{
+		`{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: a, finalizers: [finalizers.fluxcd.io]},
+			spec: {interval: 1m, url: "https://git.example.com/a"}}`,
+		`{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: a, finalizers: [finalizers.fluxcd.io]},
+			spec: {interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: a}}}`,
+		`{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {kustomize.toolkit.fluxcd.io/name: a, kustomize.toolkit.fluxcd.io/namespace: a}}}`,
+	} {
+		if _, err := env.Kubectl(t.Context(), manifest, "apply", "-n", ns, "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := env.Shell(t, script); err != nil || !strings.Contains(out, "patched") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := env.Kubectl(t.Context(), "", "get", "configmap/a", "-n", ns, "-o", "name"); err != nil || out != "configmap/a\n" {
+		t.Errorf("the ConfigMap that was applied: %q, %v", out, err)
+	}
+	left, err := env.Kubectl(t.Context(), "", "get", "crd,clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/part-of=plumb", "-o", "name")
+	if err != nil || left != "" {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
 }
 
 type review struct {

@@ -168,6 +168,28 @@ func (e *Env) Kubectl(ctx context.Context, input string, args ...string) (string
 	return stdout.String(), nil
 }
 
+// Shell runs a script with bash, as a person who is the administrator would,
+// and returns what it printed.
+func (e *Env) Shell(t testing.TB, script string) (string, error) {
+	t.Helper()
+	exe, _, err := e.kubectl(nil)
+	if err != nil {
+		return "", err
+	}
+	// The sandbox is kubectl when it is called by that name.
+	dir := t.TempDir()
+	if err := os.Symlink(exe, filepath.Join(dir, "kubectl")); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+e.Kubeconfig, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return string(out), err
+}
+
 // kubectl is the sandbox's own one, which is as old as the server. Other
 // servers come with no sandbox, and are used with what the machine has.
 func (e *Env) kubectl(args []string) (string, []string, error) {

@@ -1,0 +1,165 @@
+// Package plumb is the root of the repository; it holds no code, only the
+// test of the house rules.
+package plumb
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "plumb.dev/plumb"
+
+// layers are the folders from bottom to top. A package imports from folders
+// below its own and, but for the stages, from its own layer.
+var layers = [][]string{
+	{"object"},
+	{"fault"},
+	{"tree", "cluster", "api"},
+	stages,
+	{"engine"},
+	{"control"},
+	{"cli", "web"},
+	{"cmd"},
+}
+
+// stages meet in plain values and don't import each other.
+var stages = []string{"source", "render", "gate", "apply", "watch", "report"}
+
+// dialectic are the folders that may know the projects whose API plumb reads.
+var dialectic = []string{"control", "api", "cli"}
+
+// neutral are libraries of those projects that say nothing of their API.
+var neutral = []string{
+	"github.com/fluxcd/pkg/envsubst",
+	"github.com/fluxcd/pkg/sourceignore",
+	"github.com/fluxcd/cli-utils",
+}
+
+// A listed package is what go list prints of one.
+type listed struct {
+	ImportPath string
+	Dir        string
+	Doc        string
+	GoFiles    []string
+	Imports    []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-e", "-json=ImportPath,Dir,Doc,GoFiles,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		if len(p.GoFiles) > 0 {
+			all = append(all, p)
+		}
+	}
+}
+
+// folder is the first part of a package's path within the module, or "" if
+// the package is another module's.
+func folder(importPath string) string {
+	rel, ok := strings.CutPrefix(importPath, module+"/")
+	if !ok {
+		return ""
+	}
+	first, _, _ := strings.Cut(rel, "/")
+	return first
+}
+
+func layer(folder string) int {
+	return slices.IndexFunc(layers, func(l []string) bool { return slices.Contains(l, folder) })
+}
+
+func TestImportsRunOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		from := folder(p.ImportPath)
+		if layer(from) < 0 {
+			continue // internal, bench, demo, test: owned by no stage
+		}
+		for _, imported := range p.Imports {
+			to := folder(imported)
+			if to == "" || layer(to) < 0 {
+				continue
+			}
+			if err := mayImport(from, to); err != nil {
+				t.Errorf("%s imports %s: %v", p.ImportPath, imported, err)
+			}
+		}
+	}
+}
+
+func mayImport(from, to string) error {
+	switch {
+	case layer(to) > layer(from):
+		return fmt.Errorf("%s/ is above %s/", to, from)
+	case from != to && slices.Contains(stages, from) && slices.Contains(stages, to):
+		return errors.New("stages don't import each other; let them meet in a plain value")
+	}
+	return nil
+}
+
+// A package of the product imports from internal/ only what no test needs.
+func TestProductDoesNotImportTestHelpers(t *testing.T) {
+	for _, p := range packages(t) {
+		if layer(folder(p.ImportPath)) < 0 {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if name, ok := strings.CutPrefix(imported, module+"/internal/"); ok && (strings.Contains(name, "test") || strings.HasPrefix(name, "tools")) {
+				t.Errorf("%s imports %s, which is for tests", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+func TestOnlyDialectsKnowFluxAndArgo(t *testing.T) {
+	for _, p := range packages(t) {
+		from := folder(p.ImportPath)
+		if layer(from) < 0 || slices.Contains(dialectic, from) {
+			continue
+		}
+		for _, imported := range p.Imports {
+			foreign := strings.HasPrefix(imported, "github.com/fluxcd/") || strings.HasPrefix(imported, "github.com/argoproj/")
+			if foreign && !slices.ContainsFunc(neutral, func(n string) bool { return imported == n || strings.HasPrefix(imported, n+"/") }) {
+				t.Errorf("%s imports %s; only %s may", p.ImportPath, imported, strings.Join(dialectic, "/, ")+"/")
+			}
+			if to := folder(imported); to == "api" {
+				t.Errorf("%s imports %s; only %s may", p.ImportPath, imported, strings.Join(dialectic, "/, ")+"/")
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysItsJob(t *testing.T) {
+	for _, p := range packages(t) {
+		if strings.TrimSpace(p.Doc) == "" {
+			t.Errorf("%s has no package doc", p.ImportPath)
+		}
+	}
+}
+
+// Names that say nothing hide a missing package, or belong to their callers.
+func TestNoPackageIsADrawer(t *testing.T) {
+	drawers := []string{"util", "utils", "common", "helper", "helpers", "misc", "base", "types"}
+	for _, p := range packages(t) {
+		if slices.Contains(drawers, filepath.Base(p.ImportPath)) {
+			t.Errorf("%s: its name does not say what it holds", p.ImportPath)
+		}
+	}
+}
