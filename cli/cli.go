@@ -1,8 +1,14 @@
 // Package cli is the plumb command: the controller, and what people type.
 //
 // A command reads flags, asks the API server or the engine's pure parts, and
-// prints. Exit codes are 0 for done, 1 for an error or, where the help says
-// so, for an answer that scripts may want to act on.
+// prints. What it works on are the kinds and items of package control/view, so
+// that one command serves the units of every dialect. It acts with the rights
+// of who runs it.
+//
+// Exit codes are 0 for done, 1 for an error or, where the help says so, for an
+// answer that scripts may want to act on. What is printed shows no value of a
+// Secret, and text that others wrote, such as a commit message, can't steer
+// the terminal: see [clean].
 package cli
 
 import (
@@ -11,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"plumb.dev/plumb/cli/install"
 )
 
 // Main runs the command line and returns the exit code.
@@ -22,18 +30,39 @@ func Main(ctx context.Context, version string, args []string, io genericiooption
 
 // New returns the plumb command.
 func New(version string, io genericiooptions.IOStreams) *cobra.Command {
+	a := &app{version: version, flags: genericclioptions.NewConfigFlags(true), io: io}
 	root := &cobra.Command{
 		Use:           "plumb",
 		Short:         "plumb keeps clusters true to Git",
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return a.start()
+		},
 	}
 	root.SetIn(io.In)
 	root.SetOut(io.Out)
 	root.SetErr(io.ErrOut)
-	flags := genericclioptions.NewConfigFlags(true)
-	flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(newServe(version, flags))
+	a.flags.AddFlags(root.PersistentFlags())
+	root.PersistentFlags().StringVar(&a.color, "color", "auto", "auto, always or never; auto is never where output is no terminal or NO_COLOR is set")
+	a.complete(root, "namespace", a.completeNamespaces)
+	a.complete(root, "color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
+
+	root.AddGroup(&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "act", Title: "Act:"}, &cobra.Group{ID: "run", Title: "Run:"})
+	for _, c := range []*cobra.Command{
+		newGet(a), newTree(a), newDiff(a), newBuild(a), newEvents(a), newHistory(a), newTrace(a),
+	} {
+		c.GroupID = "look"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{newSync(a), newSuspend(a), newResume(a)} {
+		c.GroupID = "act"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{newServe(version, a.flags), install.NewCommand(install.Config{Flags: a.flags, Version: version})} {
+		c.GroupID = "run"
+		root.AddCommand(c)
+	}
 	return root
 }

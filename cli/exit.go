@@ -4,22 +4,39 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
-// An exitError ends the command with a code and without a message: what there
-// is to say has been said.
-type exitError int
+// An exitError ends the command with a code. Without an error there is no
+// message: what there is to say has been said.
+type exitError struct {
+	code int
+	err  error
+}
 
-func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+func (e exitError) Error() string {
+	if e.err != nil {
+		return e.err.Error()
+	}
+	return fmt.Sprintf("exit %d", e.code)
+}
+
+func (e exitError) Unwrap() error { return e.err }
 
 func exit(err error, stderr io.Writer) int {
-	var code exitError
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &code):
-		return int(code)
 	}
-	fmt.Fprintln(stderr, "plumb:", err)
-	return 1
+	code := 1
+	var e exitError
+	if errors.As(err, &e) {
+		code = e.code
+		if e.err == nil {
+			return code
+		}
+	}
+	for _, line := range strings.Split(err.Error(), "\n") {
+		fmt.Fprintln(stderr, "plumb:", clean(line))
+	}
+	return code
 }

@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/object"
+)
+
+// An app is what all commands share.
+type app struct {
+	version string
+	flags   *genericclioptions.ConfigFlags
+	io      genericiooptions.IOStreams
+	color   string
+
+	paint // of standard output
+}
+
+func (a *app) start() error {
+	on, err := colored(a.color, a.io.Out)
+	a.paint = newPaint(on)
+	return err
+}
+
+// A conn is a connection to a cluster in the name of who runs the command.
+type conn struct {
+	*app
+	config    *rest.Config
+	client    *cluster.Client
+	clientset kubernetes.Interface
+	namespace string
+	kinds     []view.Kind
+}
+
+func (a *app) connect() (*conn, error) {
+	config, err := a.flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w; set KUBECONFIG or --kubeconfig", err)
+	}
+	config.QPS = -1
+	config.UserAgent = "plumb/" + a.version
+	config.WarningHandler = rest.NoWarnings{}
+	namespace, _, err := a.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("find the namespace: %w; set it with -n", err)
+	}
+	c, err := cluster.New("", config)
+	if err != nil {
+		return nil, err
+	}
+	client, err := c.As("")
+	if err != nil {
+		return nil, err
+	}
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{app: a, config: config, client: client, clientset: clientset, namespace: namespace, kinds: flux.Kinds()}, nil
+}
+
+// Which kinds a command is for.
+func units(k view.Kind) bool   { return !k.IsSource }
+func sources(k view.Kind) bool { return k.IsSource }
+func anyKind(view.Kind) bool   { return true }
+
+// kindOf returns the kind of custom resource that ref is of.
+func (s *conn) kindOf(ref object.Ref) (view.Kind, bool) {
+	i := slices.IndexFunc(s.kinds, func(k view.Kind) bool { return k.Group == ref.Group && k.Kind == ref.Kind })
+	if i < 0 {
+		return view.Kind{}, false
+	}
+	return s.kinds[i], true
+}
+
+// A found is a custom resource and what it says.
+type found struct {
+	view.Kind
+	view.Item
+	object *unstructured.Unstructured
+}
+
+func (s *conn) found(k view.Kind, u *unstructured.Unstructured) *found {
+	u.SetGroupVersionKind(k.GroupVersionKind)
+	return &found{k, k.View(u), u}
+}
+
+// get reads the unit or source that ref names.
+func (s *conn) get(ctx context.Context, ref object.Ref) (*found, error) {
+	k, ok := s.kindOf(ref)
+	if !ok {
+		return nil, fmt.Errorf("%s: this version of plumb does not know the kind", ref)
+	}
+	u, err := s.client.Dynamic().Resource(k.Resource()).Namespace(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", ref, err)
+	}
+	return s.found(k, u), nil
+}
+
+// list reads the units or sources of a namespace, or of all, sorted.
+func (s *conn) list(ctx context.Context, namespace string, which func(view.Kind) bool) ([]*found, error) {
+	var out []*found
+	there := false
+	for _, k := range s.kinds {
+		if !which(k) {
+			continue
+		}
+		l, err := s.client.Dynamic().Resource(k.Resource()).Namespace(namespace).List(ctx, metav1.ListOptions{})
+		if apierrors.IsNotFound(err) {
+			continue // no such kind
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", k.Plural, err)
+		}
+		there = true
+		for i := range l.Items {
+			out = append(out, s.found(k, &l.Items[i]))
+		}
+	}
+	if !there {
+		return nil, fmt.Errorf("the cluster at %s has none of the kinds that plumb works on; type: plumb install", cluster.Host(s.config))
+	}
+	slices.SortFunc(out, func(a, b *found) int { return object.Compare(a.Ref, b.Ref) })
+	return out, nil
+}
+
+// one returns the unit or source that a person called NAME or KIND/NAME.
+func (s *conn) one(ctx context.Context, name string, which func(view.Kind) bool) (*found, error) {
+	kind, bare, hasKind := cutKind(name)
+	var hits []*found
+	known := false
+	for _, k := range s.kinds {
+		if hasKind && !k.Called(kind) || !which(k) && !hasKind {
+			continue
+		}
+		known = true
+		u, err := s.client.Dynamic().Resource(k.Resource()).Namespace(s.namespace).Get(ctx, bare, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s/%s: %w", k.Kind, bare, err)
+		}
+		hits = append(hits, s.found(k, u))
+	}
+	switch {
+	case !known:
+		return nil, fmt.Errorf("kind %q is none of %s; name one of them, or leave the kind out", clean(kind), strings.Join(s.kindNames(which), ", "))
+	case len(hits) == 1 && which(hits[0].Kind):
+		return hits[0], nil
+	case len(hits) == 1:
+		return nil, fmt.Errorf("%s is a source and not a unit; name a unit", hits[0].Ref)
+	case len(hits) > 1:
+		return nil, fmt.Errorf("%q is a %s and a %s; say which: %s/%[1]s", clean(bare), hits[0].Ref.Kind, hits[1].Ref.Kind, strings.ToLower(hits[0].Ref.Kind))
+	}
+	return nil, s.missing(ctx, kind, bare, which)
+}
+
+// missing is the error for a name that is not there. It says where it is.
+func (s *conn) missing(ctx context.Context, kind, name string, which func(view.Kind) bool) error {
+	all, err := s.list(ctx, "", func(k view.Kind) bool { return which(k) && (kind == "" || k.Called(kind)) })
+	if err != nil && !apierrors.IsForbidden(err) {
+		return err
+	}
+	what := "unit"
+	if kind != "" {
+		what = clean(kind)
+	}
+	for _, f := range all {
+		if f.Ref.Name == name {
+			return fmt.Errorf("there is no %s %q in namespace %s, but one in %s; add -n %[4]s", what, clean(name), s.namespace, f.Ref.Namespace)
+		}
+	}
+	return fmt.Errorf("there is no %s %q in namespace %s; plumb get -A shows all", what, clean(name), s.namespace)
+}
+
+// cutKind takes KIND/NAME apart.
+func cutKind(s string) (kind, name string, ok bool) {
+	kind, name, ok = strings.Cut(s, "/")
+	if !ok {
+		return "", s, false
+	}
+	return kind, name, true
+}
+
+func (s *conn) isSource(kind string) bool {
+	return slices.ContainsFunc(s.kinds, func(k view.Kind) bool { return k.IsSource && k.Called(kind) })
+}
+
+func (s *conn) kindNames(which func(view.Kind) bool) []string {
+	var out []string
+	for _, k := range s.kinds {
+		if which(k) {
+			out = append(out, k.Names[0])
+		}
+	}
+	return out
+}
+
+// patch changes f by a merge patch.
+func (s *conn) patch(ctx context.Context, f *found, patch map[string]any) (*found, error) {
+	b, err := json.Marshal(patch)
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.client.Dynamic().Resource(f.Resource()).Namespace(f.Ref.Namespace).
+		Patch(ctx, f.Ref.Name, types.MergePatchType, b, metav1.PatchOptions{FieldManager: "plumb-cli"})
+	if err != nil {
+		return nil, fmt.Errorf("patch %s: %w", f.Ref, err)
+	}
+	return s.found(f.Kind, u), nil
+}
+
+// outputFlag adds -o, for what a command prints.
+func outputFlag(cmd *cobra.Command, o *string, formats ...string) {
+	cmd.Flags().StringVarP(o, "output", "o", "", "one of "+strings.Join(formats, ", ")+"; empty is for people")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+	check := cmd.PreRunE
+	cmd.PreRunE = func(c *cobra.Command, args []string) error {
+		if *o != "" && !slices.Contains(formats, *o) {
+			return fmt.Errorf("-o %q is none of %s", *o, strings.Join(formats, ", "))
+		}
+		if check != nil {
+			return check(c, args)
+		}
+		return nil
+	}
+}
+
+// data prints v for programs. On a terminal, what could steer it is escaped.
+func (a *app) data(v any, format string) error {
+	var b []byte
+	var err error
+	if format == "yaml" {
+		b, err = yaml.Marshal(v)
+	} else {
+		var buf bytes.Buffer
+		e := json.NewEncoder(&buf)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		err = e.Encode(v)
+		b = buf.Bytes()
+	}
+	if err != nil {
+		return err
+	}
+	return a.bytes(b)
+}
+
+func (a *app) bytes(b []byte) error {
+	if isTerminal(a.io.Out) {
+		b = []byte(cleanLines(string(b)))
+	}
+	_, err := a.io.Out.Write(b)
+	return err
+}
+
+func (a *app) println(parts ...any) { fmt.Fprintln(a.io.Out, parts...) }
+
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.io.Out, format, args...) }
+
+// note tells something beside the answer.
+func (a *app) note(format string, args ...any) { fmt.Fprintf(a.io.ErrOut, format+"\n", args...) }

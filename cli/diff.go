@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/tree"
+)
+
+type diffOptions struct {
+	path, revision, output string
+	brief                  bool
+}
+
+func newDiff(a *app) *cobra.Command {
+	var o diffOptions
+	cmd := &cobra.Command{
+		Use:   "diff NAME [--path DIR | --revision REV]",
+		Short: "Show what a directory or revision would change on the cluster",
+		Long: `Show what a local directory, or another revision of the source, would change
+on the cluster. Without either it shows what is different on the cluster from
+the revision that was last applied.
+
+It renders and plans as the controller does, and has the API server try each
+change without making it (a dry run), with the rights of who runs the command.
+--path is a checkout of the whole source or the unit's directory in it. For a
+revision, the source is fetched with its own credentials, which one must be
+allowed to read. What is pruned, and what would be held instead, is shown too.
+
+Values of Secrets are never shown, only that they differ.
+
+The exit code is 0 if nothing would change, 1 if something would, 2 if it
+can't be told.`,
+		Example: `  plumb diff app --path .
+  plumb diff app --revision my-branch
+  plumb diff app -o json`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			return trouble(cobra.ExactArgs(1)(cmd, args))
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), a, args[0])
+		},
+		ValidArgsFunction: a.completeNames(units),
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return trouble(err) })
+	f := cmd.Flags()
+	f.StringVar(&o.path, "path", "", "local directory: the root of the source, or the unit's path in it")
+	f.StringVar(&o.revision, "revision", "", "branch, tag, full ref, commit, or revision as a status has it")
+	f.BoolVar(&o.brief, "brief", false, "one line for each object")
+	outputFlag(cmd, &o.output, "json", "yaml")
+	cmd.MarkFlagsMutuallyExclusive("path", "revision")
+	return cmd
+}
+
+// trouble makes err one that ends with exit code 2.
+func trouble(err error) error {
+	if err == nil {
+		return nil
+	}
+	return exitError{2, err}
+}
+
+func (o diffOptions) run(ctx context.Context, a *app, name string) error {
+	s, err := a.connect()
+	if err != nil {
+		return trouble(err)
+	}
+	r := s.reader(ctx)
+	d, err := o.diff(ctx, s, r, name)
+	if err != nil {
+		// What failed may quote what it was given.
+		return trouble(errors.New(r.redactText(err.Error())))
+	}
+	d.hide(r)
+	if o.output != "" {
+		err = a.data(d, o.output)
+	} else {
+		a.printDiff(d, o.brief)
+	}
+	switch {
+	case err != nil:
+		return trouble(err)
+	case len(d.Errors) > 0:
+		return exitError{code: 2}
+	case d.changes():
+		return exitError{code: 1}
+	}
+	return nil
+}
+
+func (o diffOptions) diff(ctx context.Context, s *conn, r *reader, name string) (*difference, error) {
+	f, err := s.one(ctx, name, units)
+	if err != nil {
+		return nil, err
+	}
+	u, err := dialect.Unit(f.object, r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Ref, err)
+	}
+	src, err := s.get(ctx, f.Source)
+	if err != nil {
+		return nil, err
+	}
+	client := s.client
+	if u.Target.Config != nil {
+		c, err := cluster.New(u.Target.Cluster, u.Target.Config)
+		if err != nil {
+			return nil, err
+		}
+		if client, err = c.As(""); err != nil {
+			return nil, err
+		}
+	}
+	whole := true
+	switch {
+	case o.path != "":
+		if u.Source, whole, err = local(ctx, r, src, o.path, &u); err != nil {
+			return nil, err
+		}
+	default:
+		want := or(o.revision, or(f.Revision, src.Revision))
+		if want == "" {
+			return nil, fmt.Errorf("%s has no revision yet; name one with --revision, or a directory with --path", src.Ref)
+		}
+		store, done, err := openStore()
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		if u.Source, err = dialect.Artifact(ctx, src.object, r, store, flux.Want{Revision: want}); err != nil {
+			return nil, fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb diff %s --path DIR", src.Ref, want, err, f.Ref.Name)
+		}
+	}
+	siblings := u.Source
+	if !whole {
+		siblings = nil // of other units the directory says nothing
+	}
+	out, err := engine.Preview(ctx, client, u, s.allUnits(r, f, siblings))
+	if err != nil && !out.Rendered {
+		return nil, err
+	}
+	return newDifference(f, o.path, out, apply.Errors(err)), nil
+}
+
+// allUnits lists all units of the cluster when it is asked for them.
+func (s *conn) allUnits(r *reader, f *found, a *source.Artifact) func(context.Context) ([]engine.Unit, []string) {
+	var once sync.Once
+	var all []engine.Unit
+	var unknown []string
+	return func(ctx context.Context) ([]engine.Unit, []string) {
+		once.Do(func() {
+			l, err := s.client.Dynamic().Resource(f.Resource()).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				unknown = []string{"every " + f.Ref.Kind + ", which could not be listed"}
+				return
+			}
+			all, unknown = dialect.Units(l.Items, r, a)
+		})
+		return all, unknown
+	}
+}
+
+// local makes the artifact of a directory. whole is false if it is not the
+// root of the source: u is then made from its root.
+func local(ctx context.Context, r *reader, src *found, dir string, u *engine.Unit) (a *source.Artifact, whole bool, err error) {
+	root, within, whole, err := sourceRoot(dir, u.Render.Path)
+	if err != nil {
+		return nil, false, err
+	}
+	t, err := tree.OpenDir(root)
+	if err != nil {
+		return nil, false, err
+	}
+	u.Render.Path = within
+	if src == nil {
+		return &source.Artifact{Revision: dir, Tree: t}, true, nil
+	}
+	a, err = dialect.Artifact(ctx, src.object, r, nil, flux.Want{Dir: t, Revision: dir})
+	return a, whole, err
+}
+
+// sourceRoot finds out which directory is the root of the source that dir is
+// of, and where in it the unit is.
+func sourceRoot(dir, unitPath string) (root, within string, whole bool, err error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", "", false, err
+	}
+	if fi, err := os.Stat(abs); err != nil {
+		return "", "", false, fmt.Errorf("--path %s: %w", dir, err)
+	} else if !fi.IsDir() {
+		return "", "", false, fmt.Errorf("--path %s is not a directory", dir)
+	}
+	within = path.Clean(strings.TrimPrefix(filepath.ToSlash(unitPath), "/"))
+	if within == "." || within == ".." || strings.HasPrefix(within, "../") {
+		return abs, unitPath, true, nil
+	}
+	if fi, err := os.Stat(filepath.Join(abs, filepath.FromSlash(within))); err == nil && fi.IsDir() {
+		return abs, within, true, nil
+	}
+	if root, ok := strings.CutSuffix(filepath.ToSlash(abs), "/"+within); ok {
+		return filepath.FromSlash(or(root, "/")), within, true, nil
+	}
+	return abs, ".", false, nil
+}
+
+// openStore opens a store of repositories for one command: the one that is
+// kept, or one of its own if another command uses that.
+func openStore() (*git.Store, func(), error) {
+	if cache, err := os.UserCacheDir(); err == nil {
+		if s, err := git.NewStore(filepath.Join(cache, "plumb", "git"), git.Options{}); err == nil {
+			return s, func() { s.Close() }, nil
+		}
+	}
+	dir, err := os.MkdirTemp("", "plumb-git-")
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := git.NewStore(dir, git.Options{})
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, nil, err
+	}
+	return s, func() { s.Close(); os.RemoveAll(dir) }, nil
+}

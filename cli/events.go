@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+
+	"plumb.dev/plumb/object"
+)
+
+type eventsOptions struct {
+	all, watch bool
+	output     string
+}
+
+func newEvents(a *app) *cobra.Command {
+	var o eventsOptions
+	cmd := &cobra.Command{
+		Use:   "events [[KIND/]NAME]",
+		Short: "Show what happened to units and sources",
+		Long: `Show the events of units and sources, the latest last: what was applied,
+corrected, pruned or refused. Kubernetes keeps events for an hour.`,
+		Example: "  plumb events app\n  plumb events -A --watch",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if len(args) > 0 {
+				name = args[0]
+			}
+			return o.run(cmd.Context(), a, name)
+		},
+		ValidArgsFunction: a.completeNames(anyKind),
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.all, "all-namespaces", "A", false, "of all namespaces")
+	f.BoolVarP(&o.watch, "watch", "w", false, "go on with what happens from now on")
+	outputFlag(cmd, &o.output, "json", "yaml")
+	return cmd
+}
+
+// An event is one of a unit or source.
+type event struct {
+	Time     time.Time `json:"time"`
+	Type     string    `json:"type"`
+	Reason   string    `json:"reason"`
+	Object   string    `json:"object"`
+	Message  string    `json:"message"`
+	Count    int32     `json:"count,omitempty"`
+	Revision string    `json:"revision,omitempty"`
+
+	ref object.Ref
+}
+
+func newEvent(e *corev1.Event) event {
+	out := event{
+		Time: e.LastTimestamp.Time, Type: e.Type, Reason: e.Reason, Message: strings.TrimSpace(e.Message), Count: e.Count,
+		ref: object.Ref{Kind: e.InvolvedObject.Kind, Namespace: e.InvolvedObject.Namespace, Name: e.InvolvedObject.Name},
+	}
+	out.ref.Group, _, _ = strings.Cut(e.InvolvedObject.APIVersion, "/")
+	out.Object = out.ref.String()
+	if e.Series != nil {
+		out.Time, out.Count = e.Series.LastObservedTime.Time, e.Series.Count
+	}
+	if out.Time.IsZero() {
+		out.Time = e.EventTime.Time
+	}
+	for k, v := range e.Annotations {
+		if strings.HasSuffix(k, "/revision") {
+			out.Revision = v
+		}
+	}
+	return out
+}
+
+// eventsOf lists the events of some objects, the oldest first, and the version
+// to watch from.
+func (s *conn) eventsOf(ctx context.Context, namespace string, selector fields.Selector, mine func(event) bool) ([]event, string, error) {
+	l, err := s.clientset.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: selector.String()})
+	if err != nil {
+		return nil, "", fmt.Errorf("list events: %w", err)
+	}
+	var out []event
+	for i := range l.Items {
+		if e := newEvent(&l.Items[i]); mine(e) {
+			out = append(out, e)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b event) int { return a.Time.Compare(b.Time) })
+	return out, l.ResourceVersion, nil
+}
+
+// about returns a selector for the events of one object.
+func about(ref object.Ref) fields.Selector {
+	return fields.Set{"involvedObject.kind": ref.Kind, "involvedObject.name": ref.Name}.AsSelector()
+}
+
+func (o eventsOptions) run(ctx context.Context, a *app, name string) error {
+	s, err := a.connect()
+	if err != nil {
+		return err
+	}
+	namespace, selector := s.namespace, fields.Everything()
+	if o.all {
+		namespace = ""
+	}
+	mine := func(e event) bool { _, ok := s.kindOf(e.ref); return ok }
+	if name != "" {
+		kind, bare, hasKind := cutKind(name)
+		selector = fields.OneTermEqualSelector("involvedObject.name", bare)
+		mine = func(e event) bool {
+			k, ok := s.kindOf(e.ref)
+			return ok && (!hasKind || k.Called(kind))
+		}
+	}
+	list, version, err := s.eventsOf(ctx, namespace, selector, mine)
+	if err != nil {
+		return err
+	}
+	if o.output != "" && !o.watch {
+		if list == nil {
+			list = []event{}
+		}
+		return a.data(list, o.output)
+	}
+	if len(list) == 0 && !o.watch {
+		where := "namespace " + namespace
+		if o.all {
+			where = "any namespace"
+		}
+		a.note("No events in %s within the last hour; plumb events -A looks into all namespaces.", where)
+		return nil
+	}
+	if err := o.print(a, list); err != nil || !o.watch {
+		return err
+	}
+	return o.follow(ctx, s, namespace, selector, version, mine)
+}
+
+func (o eventsOptions) print(a *app, list []event) error {
+	if o.output != "" {
+		for _, e := range list {
+			if err := a.data(e, o.output); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	t := table{columns: cols("LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE")}
+	for _, e := range list {
+		r := row{cells: []string{age(e.Time), e.Type, e.Reason, e.Object, e.Message}}
+		if e.Type == corev1.EventTypeWarning {
+			r.color = a.warn
+		}
+		t.rows = append(t.rows, r)
+	}
+	return a.table(t, true)
+}
+
+// follow prints what happens until the command is ended.
+func (o eventsOptions) follow(ctx context.Context, s *conn, namespace string, selector fields.Selector, version string, mine func(event) bool) error {
+	w, err := watchtools.NewRetryWatcherWithContext(ctx, version, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, lo metav1.ListOptions) (watch.Interface, error) {
+			lo.FieldSelector = selector.String()
+			return s.clientset.CoreV1().Events(namespace).Watch(ctx, lo)
+		},
+		ListFunc: func(metav1.ListOptions) (runtime.Object, error) { return &corev1.EventList{}, nil },
+	})
+	if err != nil {
+		return fmt.Errorf("watch events: %w", err)
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.ResultChan():
+			if !ok {
+				return fmt.Errorf("the watch on events ended; start again")
+			}
+			ev, isEvent := e.Object.(*corev1.Event)
+			if !isEvent || e.Type == watch.Deleted {
+				continue
+			}
+			one := newEvent(ev)
+			if !mine(one) {
+				continue
+			}
+			if o.output != "" {
+				if err := s.data(one, o.output); err != nil {
+					return err
+				}
+				continue
+			}
+			s.printf("%s  %s  %s  %s  %s\n", one.Time.Local().Format(time.TimeOnly), clean(one.Type), clean(one.Reason), clean(one.Object), clean(one.Message))
+		}
+	}
+}

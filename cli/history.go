@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plumb.dev/plumb/control/view"
+)
+
+func newHistory(a *app) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "history NAME",
+		Short: "Show what a unit has applied, and what came of it",
+		Long: `Show the latest results of a unit, the newest first: revision, result, when,
+and the first line of the commit message where that is still known.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNames(units),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.connect()
+			if err != nil {
+				return err
+			}
+			f, err := s.one(cmd.Context(), args[0], units)
+			if err != nil {
+				return err
+			}
+			subjects := s.subjects(cmd.Context(), f)
+			for i := range f.History {
+				f.History[i].Subject = subjects[f.History[i].Revision]
+			}
+			return a.printHistory(f, output)
+		},
+	}
+	outputFlag(cmd, &output, "wide", "json", "yaml")
+	return cmd
+}
+
+func (a *app) printHistory(f *found, output string) error {
+	if output == "json" || output == "yaml" {
+		type run struct {
+			view.Run
+			First time.Time `json:"first,omitzero"`
+			Last  time.Time `json:"last,omitzero"`
+			Took  string    `json:"took"`
+		}
+		out := []run{}
+		for _, r := range f.History {
+			out = append(out, run{r, r.First, r.Last, r.Took.String()})
+		}
+		return a.data(out, output)
+	}
+	if len(f.History) == 0 {
+		a.note("%s has applied nothing yet; type: plumb get %s -n %s", clean(f.Ref.String()), clean(f.Ref.Name), clean(f.Ref.Namespace))
+		return nil
+	}
+	t := table{columns: cols("REVISION", "RESULT", "FIRST", "LAST", "TOOK", "RUNS", "COMMIT", "+DIGEST")}
+	for _, r := range f.History {
+		rev, subject := r.Revision, r.Subject
+		if output != "wide" {
+			rev, subject = shortRevision(rev), short(subject, 60)
+		}
+		line := row{cells: []string{rev, r.Result, age(r.First), age(r.Last), r.Took.String(), fmt.Sprint(r.Count), or(subject, "-"), r.Digest}}
+		if !strings.HasSuffix(r.Result, "Succeeded") {
+			line.color = a.bad
+		}
+		t.rows = append(t.rows, line)
+	}
+	return a.table(t, output == "wide")
+}
+
+// subjects are the first lines of commit messages, by revision, as far as the
+// source's status and its events know them. What can't be read is not known.
+func (s *conn) subjects(ctx context.Context, f *found) map[string]string {
+	out := map[string]string{}
+	if f.Source.IsZero() {
+		return out
+	}
+	events, _, err := s.eventsOf(ctx, f.Source.Namespace, about(f.Source), func(e event) bool {
+		return e.ref == f.Source && e.Reason == "NewArtifact" && e.Revision != ""
+	})
+	if err == nil {
+		for _, e := range events {
+			if _, quoted, ok := strings.Cut(e.Message, "'"); ok {
+				out[e.Revision] = strings.TrimSuffix(quoted, "'")
+			}
+		}
+	}
+	if src, err := s.get(ctx, f.Source); err == nil && src.Commit.Subject != "" {
+		out[src.Revision] = src.Commit.Subject
+	}
+	return out
+}

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plumb.dev/plumb/control/view"
+)
+
+type syncOptions struct {
+	withSource, approve, noWait bool
+	timeout                     time.Duration
+}
+
+func newSync(a *app) *cobra.Command {
+	var o syncOptions
+	cmd := &cobra.Command{
+		Use:   "sync [KIND/]NAME",
+		Short: "Have a unit or source looked at now, and wait for the result",
+		Long: `Have a unit looked at now, and wait until it is as it should be, or failed.
+With --with-source its source is asked for a new revision first. A source is
+synced as source/NAME.
+
+The exit code is 1 if it fails or takes longer than --timeout.`,
+		Example: `  plumb sync app --with-source
+  plumb sync source/app
+  plumb sync app --approve-prune`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), a, args[0])
+		},
+		ValidArgsFunction: a.completeNames(units),
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.withSource, "with-source", false, "have the unit's source looked at first")
+	f.BoolVar(&o.approve, "approve-prune", false, "let the source's current revision prune as much as it does")
+	f.BoolVar(&o.noWait, "no-wait", false, "ask for it and don't wait")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to wait")
+	return cmd
+}
+
+func (o syncOptions) run(ctx context.Context, a *app, name string) error {
+	s, f, err := a.target(ctx, name)
+	if err != nil {
+		return err
+	}
+	if f.Suspended {
+		return fmt.Errorf("%s is suspended; type: plumb resume %s -n %s", f.Ref, f.Ref.Name, f.Ref.Namespace)
+	}
+	if f.IsSource && (o.withSource || o.approve) {
+		return fmt.Errorf("%s is a source: --with-source and --approve-prune are for units", f.Ref)
+	}
+	if o.withSource {
+		src, err := s.get(ctx, f.Source)
+		if err != nil {
+			return err
+		}
+		if src.Suspended {
+			return fmt.Errorf("%s is suspended; type: plumb resume source/%s -n %s", src.Ref, src.Ref.Name, src.Ref.Namespace)
+		}
+		if err := o.one(ctx, s, src, ""); err != nil {
+			return err
+		}
+	}
+	approve := ""
+	if o.approve {
+		src, err := s.get(ctx, f.Source)
+		if err != nil {
+			return err
+		}
+		if approve = src.Revision; approve == "" {
+			return fmt.Errorf("%s has no revision yet, so there is nothing to approve; type: plumb sync %s --with-source", src.Ref, f.Ref.Name)
+		}
+	}
+	return o.one(ctx, s, f, approve)
+}
+
+// one has f looked at, and waits for the result.
+func (o syncOptions) one(ctx context.Context, s *conn, f *found, approve string) error {
+	began := time.Now()
+	token := began.UTC().Format(time.RFC3339Nano)
+	f, err := s.patch(ctx, f, f.Sync(token, approve))
+	if err != nil {
+		return err
+	}
+	if o.noWait {
+		s.printf("%s asked to sync\n", clean(f.Ref.String()))
+		return nil
+	}
+	f, err = s.settle(ctx, f, o.timeout, func(now *found) bool { return now.Handled == token })
+	if err != nil {
+		return err
+	}
+	what := "is at"
+	if f.IsSource {
+		what = "has"
+	}
+	s.printf("%s %s %s %s (%s)\n", s.good("✔"), clean(f.Ref.String()), what, clean(f.Revision), time.Since(began).Round(10*time.Millisecond))
+	return nil
+}
+
+// settle waits until f is as it should be, and shows what it waits for. What
+// begun does not accept is from before.
+func (s *conn) settle(ctx context.Context, f *found, timeout time.Duration, begun func(*found) bool) (*found, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	w, end := s.startWait()
+	defer end()
+	w.say(fmt.Sprintf("%s: waiting", f.Ref))
+	unwell := s.watchPending(ctx, func(text string) { w.say(f.Ref.String() + ": " + text) })
+	last := f
+	err := s.follow(ctx, f, func(now *found) (bool, error) {
+		last = now
+		if now.Suspended {
+			return false, fmt.Errorf("%s was suspended meanwhile", now.Ref)
+		}
+		if !begun(now) {
+			return false, nil
+		}
+		switch now.State {
+		case view.Done:
+			return true, nil
+		case view.Failed:
+			return false, failure{fmt.Errorf("%s: %s: %s; %s", now.Ref, now.Reason, now.Message, next(now))}
+		}
+		unwell.see(now)
+		w.say(now.Ref.String() + ": " + or(unwell.String(), now.Message))
+		return false, nil
+	})
+	end()
+	if timedOut(ctx, err) && !errors.As(err, &failure{}) {
+		why := last.Message
+		if text := unwell.String(); text != "" {
+			why = text
+		}
+		if !begun(last) {
+			return nil, fmt.Errorf("%s was not looked at within %s; is plumb running? type: plumb get all -A", last.Ref, timeout)
+		}
+		return nil, fmt.Errorf("%s did not settle within %s: %s; %s", last.Ref, timeout, why, next(last))
+	}
+	return last, err
+}
+
+// A failure is a result, and not a lack of one.
+type failure struct{ error }
+
+// next is what to type next.
+func next(f *found) string {
+	if f.IsSource {
+		return fmt.Sprintf("type: plumb events source/%s -n %s", f.Ref.Name, f.Ref.Namespace)
+	}
+	return fmt.Sprintf("type: plumb tree %s -n %s", f.Ref.Name, f.Ref.Namespace)
+}
