@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -259,12 +262,28 @@ func (a *app) data(v any, format string) error {
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
 		err = e.Encode(v)
-		b = buf.Bytes()
+		b = escapeJSON(buf.Bytes())
 	}
 	if err != nil {
 		return err
 	}
 	return a.bytes(b)
+}
+
+// escapeJSON writes as an escape what is not printable, which means the same
+// to a program.
+func escapeJSON(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for _, r := range string(b) {
+		if r == '\n' || strconv.IsPrint(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, u := range utf16.Encode([]rune{r}) {
+			out = fmt.Appendf(out, "\\u%04x", u)
+		}
+	}
+	return out
 }
 
 func (a *app) bytes(b []byte) error {

@@ -64,7 +64,7 @@ type event struct {
 
 func newEvent(e *corev1.Event) event {
 	out := event{
-		Time: e.LastTimestamp.Time, Type: e.Type, Reason: e.Reason, Message: strings.TrimSpace(e.Message), Count: e.Count,
+		Time: e.LastTimestamp.Time, Type: e.Type, Reason: e.Reason, Message: strings.ReplaceAll(strings.TrimSpace(e.Message), "\n", "; "), Count: e.Count,
 		ref: object.Ref{Kind: e.InvolvedObject.Kind, Namespace: e.InvolvedObject.Namespace, Name: e.InvolvedObject.Name},
 	}
 	out.ref.Group, _, _ = strings.Cut(e.InvolvedObject.APIVersion, "/")

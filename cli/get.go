@@ -140,7 +140,7 @@ func (o getOptions) print(a *app, items []*found, single bool) error {
 	for _, f := range items {
 		status, revision := f.Message, or(f.Revision, "-")
 		if !wide {
-			status, revision = short(status, 60), shortRevision(revision)
+			status, revision = short(shortHashes(status), 60), shortHashes(revision)
 		}
 		source := "-"
 		if !f.Source.IsZero() {

@@ -50,15 +50,11 @@ The exit code is 1 if it fails or takes longer than --timeout.`,
 			if err != nil {
 				return err
 			}
-			token := time.Now().UTC().Format(time.RFC3339Nano)
-			patch := f.Suspend(false)
-			for k, v := range f.Sync(token, "") {
-				patch[k] = v // asked for, so that it can be told when it was looked at
-			}
-			if f, err = s.patch(cmd.Context(), f, patch); err != nil || noWait {
+			if f, err = s.patch(cmd.Context(), f, f.Suspend(false)); err != nil || noWait {
 				return err
 			}
-			if f, err = s.settle(cmd.Context(), f, timeout, func(now *found) bool { return now.Handled == token }); err != nil {
+			// To resume is a new generation, which the conditions name.
+			if f, err = s.settle(cmd.Context(), f, timeout, func(*found) bool { return true }); err != nil {
 				return err
 			}
 			a.printf("%s %s is resumed at %s\n", a.good("✔"), clean(f.Ref.String()), clean(f.Revision))

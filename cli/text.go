@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -63,15 +64,11 @@ func short(s string, n int) string {
 	return strings.TrimSpace(string([]rune(s)[:n-1])) + "…"
 }
 
-// shortRevision is main@sha1:1a2b3c4d for people, who tell commits apart by
-// less than 40 digits.
-func shortRevision(r string) string {
-	i := strings.LastIndexByte(r, ':')
-	if i < 0 || len(r)-i-1 < 40 {
-		return r
-	}
-	return r[:i+1+8]
-}
+var hashes = regexp.MustCompile(`\b([0-9a-f]{8})[0-9a-f]{32}\b`)
+
+// shortHashes makes main@sha1:1a2b3c4d of revisions in a text, for people, who
+// tell commits apart by less than 40 digits.
+func shortHashes(s string) string { return hashes.ReplaceAllString(s, "$1") }
 
 // age says how long ago t was.
 func age(t time.Time) string {

@@ -12,6 +12,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plumb.dev/plumb/apply"
@@ -163,6 +164,11 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 		o, err = r.Get(ctx, name, metav1.GetOptions{})
 	}
 	if apierrors.IsNotFound(err) {
+		// Where it is helps more than where it is not.
+		l, err := r.List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
+		if err == nil && len(l.Items) > 0 && l.Items[0].GetNamespace() != "" {
+			return nil, fmt.Errorf("there is no %s %q in namespace %s, but one in %s; add -n %[4]s", m.GroupVersionKind.Kind, name, s.namespace, l.Items[0].GetNamespace())
+		}
 		return nil, fmt.Errorf("there is no %s %q in namespace %s; choose another with -n", m.GroupVersionKind.Kind, name, s.namespace)
 	}
 	return o, err

@@ -99,7 +99,7 @@ func (a *app) label(n *node) string {
 	b.WriteByte(' ')
 	b.WriteString(a.healthColor(n.Health)(n.Health))
 	if n.Revision != "" {
-		b.WriteString(" " + clean(shortRevision(n.Revision)))
+		b.WriteString(" " + clean(shortHashes(n.Revision)))
 	}
 	if n.Subject != "" {
 		b.WriteString(a.dim(" “" + clean(short(n.Subject, 60)) + "”"))
