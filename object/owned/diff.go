@@ -277,9 +277,9 @@ func (d *differ) writer(steps []string) (string, time.Time) {
 }
 
 func owns(set map[string]any, steps []string) bool {
-	for _, s := range steps {
+	for i, s := range steps {
 		if isLeaf(set) {
-			return true
+			return i > 0 // owned as a whole; an empty set owns nothing
 		}
 		sub, ok := set[s].(map[string]any)
 		if !ok && strings.HasPrefix(s, "k:") {

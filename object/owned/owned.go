@@ -286,13 +286,16 @@ func same(want, live any, set map[string]any, amount bool) bool {
 			}
 			sub, owned := set["f:"+k].(map[string]any)
 			if !owned {
-				if m, ok := v.(map[string]any); ok && len(m) == 0 {
+				if isEmpty(v) {
 					continue
 				}
 				return false
 			}
 			n++
 			got, ok := live[k]
+			if !ok && isEmpty(v) {
+				continue // owned, and nothing to store
+			}
 			if !ok || !same(v, got, sub, amount || amounts[k]) {
 				return false
 			}
@@ -314,6 +317,16 @@ func same(want, live any, set map[string]any, amount bool) bool {
 			}
 		}
 		return len(want) == fieldCount(set)
+	}
+	return false
+}
+
+func isEmpty(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		return len(v) == 0
+	case []any:
+		return len(v) == 0
 	}
 	return false
 }
