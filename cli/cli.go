@@ -15,6 +15,7 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -32,8 +33,12 @@ func Main(ctx context.Context, version string, args []string, io genericiooption
 func New(version string, io genericiooptions.IOStreams) *cobra.Command {
 	a := &app{version: version, flags: genericclioptions.NewConfigFlags(true), io: io}
 	root := &cobra.Command{
-		Use:           "plumb",
-		Short:         "plumb keeps clusters true to Git",
+		Use:   "plumb",
+		Short: "plumb keeps clusters true to Git",
+		Long: `plumb keeps clusters true to Git.
+
+Commands use the current context and namespace of KUBECONFIG or --kubeconfig,
+as kubectl does; kubectl's other flags for that, such as --token, work too.`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -45,6 +50,7 @@ func New(version string, io genericiooptions.IOStreams) *cobra.Command {
 	root.SetOut(io.Out)
 	root.SetErr(io.ErrOut)
 	a.flags.AddFlags(root.PersistentFlags())
+	hideRare(root.PersistentFlags())
 	root.PersistentFlags().StringVar(&a.color, "color", "auto", "auto, always or never; auto is never where output is no terminal or NO_COLOR is set")
 	a.complete(root, "namespace", a.completeNamespaces)
 	a.complete(root, "color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
@@ -65,4 +71,16 @@ func New(version string, io genericiooptions.IOStreams) *cobra.Command {
 		root.AddCommand(c)
 	}
 	return root
+}
+
+// hideRare leaves out of the help how kubectl's connection can be adjusted
+// beside its kubeconfig. All of it works.
+func hideRare(flags *pflag.FlagSet) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		switch f.Name {
+		case "kubeconfig", "context", "namespace", "as":
+		default:
+			f.Hidden = true
+		}
+	})
 }

@@ -99,6 +99,13 @@ func (d *difference) count(action apply.Action) int {
 // changes reports whether something is not as it would be.
 func (d *difference) changes() bool { return len(d.Changes) > d.count(apply.Release) }
 
+// pruneHeld reports whether pruning waits for somebody to approve it.
+func (d *difference) pruneHeld() bool {
+	return slices.ContainsFunc(d.Changes, func(c objectDiff) bool {
+		return strings.HasPrefix(c.Why, "PruneHeld: ") || strings.HasPrefix(c.Why, "EmptyRender: ")
+	})
+}
+
 // printDiff prints d for people.
 func (a *app) printDiff(d *difference, brief bool) {
 	what := map[string]struct {
@@ -108,10 +115,11 @@ func (a *app) printDiff(d *difference, brief bool) {
 		"create": {"+", a.good}, "update": {"~", a.warn}, "recreate": {"±", a.warn},
 		"delete": {"-", a.bad}, "release": {"·", a.dim}, "hold": {"!", a.warn},
 	}
-	for _, c := range d.Changes {
+	for i, c := range d.Changes {
 		w := what[c.Action]
 		line := w.sign + " " + c.Action + " " + clean(c.Ref)
-		if c.Why != "" {
+		// One reason for several objects is said once, with the last.
+		if last := i == len(d.Changes)-1 || d.Changes[i+1].Why != c.Why; c.Why != "" && last {
 			line += ": " + clean(c.Why)
 		}
 		a.println(w.color(line))
@@ -124,6 +132,9 @@ func (a *app) printDiff(d *difference, brief bool) {
 		for _, f := range c.Fields {
 			a.printField(f)
 		}
+	}
+	if d.pruneHeld() {
+		a.printf("  once it is pushed, plumb sync --approve-prune lets it prune; what may be empty says so with plumb.dev/allow-empty\n")
 	}
 	for _, e := range d.Errors {
 		a.println(a.bad("✘ " + clean(e)))

@@ -54,6 +54,17 @@ func (s *conn) follow(ctx context.Context, f *found, see func(*found) (done bool
 	return err
 }
 
+// waitsFor says what f waits for.
+func waitsFor(f *found, unwell *pending) string {
+	if text := unwell.String(); text != "" {
+		return text
+	}
+	if f.Ready == "True" {
+		return "waiting" // that was before
+	}
+	return f.Message
+}
+
 // A wait is what a command shows while it waits.
 type wait struct {
 	*conn

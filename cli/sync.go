@@ -128,19 +128,15 @@ func (s *conn) settle(ctx context.Context, f *found, timeout time.Duration, begu
 			return false, failure{fmt.Errorf("%s: %s: %s; %s", now.Ref, now.Reason, now.Message, next(now))}
 		}
 		unwell.see(now)
-		w.say(now.Ref.String() + ": " + or(unwell.String(), now.Message))
+		w.say(now.Ref.String() + ": " + waitsFor(now, unwell))
 		return false, nil
 	})
 	end()
 	if timedOut(ctx, err) && !errors.As(err, &failure{}) {
-		why := last.Message
-		if text := unwell.String(); text != "" {
-			why = text
-		}
 		if !begun(last) {
 			return nil, fmt.Errorf("%s was not looked at within %s; is plumb running? type: plumb get all -A", last.Ref, timeout)
 		}
-		return nil, fmt.Errorf("%s did not settle within %s: %s; %s", last.Ref, timeout, why, next(last))
+		return nil, fmt.Errorf("%s did not settle within %s: %s; %s", last.Ref, timeout, waitsFor(last, unwell), next(last))
 	}
 	return last, err
 }

@@ -132,7 +132,7 @@ func (e *Engine) previewPrune(ctx context.Context, u Unit, st *state, a *apply.A
 			out.Changes = append(out.Changes, c)
 		}
 		if c.Action == apply.Hold && answer && !fault.Is(err, "PruneProtected") {
-			c.Why = fault.Of(err).Reason + ": " + err.Error()
+			c.Why = fault.Of(err).Reason + ": " + fault.Of(err).Err.Error() // the hint is for who has pushed it
 		}
 	}
 	if answer {
