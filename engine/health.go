@@ -50,7 +50,7 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 		if !known {
 			h = health.Result{Status: health.Unknown, Message: "it has not been seen yet"}
 		}
-		if h.Status == health.Missing && expired(u, ref, out.Inventory) {
+		if h.Status == health.Missing && expired(items, ref) {
 			continue
 		}
 		if h.Status == health.Current {
@@ -129,7 +129,9 @@ func remembered(u Unit, ref object.Ref) bool {
 	return slices.ContainsFunc(u.Remembers, func(e apply.Entry) bool { return e.Ref == ref })
 }
 
-// expired reports whether a missing object is one that goes away by itself.
-func expired(_ Unit, ref object.Ref, _ []apply.Entry) bool {
-	return ref.Group == "batch" && ref.Kind == "Job"
+// expired reports whether a missing object is a Job of the unit that goes away
+// by itself.
+func expired(items []apply.Item, ref object.Ref) bool {
+	i := slices.IndexFunc(items, func(it apply.Item) bool { return it.Ref == ref })
+	return i >= 0 && ref.Group == "batch" && ref.Kind == "Job" && hasTTL(items[i].Object())
 }

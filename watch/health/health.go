@@ -8,10 +8,12 @@ package health
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/google/cel-go/cel"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plumb.dev/plumb/fault"
 )
@@ -40,7 +42,8 @@ type Result struct {
 	Message string // empty for Current
 }
 
-// Of judges u by the rules of kstatus.
+// Of judges u by the rules of kstatus, but for one: a Job that runs is on its
+// way. What waits for it waits for what it does.
 func Of(u *unstructured.Unstructured) Result {
 	r, err := status.Compute(u)
 	if err != nil {
@@ -48,6 +51,9 @@ func Of(u *unstructured.Unstructured) Result {
 	}
 	switch r.Status {
 	case status.CurrentStatus:
+		if u.GroupVersionKind().GroupKind() == job && !completed(u) {
+			return Result{InProgress, "the Job has not completed"}
+		}
 		return Result{Status: Current}
 	case status.InProgressStatus:
 		return Result{InProgress, r.Message}
@@ -59,6 +65,16 @@ func Of(u *unstructured.Unstructured) Result {
 		return Result{Missing, r.Message}
 	}
 	return Result{Unknown, r.Message}
+}
+
+var job = schema.GroupKind{Group: "batch", Kind: "Job"}
+
+func completed(job *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(job.Object, "status", "conditions")
+	return slices.ContainsFunc(conditions, func(c any) bool {
+		m, _ := c.(map[string]any)
+		return m["type"] == "Complete" && m["status"] == "True"
+	})
 }
 
 // Exprs are CEL expressions for a kind whose readiness kstatus can't see. Each
