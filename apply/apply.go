@@ -51,19 +51,22 @@ func (a *Applier) Settle(changes []*Change) {
 	}
 }
 
-// Stage makes the changes of one stage. Each is tried on the server first, and
-// if any is refused none is made. It returns the changes that were made; those
-// that turned out to need no write are not among them.
-func (a *Applier) Stage(ctx context.Context, stage []*Change) ([]*Change, error) {
+// Try asks the server about each change of a stage, and makes none. An error
+// says that one is refused: then none of the stage should be made.
+func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 	// One object is as good as its own trial, if it is known that it is
 	// ours and has to change: nothing can be left half-way.
-	single := len(stage) == 1 && stage[0].Action == Update && stage[0].Cause != First && stage[0].live != nil &&
-		a.Mine(stage[0].live) && !stage[0].item.Policy.Force && !a.Force
-	if !single {
-		if err := each(stage, func(c *Change) error { return a.try(ctx, c) }); err != nil {
-			return nil, err
-		}
+	if len(stage) == 1 && stage[0].Action == Update && stage[0].Cause != First && stage[0].live != nil &&
+		a.Mine(stage[0].live) && !stage[0].item.Policy.Force && !a.Force {
+		return nil
 	}
+	return each(stage, func(c *Change) error { return a.try(ctx, c) })
+}
+
+// Stage makes the changes of one stage, which were tried before. It returns
+// those that were made; those that turned out to need no write are not among
+// them.
+func (a *Applier) Stage(ctx context.Context, stage []*Change) ([]*Change, error) {
 	var mu sync.Mutex
 	var made []*Change
 	err := each(stage, func(c *Change) error {

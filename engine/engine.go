@@ -261,17 +261,12 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	return out, e.judge(u, st, p, items, &out)
 }
 
-// write stores the inventory and makes the changes of the plan, stage by
-// stage.
+// write makes the changes of the plan, stage by stage. What a stage brings is
+// in the stored inventory before the stage is written, but not before the
+// server has let all of it pass: what was refused was never there.
 func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier, p *place, plan apply.Plan, items []apply.Item, unknown []object.Ref, ledger Ledger, out *Outcome) error {
-	if grown := apply.Union(apply.Inventory(items), st.inventory); !slices.Equal(grown, st.inventory) {
-		if plan.Writes() > 0 {
-			if err := ledger.Store(ctx, grown); err != nil {
-				return fmt.Errorf("store the inventory, before writing what is new in it: %w", err)
-			}
-		}
-		st.inventory = grown
-	}
+	entries := apply.Inventory(items)
+	st.inventory = apply.Union(apply.Without(entries, refs(plan.Stages...)), st.inventory)
 	for i, stage := range plan.Stages {
 		if len(unknown) > 0 && i == len(plan.Stages)-1 {
 			// Part of the last stage can't be written, so none of it is,
@@ -279,6 +274,17 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 			stage = slices.DeleteFunc(slices.Clone(stage), func(c *apply.Change) bool {
 				return c.Cause != apply.Drift && !isDefinition(c.Ref)
 			})
+		}
+		if err := a.Try(ctx, stage); err != nil {
+			return err
+		}
+		brings := refs(stage)
+		grown := apply.Union(slices.DeleteFunc(slices.Clone(entries), func(e apply.Entry) bool { return !brings[e.Ref] }), st.inventory)
+		if !slices.Equal(grown, st.inventory) {
+			if err := ledger.Store(ctx, grown); err != nil {
+				return fmt.Errorf("store the inventory, before writing what is new in it: %w", err)
+			}
+			st.inventory = grown
 		}
 		made, err := a.Stage(ctx, stage)
 		out.Changes = append(out.Changes, made...)
@@ -293,6 +299,17 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 		}
 	}
 	return nil
+}
+
+// refs are the objects of some stages.
+func refs(stages ...[]*apply.Change) map[object.Ref]bool {
+	set := make(map[object.Ref]bool)
+	for _, s := range stages {
+		for _, c := range s {
+			set[c.Ref] = true
+		}
+	}
+	return set
 }
 
 func isDefinition(r object.Ref) bool {
