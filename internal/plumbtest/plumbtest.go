@@ -326,9 +326,14 @@ type Status struct {
 	LastHandledReconcileAt string             `json:"lastHandledReconcileAt"`
 	Conditions             []metav1.Condition `json:"conditions"`
 	Inventory              struct {
-		Entries []struct{ ID, V string } `json:"entries"`
+		Entries []struct {
+			ID string `json:"id"`
+			V  string `json:"v"`
+		} `json:"entries"`
 	} `json:"inventory"`
-	Artifact struct{ Revision string } `json:"artifact"`
+	Artifact struct {
+		Revision string `json:"revision"`
+	} `json:"artifact"`
 }
 
 // Condition returns one condition; it is empty if there is none of the type.
