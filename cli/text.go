@@ -78,6 +78,14 @@ func age(t time.Time) string {
 	return duration.HumanDuration(time.Since(t))
 }
 
+// ago is age as part of a sentence.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "at an unknown time"
+	}
+	return age(t) + " ago"
+}
+
 func or(s, otherwise string) string {
 	if s == "" {
 		return otherwise

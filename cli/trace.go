@@ -259,7 +259,7 @@ func (a *app) printTrace(t *trace) {
 		line("Message", clean(c.Subject))
 	}
 	if t.Drift != nil {
-		line("Drift", fmt.Sprintf("%s ago: %s", age(t.Drift.Time), clean(t.Drift.Message)))
+		line("Drift", fmt.Sprintf("%s: %s", ago(t.Drift.Time), clean(t.Drift.Message)))
 	} else {
 		line("Drift", "none within the last hour")
 	}
@@ -272,6 +272,6 @@ func (a *app) printTrace(t *trace) {
 		if w.Subresource != "" {
 			of += " of " + w.Subresource
 		}
-		a.printf("%-10s %s (%s), %s ago\n", name, clean(w.Manager), clean(of), age(w.When))
+		a.printf("%-10s %s (%s), %s\n", name, clean(w.Manager), clean(of), ago(w.When))
 	}
 }
