@@ -23,7 +23,7 @@ build: check-go sandbox plumb ## build bin/plumb and bin/plumb-sandbox
 
 .PHONY: plumb
 plumb: check-go ## build bin/plumb only
-	@$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/plumb ./cmd/plumb
+	@$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/plumb ./cmd/plumb
 
 .PHONY: sandbox
 sandbox: check-go ## build bin/plumb-sandbox only
