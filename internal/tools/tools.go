@@ -10,16 +10,18 @@
 package tools
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -174,7 +176,7 @@ func (p Program) files(root string) ([]string, error) {
 		files = append(files, rel)
 		return err
 	})
-	sort.Strings(files)
+	slices.Sort(files)
 	return files, err
 }
 
@@ -193,17 +195,29 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// unused is how long a program that nobody asked for is kept.
-const unused = 14 * 24 * time.Hour
+// A program that nobody asked for in a while goes, and so do those of many
+// contents that were tried in short order. What may be running stays.
+const (
+	unused  = 14 * 24 * time.Hour
+	enough  = 4
+	running = 2 * time.Hour
+)
 
 func dropUnused(kept string) {
 	entries, err := os.ReadDir(kept)
 	if err != nil {
 		return
 	}
+	age := map[string]time.Duration{}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && e.IsDir() && time.Since(info.ModTime()) > unused {
-			_ = os.RemoveAll(filepath.Join(kept, e.Name()))
+		if info, err := e.Info(); err == nil && e.IsDir() {
+			age[e.Name()] = time.Since(info.ModTime())
+		}
+	}
+	young := slices.SortedFunc(maps.Keys(age), func(a, b string) int { return cmp.Compare(age[a], age[b]) })
+	for i, name := range young {
+		if age[name] > unused || i >= enough && age[name] > running {
+			_ = os.RemoveAll(filepath.Join(kept, name))
 		}
 	}
 }

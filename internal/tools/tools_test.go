@@ -14,10 +14,14 @@ import (
 func repository(t *testing.T) (root string, p Program) {
 	t.Helper()
 	root = t.TempDir()
+	compiled, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOCACHE", strings.TrimSpace(string(compiled))) // it is in there too
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(root, "cache"))
 	write(t, root, "hello/go.mod", "module hello\n\ngo 1.26\n")
-	write(t, root, "hello/main.go", `package main; import _ "embed"; //go:embed word.txt
-var word string; func main() { print(word) }`)
+	write(t, root, "hello/main.go", "package main\n\nimport _ \"embed\"\n\n//go:embed word.txt\nvar word string\n\nfunc main() { print(word) }\n")
 	write(t, root, "hello/word.txt", "hello")
 	return root, Program{Name: "hello", Dir: "hello", Package: ".", Why: "a test"}
 }
