@@ -7,7 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	gosync "sync"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -39,7 +39,7 @@ func first(seen []observation, is func(observation) bool) time.Time {
 
 // An observer notes what becomes of the shop.
 type observer struct {
-	mu   gosync.Mutex
+	mu   sync.Mutex
 	seen []observation
 }
 

@@ -43,9 +43,10 @@ func main() {
 
 // An options are the flags.
 type options struct {
-	gitAddr string
-	apiPort int
-	check   bool
+	gitAddr  string
+	apiPort  int
+	programs string
+	check    bool
 }
 
 const defaultGitAddr = "127.0.0.1:8418"
@@ -55,6 +56,7 @@ func parse(args []string, w io.Writer) (o options, err error) {
 	f.SetOutput(w)
 	f.StringVar(&o.gitAddr, "git-addr", defaultGitAddr, "host:port of the Git server")
 	f.IntVar(&o.apiPort, "api-port", 0, "port of the Kubernetes API server; 0 picks a free one")
+	f.StringVar(&o.programs, "bin", "", "folder of plumb and plumb-sandbox (default: bin in plumb's repository)")
 	f.BoolVar(&o.check, "check", false, "do what the demo would have you try, say how long each took, and end")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -81,9 +83,7 @@ func run(ctx context.Context, args []string, w io.Writer) (err error) {
 	defer func() {
 		if ctx.Err() != nil {
 			fmt.Fprintln(w, "\nstopping")
-			if errors.Is(err, context.Canceled) {
-				err = nil // that is what was asked for
-			}
+			err = nil // that is what was asked for
 		}
 		err = errors.Join(err, d.end())
 	}()
@@ -163,7 +163,7 @@ func (d *demo) url(repository string) string {
 	return "http://" + d.gitAddr + "/" + repository + ".git"
 }
 
-func (d *demo) bin(name string) string { return filepath.Join(d.root, "bin", name) }
+func (d *demo) bin(name string) string { return filepath.Join(d.programs, name) }
 
 // begin makes the folder, and removes those of demos that were killed.
 func begin(o options, w io.Writer) (*demo, error) {
@@ -172,9 +172,12 @@ func begin(o options, w io.Writer) (*demo, error) {
 		return nil, err
 	}
 	d := &demo{options: o, w: w, root: root}
+	if d.programs == "" {
+		d.programs = filepath.Join(root, "bin")
+	}
 	for _, name := range []string{"plumb", "plumb-sandbox"} {
 		if _, err := os.Stat(d.bin(name)); err != nil {
-			return nil, fmt.Errorf("bin/%s is missing; run make demo, which builds it", name)
+			return nil, fmt.Errorf("%s is missing; run make demo, which builds it", d.bin(name))
 		}
 	}
 	if _, err := exec.LookPath("git"); err != nil {

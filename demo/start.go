@@ -19,9 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/yaml"
-
-	"plumb.dev/plumb/api/flux"
 )
 
 // start brings up everything, and tells how far it is.
@@ -45,14 +42,14 @@ func (d *demo) start(ctx context.Context) error {
 		}
 		fmt.Fprintln(d.w, seconds(time.Since(began)))
 	}
-	if err := d.kubectl(ctx, nil, "apply", "-f", filepath.Join(d.dir, sync)); err != nil {
+	if err := d.kubectl(ctx, "apply", "-f", filepath.Join(d.dir, bootstrap)); err != nil {
 		return err
 	}
 	return d.settle(ctx)
 }
 
-// sync is what ties the cluster to the monorepo, which holds the rest.
-const sync = "content/monorepo/clusters/production/flux-system/gotk-sync.yaml"
+// bootstrap is what ties the cluster to the monorepo, which holds the rest.
+const bootstrap = "content/monorepo/clusters/production/flux-system/gotk-sync.yaml"
 
 func (d *demo) startCluster(ctx context.Context) (err error) {
 	args := []string{"up", "--dir", filepath.Join(d.dir, "cluster"), "--kubeconfig", d.kubeconfig, "--ephemeral", "--until-eof"}
@@ -142,19 +139,11 @@ func (d *demo) repository(ctx context.Context, name string) error {
 // install applies the definitions of plumb's kinds, and the namespace that
 // the first of them go to.
 func (d *demo) install(ctx context.Context) error {
-	var all bytes.Buffer
-	for _, o := range flux.Definitions() {
-		b, err := yaml.Marshal(o.Object)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(&all, "---\n%s", b)
+	cmd := exec.CommandContext(ctx, d.bin("plumb"), "install", "--crds", "--kubeconfig", d.kubeconfig)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("plumb install --crds: %w: %s", err, bytes.TrimSpace(out))
 	}
-	all.WriteString("---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: flux-system\n")
-	if err := d.kubectl(ctx, all.Bytes(), "apply", "--server-side", "-f", "-"); err != nil {
-		return err
-	}
-	return d.kubectl(ctx, nil, "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+	return d.kubectl(ctx, "create", "namespace", "flux-system")
 }
 
 func (d *demo) startPlumb(ctx context.Context) error {
@@ -173,9 +162,8 @@ func (d *demo) startPlumb(ctx context.Context) error {
 	return until(ctx, d.plumb, time.Minute, func() error { return answers(ctx, "http://"+health+"/readyz") })
 }
 
-func (d *demo) kubectl(ctx context.Context, stdin []byte, args ...string) error {
+func (d *demo) kubectl(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, d.bin("plumb-sandbox"), append([]string{"kubectl", "--kubeconfig", d.kubeconfig}, args...)...)
-	cmd.Stdin = bytes.NewReader(stdin)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("kubectl %s: %w: %s", args[0], err, bytes.TrimSpace(out))
 	}

@@ -33,7 +33,7 @@ func (d *demo) clone() string { return filepath.Join(d.dir, "monorepo") }
 // setup is what each terminal starts with.
 func (d *demo) setup() []string {
 	lines := []string{
-		fmt.Sprintf("export KUBECONFIG=%s PATH=%s:$PATH", d.kubeconfig, filepath.Join(d.root, "bin")),
+		fmt.Sprintf("export KUBECONFIG=%s PATH=%s:$PATH", d.kubeconfig, d.programs),
 	}
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		lines = append(lines, `kubectl() { plumb-sandbox kubectl "$@"; }`)
@@ -106,8 +106,10 @@ func (d *demo) steps() []step {
 // looks are commands that only show something.
 func (d *demo) looks() []string {
 	return []string{
-		"kubectl get gitrepositories,kustomizations --all-namespaces",
-		"kubectl events --namespace flux-system --for kustomization/apps",
+		"plumb get --all-namespaces",
+		"plumb tree apps --namespace flux-system",
+		"plumb events apps --namespace flux-system",
+		"plumb trace deployment/frontend --namespace shop",
 	}
 }
 
