@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
@@ -177,7 +176,6 @@ func (o eventsOptions) follow(ctx context.Context, s *conn, namespace string, se
 			lo.FieldSelector = selector.String()
 			return s.clientset.CoreV1().Events(namespace).Watch(ctx, lo)
 		},
-		ListFunc: func(metav1.ListOptions) (runtime.Object, error) { return &corev1.EventList{}, nil },
 	})
 	if err != nil {
 		return fmt.Errorf("watch events: %w", err)

@@ -146,7 +146,7 @@ func (d *differ) compare(path, steps []string, want, got any) {
 	f := Field{Path: join(path), Want: want, Got: got}
 	if d.secret && len(path) > 0 && (path[0] == "data" || path[0] == "stringData") || f.Path == "metadata.annotations."+lastApplied {
 		f.Want, f.Got = mask(f.Want), mask(f.Got)
-	} else if f.Path == "metadata.annotations" {
+	} else if f.Path == "metadata" || f.Path == "metadata.annotations" {
 		f.Want, f.Got = maskLastApplied(f.Want), maskLastApplied(f.Got)
 	}
 	if got != nil {
@@ -169,13 +169,19 @@ func mask(v any) any {
 	return Masked
 }
 
+// maskLastApplied masks it in annotations, or in metadata that holds them.
 func maskLastApplied(v any) any {
 	m, ok := v.(map[string]any)
-	if _, there := m[lastApplied]; !ok || !there {
+	if !ok {
 		return v
 	}
 	m = maps.Clone(m)
-	m[lastApplied] = Masked
+	if ann, ok := m["annotations"].(map[string]any); ok {
+		m["annotations"] = maskLastApplied(ann)
+	}
+	if _, ok := m[lastApplied]; ok {
+		m[lastApplied] = Masked
+	}
 	return m
 }
 

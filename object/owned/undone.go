@@ -1,7 +1,6 @@
 package owned
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
@@ -52,7 +51,7 @@ func fieldsOf(u *unstructured.Unstructured, count func(metav1.ManagedFieldsEntry
 			continue
 		}
 		var set fieldpath.Set
-		if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err != nil {
+		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
 			return nil, fmt.Errorf("read the fields of manager %q: %w", e.Manager, err)
 		}
 		all = all.Union(&set)
