@@ -191,7 +191,7 @@ func (d *demo) settle(ctx context.Context) error {
 		err := until(ctx, d.plumb, time.Minute, func() error {
 			u, err := units.Get(ctx, name, metav1.GetOptions{})
 			if apierrors.IsNotFound(err) {
-				return fmt.Errorf("Kustomization %s does not exist yet", name)
+				return fmt.Errorf("wait for Kustomization %s: it does not exist yet", name)
 			}
 			if err != nil {
 				return err
@@ -201,7 +201,7 @@ func (d *demo) settle(ctx context.Context) error {
 				said = message
 				return nil
 			}
-			return fmt.Errorf("Kustomization %s is not ready: %s", name, message)
+			return fmt.Errorf("wait for Kustomization %s: %s", name, message)
 		})
 		if err != nil {
 			return err
