@@ -31,7 +31,7 @@ func (st *state) corrected(c *apply.Change) {
 	}
 	now := time.Now()
 	k := st.contests[c.Ref]
-	if k == nil || now.Sub(k.last) > contestWindow+k.until.Sub(k.last) {
+	if k == nil || now.Sub(k.last) > contestWindow && now.Sub(k.until) > contestWindow {
 		k = &contest{}
 		st.contests[c.Ref] = k
 	}
