@@ -49,7 +49,7 @@ Values of Secrets, and of variables that a Secret gives, are masked unless
 --show-secrets is set.`,
 		Example: `  plumb build app --path . | less
   plumb build -f clusters/production/apps.yaml --path . --with vars.yaml`,
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
 			if len(args) > 0 {
@@ -84,7 +84,7 @@ func (o buildOptions) run(ctx context.Context, a *app, name string) error {
 	}
 	set, err := o.objects(ctx, a, s, r, name)
 	if err != nil && !o.showSecrets {
-		return errors.New(r.redactText(err.Error()))
+		return r.hide(err)
 	}
 	if err != nil {
 		return err

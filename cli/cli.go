@@ -13,6 +13,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,7 +27,8 @@ import (
 func Main(ctx context.Context, version string, args []string, io genericiooptions.IOStreams) int {
 	root := New(version, io)
 	root.SetArgs(args)
-	return exit(root.ExecuteContext(ctx), io.ErrOut)
+	cmd, err := root.ExecuteContextC(ctx)
+	return exit(err, errorCode(cmd), io.ErrOut)
 }
 
 // New returns the plumb command.
@@ -49,6 +51,9 @@ as kubectl does; kubectl's other flags for that, such as --token, work too.`,
 	root.SetIn(io.In)
 	root.SetOut(io.Out)
 	root.SetErr(io.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; type: %s --help", err, cmd.CommandPath())
+	})
 	a.flags.AddFlags(root.PersistentFlags())
 	hideRare(root.PersistentFlags())
 	root.PersistentFlags().StringVar(&a.color, "color", "auto", "auto, always or never; auto is never where output is no terminal or NO_COLOR is set")

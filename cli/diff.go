@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -49,15 +48,13 @@ can't be told.`,
 		Example: `  plumb diff app --path .
   plumb diff app --revision my-branch
   plumb diff app -o json`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return trouble(cobra.ExactArgs(1)(cmd, args))
-		},
+		Args:        takes(1, 1),
+		Annotations: map[string]string{errorCodeKey: "2"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), a, args[0])
 		},
 		ValidArgsFunction: a.completeNames(units),
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return trouble(err) })
 	f := cmd.Flags()
 	f.StringVar(&o.path, "path", "", "local directory: the root of the source, or the unit's path in it")
 	f.StringVar(&o.revision, "revision", "", "branch, tag, full ref, commit, or revision as a status has it")
@@ -67,24 +64,15 @@ can't be told.`,
 	return cmd
 }
 
-// trouble makes err one that ends with exit code 2.
-func trouble(err error) error {
-	if err == nil {
-		return nil
-	}
-	return exitError{2, err}
-}
-
 func (o diffOptions) run(ctx context.Context, a *app, name string) error {
 	s, err := a.connect()
 	if err != nil {
-		return trouble(err)
+		return err
 	}
 	r := s.reader(ctx)
 	d, err := o.diff(ctx, s, r, name)
 	if err != nil {
-		// What failed may quote what it was given.
-		return trouble(errors.New(r.redactText(err.Error())))
+		return r.hide(err)
 	}
 	d.hide(r)
 	if o.output != "" {
@@ -94,11 +82,11 @@ func (o diffOptions) run(ctx context.Context, a *app, name string) error {
 	}
 	switch {
 	case err != nil:
-		return trouble(err)
+		return err
 	case len(d.Errors) > 0:
-		return exitError{code: 2}
+		return exitError(2)
 	case d.changes():
-		return exitError{code: 1}
+		return exitError(1)
 	}
 	return nil
 }

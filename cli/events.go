@@ -31,7 +31,7 @@ func newEvents(a *app) *cobra.Command {
 		Long: `Show the events of units and sources, the latest last: what was applied,
 corrected, pruned or refused. Kubernetes keeps events for an hour.`,
 		Example: "  plumb events app\n  plumb events -A --watch",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
 			if len(args) > 0 {

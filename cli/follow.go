@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/briandowns/spinner"
+	"github.com/fatih/color"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -79,6 +80,9 @@ func (s *conn) startWait() (w *wait, end func()) {
 	w = &wait{conn: s}
 	if !isTerminal(s.io.ErrOut) {
 		return w, func() {}
+	}
+	if on, err := colored(s.color, s.io.ErrOut); err == nil {
+		color.NoColor = !on // the spinner's; paint has its own
 	}
 	w.on = spinner.New(spinner.CharSets[14], 100*time.Millisecond, spinner.WithWriter(s.io.ErrOut))
 	w.on.Start()

@@ -28,7 +28,7 @@ The exit code is 1 if one that was named does not exist.`,
 		Example: `  plumb get -A
   plumb get app -n flux-system
   plumb get sources -A -o json`,
-		Args: cobra.MaximumNArgs(2),
+		Args: takes(0, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), a, args)
 		},

@@ -18,7 +18,7 @@ func newHistory(a *app) *cobra.Command {
 		Short: "Show what a unit has applied, and what came of it",
 		Long: `Show the latest results of a unit, the newest first: revision, result, when,
 and the first line of the commit message where that is still known.`,
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeNames(units),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.connect()

@@ -14,7 +14,7 @@ func newSuspend(a *app) *cobra.Command {
 		Long: `Stop holding a unit true, or a source current. What was applied stays as it
 is; nothing is corrected or pruned until plumb resume.`,
 		Example:           "  plumb suspend app\n  plumb suspend source/app",
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeNames(units),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, f, err := a.target(cmd.Context(), args[0])
@@ -43,7 +43,7 @@ func newResume(a *app) *cobra.Command {
 		Long: `Hold a suspended unit true again, or a source current, and wait until it is.
 
 The exit code is 1 if it fails or takes longer than --timeout.`,
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeNames(units),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, f, err := a.target(cmd.Context(), args[0])

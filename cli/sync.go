@@ -29,7 +29,7 @@ The exit code is 1 if it fails or takes longer than --timeout.`,
 		Example: `  plumb sync app --with-source
   plumb sync source/app
   plumb sync app --approve-prune`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), a, args[0])
 		},
@@ -132,6 +132,9 @@ func (s *conn) settle(ctx context.Context, f *found, timeout time.Duration, begu
 		return false, nil
 	})
 	end()
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		return nil, fmt.Errorf("interrupted; what was asked for goes on, type: plumb get %s -n %s", f.Ref.Name, f.Ref.Namespace)
+	}
 	if timedOut(ctx, err) && !errors.As(err, &failure{}) {
 		if !begun(last) {
 			return nil, fmt.Errorf("%s was not looked at within %s; is plumb running? type: plumb get all -A", last.Ref, timeout)

@@ -56,7 +56,7 @@ func newTrace(a *app) *cobra.Command {
 wrote that commit, what drifted last, and who else writes to the object. The
 object may be one that another made, such as a Pod.`,
 		Example: "  plumb trace deployment/web -n shop\n  plumb trace pod web-5d8c7-x2x9z -n shop",
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    takes(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kind, name, ok := cutKind(args[0])
 			switch {

@@ -50,7 +50,7 @@ func newTree(a *app) *cobra.Command {
 applied, the health of each, and what these made in turn: ReplicaSets, Jobs,
 Pods. Units among the objects are shown with theirs. ReplicaSets that are
 scaled to nothing are left out.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.connect()
 			if err != nil {

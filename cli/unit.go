@@ -161,6 +161,23 @@ func (r *reader) redactText(s string) string {
 	return s
 }
 
+// A hidden is an error whose text is without what r has read from Secrets.
+type hidden struct {
+	error
+	text string
+}
+
+func (h hidden) Error() string { return h.text }
+func (h hidden) Unwrap() error { return h.error }
+
+// hide makes err one that can be shown: what fails may quote what it was given.
+func (r *reader) hide(err error) error {
+	if err == nil {
+		return nil
+	}
+	return hidden{err, r.redactText(err.Error())}
+}
+
 // secrets returns the values that may not be shown, the longest first.
 func (r *reader) secrets() []string {
 	r.mu.Lock()
