@@ -102,7 +102,7 @@ func Is(err error, reason string) bool {
 }
 
 func walk(err error, visit func(*Error)) {
-	switch x := err.(type) {
+	switch x := err.(type) { //nolint:errorlint // this is the walk along the chain
 	case nil:
 	case *Error:
 		visit(x) // the outermost fault of a chain speaks for it

@@ -1,3 +1,10 @@
+// Package source is where desired state comes from: it gives a revision and a
+// tree.
+//
+// An [Artifact] is one revision of a source; a [Shelf] holds the newest good
+// one of each, also while the source fails. How a kind of source is polled and
+// fetched is for the package of that kind, such as source/git; what of a tree
+// is left out, for an [Ignorer]. When to look again is for the controllers.
 package source
 
 import (

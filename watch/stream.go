@@ -51,7 +51,7 @@ type follower struct {
 	health   *health.Result // by its own judge
 }
 
-func (f *follower) settled() bool { return f.baseline != 0 && f.print == f.baseline }
+func (fo *follower) settled() bool { return fo.baseline != 0 && fo.print == fo.baseline }
 
 func (s *stream) state() (synced bool, err error) {
 	s.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/watch/health"
 )
 
@@ -92,7 +93,7 @@ func (r *kustomizations) notReady(ctx context.Context, k *kustomization, self *u
 	if err != nil {
 		return "is not ready", nil
 	}
-	if dep.Status.ObservedGeneration != dep.Generation || !apimeta.IsStatusConditionTrue(dep.Status.Conditions, readyType) {
+	if dep.Status.ObservedGeneration != dep.Generation || !apimeta.IsStatusConditionTrue(dep.Status.Conditions, report.Ready) {
 		return "is not ready", nil
 	}
 	mine, err1 := r.o.sourceName(k)

@@ -125,7 +125,7 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 
 	p := r.poll(req.NamespacedName)
 	artifact, asked, err := r.look(ctx, g, session, p, isRequested)
-	if fault.Is(err, progressing) {
+	if fault.Is(err, report.Progressing) {
 		return ctrl.Result{RequeueAfter: time.Minute}, nil // what is missing wakes it
 	}
 	if !asked && err == nil {
@@ -374,21 +374,21 @@ func digestOf(t tree.Tree) string {
 // conclude writes into the status of g what a look has shown.
 func (r *gitRepositories) conclude(g *sourcev1.GitRepository, a *source.Artifact, err error) {
 	st := &g.Status
-	c := conditions{&st.Conditions, g.Generation}
+	c := report.Conditions{List: &st.Conditions, Generation: g.Generation}
 	switch {
 	case isSpecFault(err) || err != nil && fault.Of(err).Next == fault.Stall:
-		c.set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reasonOf(err, "InvalidSpec"), err.Error())
-		c.stall(reasonOf(err, "InvalidSpec"), err.Error())
+		c.Set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reasonOf(err, "InvalidSpec"), err.Error())
+		c.Stall(reasonOf(err, "InvalidSpec"), err.Error())
 		st.ObservedGeneration = g.Generation
 		return
 	case fault.Is(err, "IncludeUnavailable"):
-		c.set(sourcev1.IncludeUnavailableCondition, metav1.ConditionTrue, "NotFound", err.Error())
-		c.retry("IncludeUnavailable", err.Error())
+		c.Set(sourcev1.IncludeUnavailableCondition, metav1.ConditionTrue, "NotFound", err.Error())
+		c.Retry("IncludeUnavailable", err.Error())
 		return
 	case err != nil:
 		reason := reasonOf(err, sourcev1.GitOperationFailedReason)
-		c.set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, err.Error())
-		c.retry(reason, err.Error())
+		c.Set(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, err.Error())
+		c.Retry(reason, err.Error())
 		return
 	}
 	digest := digestOf(a.Tree)
@@ -417,9 +417,9 @@ func (r *gitRepositories) conclude(g *sourcev1.GitRepository, a *source.Artifact
 	st.ObservedSparseCheckout = g.Spec.SparseCheckout
 	st.ObservedGeneration = g.Generation
 	message := fmt.Sprintf("stored artifact for revision '%s'", a.Revision)
-	c.drop(sourcev1.FetchFailedCondition, sourcev1.IncludeUnavailableCondition, sourcev1.ArtifactOutdatedCondition)
-	c.set(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, succeeded, message)
-	c.ready(succeeded, message)
+	c.Drop(sourcev1.FetchFailedCondition, sourcev1.IncludeUnavailableCondition, sourcev1.ArtifactOutdatedCondition)
+	c.Set(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, succeeded, message)
+	c.Ready(succeeded, message)
 }
 
 // tell reports what has changed.
@@ -430,7 +430,7 @@ func (r *gitRepositories) tell(g, before *sourcev1.GitRepository, a *source.Arti
 	if err != nil {
 		s.Ready(0)
 		s.Failed(reasonOf(err, sourcev1.GitOperationFailedReason))
-		was, is := readyOf(before.Status.Conditions), readyOf(g.Status.Conditions)
+		was, is := report.Find(before.Status.Conditions, report.Ready), report.Find(g.Status.Conditions, report.Ready)
 		if was.Message != is.Message {
 			log.Error("source failed", "reason", is.Reason, "err", is.Message)
 			r.events.Event(o, corev1.EventTypeWarning, is.Reason, clip(is.Message))

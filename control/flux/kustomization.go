@@ -105,8 +105,8 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: time.Minute}, nil // what is missing wakes it
 	}
 	if isSpecFault(err) {
-		c := conditions{&k.Status.Conditions, k.Generation}
-		c.stall(reasonOf(err, "InvalidSpec"), err.Error())
+		c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
+		c.Stall(reasonOf(err, "InvalidSpec"), err.Error())
 		k.Status.ObservedGeneration = k.Generation
 	} else {
 		conclude(k, out, err, time.Since(started))
@@ -137,7 +137,7 @@ func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructu
 	if err != nil {
 		if fault.Of(err).Next == fault.Stall {
 			err = specFault{err}
-		} else if fault.Of(err).Reason == progressing {
+		} else if fault.Of(err).Reason == report.Progressing {
 			err = &fault.Error{Next: fault.Wait, Reason: notYet, Err: err}
 		}
 		return engine.Outcome{Inventory: unit.Remembers}, err
@@ -205,8 +205,8 @@ type ledger struct {
 // there is work to do, so it says so too.
 func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
 	l.k.Status.Inventory = toInventory(entries)
-	c := conditions{&l.k.Status.Conditions, l.k.Generation}
-	c.progress("Reconciliation in progress")
+	c := report.Conditions{List: &l.k.Status.Conditions, Generation: l.k.Generation}
+	c.Progress("Reconciliation in progress")
 	if err := writeStatus(ctx, l.r.client, l.u, &l.k.Status, statusManager); err != nil {
 		return err
 	}
@@ -240,12 +240,12 @@ func (r *kustomizations) tell(k, before *kustomization, out engine.Outcome, took
 		s.Took(took)
 		log.Info("applied", "changed", len(changed), "took", took.Round(time.Millisecond).String())
 		if corrected < len(changed) {
-			r.event(k, out.Revision, corev1.EventTypeNormal, progressing, strings.Join(changed, "\n"))
+			r.event(k, out.Revision, corev1.EventTypeNormal, report.Progressing, strings.Join(changed, "\n"))
 		}
 	}
 	s.Corrected(corrected)
-	ready := apimeta.FindStatusCondition(k.Status.Conditions, readyType)
-	was := apimeta.FindStatusCondition(before.Status.Conditions, readyType)
+	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
+	was := apimeta.FindStatusCondition(before.Status.Conditions, report.Ready)
 	if ready == nil {
 		return
 	}
@@ -398,8 +398,8 @@ func (r *kustomizations) finalize(ctx context.Context, k *kustomization, u *unst
 		done, err := r.remove(ctx, k, u, waits)
 		if err != nil || !done {
 			if err != nil {
-				c := conditions{&k.Status.Conditions, k.Generation}
-				c.retry(reasonOf(err, meta.PruneFailedReason), err.Error())
+				c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
+				c.Retry(reasonOf(err, meta.PruneFailedReason), err.Error())
 				if err := writeStatus(ctx, r.client, u, &k.Status, statusManager); err != nil {
 					return ctrl.Result{}, err
 				}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,81 +16,13 @@ import (
 
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/report"
 )
 
-// Conditions and reasons that both kinds use.
 const (
-	readyType       = meta.ReadyCondition
-	reconcilingType = meta.ReconcilingCondition
-	stalledType     = meta.StalledCondition
-	healthyType     = meta.HealthyCondition
-
-	progressing      = meta.ProgressingReason
-	progressingRetry = meta.ProgressingWithRetryReason
-	succeeded        = meta.SucceededReason
+	healthyType = meta.HealthyCondition
+	succeeded   = meta.SucceededReason
 )
-
-// maxMessage is the most that a condition message may hold.
-const maxMessage = kustomizev1.MaxConditionMessageLength
-
-// conditions edits the conditions of an object at one generation.
-type conditions struct {
-	list       *[]metav1.Condition
-	generation int64
-}
-
-func (c conditions) set(t string, s metav1.ConditionStatus, reason, message string) {
-	if len(message) > maxMessage {
-		message = message[:maxMessage-3] + "..."
-	}
-	apimeta.SetStatusCondition(c.list, metav1.Condition{
-		Type: t, Status: s, Reason: reason, Message: message, ObservedGeneration: c.generation,
-	})
-}
-
-func (c conditions) drop(types ...string) {
-	for _, t := range types {
-		apimeta.RemoveStatusCondition(c.list, t)
-	}
-}
-
-func (c conditions) is(t string, s metav1.ConditionStatus) bool {
-	return apimeta.IsStatusConditionPresentAndEqual(*c.list, t, s)
-}
-
-// current reports whether the object was last said to be ready at this
-// generation.
-func (c conditions) current() bool {
-	r := apimeta.FindStatusCondition(*c.list, readyType)
-	return r != nil && r.Status == metav1.ConditionTrue && r.ObservedGeneration == c.generation
-}
-
-// ready says that all is as it should be.
-func (c conditions) ready(reason, message string) {
-	c.drop(reconcilingType, stalledType)
-	c.set(readyType, metav1.ConditionTrue, reason, message)
-}
-
-// progress says that work goes on.
-func (c conditions) progress(message string) {
-	c.drop(stalledType)
-	c.set(reconcilingType, metav1.ConditionTrue, progressing, message)
-	c.set(readyType, metav1.ConditionUnknown, progressing, message)
-}
-
-// retry says that something is wrong and will be tried again.
-func (c conditions) retry(reason, message string) {
-	c.drop(stalledType)
-	c.set(reconcilingType, metav1.ConditionTrue, progressingRetry, message)
-	c.set(readyType, metav1.ConditionFalse, reason, message)
-}
-
-// stall says that something is wrong which only the user can put right.
-func (c conditions) stall(reason, message string) {
-	c.drop(reconcilingType)
-	c.set(stalledType, metav1.ConditionTrue, reason, message)
-	c.set(readyType, metav1.ConditionFalse, reason, message)
-}
 
 // reasonOf returns the reason of an error as a condition has it.
 func reasonOf(err error, otherwise string) string {
@@ -104,7 +35,7 @@ func reasonOf(err error, otherwise string) string {
 // conclude writes into the status of k what a run has shown.
 func conclude(k *kustomization, out engine.Outcome, err error, took time.Duration) {
 	st := &k.Status
-	c := conditions{&st.Conditions, k.Generation}
+	c := report.Conditions{List: &st.Conditions, Generation: k.Generation}
 	if out.Revision != "" && out.Rendered {
 		st.LastAttemptedRevision = out.Revision
 	}
@@ -113,7 +44,7 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 	}
 	asked := k.Spec.Wait || len(k.Spec.HealthChecks) > 0
 	if !asked {
-		c.drop(healthyType)
+		c.Drop(healthyType)
 	}
 	if out.Applied {
 		st.LastAppliedRevision = out.Revision
@@ -121,36 +52,36 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 	f := fault.Of(err)
 	switch {
 	case err == nil && out.Health == engine.Progressing:
-		if c.current() && st.LastAttemptedRevision == out.Revision && len(out.Changes) == 0 {
+		if c.Current() && st.LastAttemptedRevision == out.Revision && len(out.Changes) == 0 {
 			// It was healthy at this revision and has the same time to
 			// become so again: pods come and go.
 			return
 		}
-		c.progress("Reconciliation in progress")
-		c.set(healthyType, metav1.ConditionUnknown, progressing,
+		c.Progress("Reconciliation in progress")
+		c.Set(healthyType, metav1.ConditionUnknown, report.Progressing,
 			fmt.Sprintf("Running health checks for revision %s with a timeout of %s", out.Revision, k.GetTimeout()))
 		return
 	case err == nil:
 		st.ObservedGeneration = k.Generation
 		msg := "Applied revision: " + out.Revision
 		if h := out.Contested(); h != nil {
-			c.retry("FieldConflict", h.Ref.String()+": "+h.Why)
+			c.Retry("FieldConflict", h.Ref.String()+": "+h.Why)
 			break
 		}
-		c.ready(meta.ReconciliationSucceededReason, msg)
+		c.Ready(meta.ReconciliationSucceededReason, msg)
 		if asked {
-			c.set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
+			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
 		}
-	case f.Next == fault.Wait && f.Reason == progressing:
-		if !c.current() || st.LastAppliedRevision != out.Revision {
-			c.progress("Reconciliation in progress: " + err.Error())
+	case f.Next == fault.Wait && f.Reason == report.Progressing:
+		if !c.Current() || st.LastAppliedRevision != out.Revision {
+			c.Progress("Reconciliation in progress: " + err.Error())
 		}
 		return
 	default:
 		reason := reasonOf(err, meta.ReconciliationFailedReason)
-		c.retry(reason, err.Error())
+		c.Retry(reason, err.Error())
 		if asked && reason == meta.HealthCheckFailedReason {
-			c.set(healthyType, metav1.ConditionFalse, reason, err.Error())
+			c.Set(healthyType, metav1.ConditionFalse, reason, err.Error())
 		}
 	}
 	note(k, out, took)
@@ -158,7 +89,7 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 
 // note records the run in the history, if it says anything new.
 func note(k *kustomization, out engine.Outcome, took time.Duration) {
-	ready := apimeta.FindStatusCondition(k.Status.Conditions, readyType)
+	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
 	if !out.Rendered || ready == nil {
 		return
 	}
@@ -220,7 +151,7 @@ func stallRaw(ctx context.Context, c client.Client, u *unstructured.Unstructured
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(status, &list); err != nil {
 		list.Conditions = nil
 	}
-	conditions{&list.Conditions, u.GetGeneration()}.stall(reasonOf(cause, "InvalidSpec"), cause.Error())
+	report.Conditions{List: &list.Conditions, Generation: u.GetGeneration()}.Stall(reasonOf(cause, "InvalidSpec"), cause.Error())
 	m, err := runtimeMap(&list)
 	if err != nil {
 		return err
@@ -233,13 +164,6 @@ func stallRaw(ctx context.Context, c client.Client, u *unstructured.Unstructured
 	changed := u.DeepCopy()
 	changed.Object["status"] = status
 	return client.IgnoreNotFound(c.Status().Patch(ctx, changed, client.MergeFrom(u), client.FieldOwner(manager)))
-}
-
-func readyOf(list []metav1.Condition) metav1.Condition {
-	if c := apimeta.FindStatusCondition(list, readyType); c != nil {
-		return *c
-	}
-	return metav1.Condition{}
 }
 
 // clip bounds the message of an event; the API server takes 1,024 bytes.

@@ -16,6 +16,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/watch/health"
 )
 
@@ -55,7 +56,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 			Enabled:    k.Spec.Prune,
 			AllowEmpty: strings.EqualFold(k.Annotations[allowEmpty], "true"),
 			Approved:   k.Annotations[approvePrune],
-			Held:       readyOf(k.Status.Conditions).Reason == "PruneHeld",
+			Held:       report.Find(k.Status.Conditions, report.Ready).Reason == "PruneHeld",
 			Protected:  []string{o.OwnNamespace},
 		},
 		Health:  engine.Health{Wait: k.Spec.Wait, Timeout: k.GetTimeout()},

@@ -16,6 +16,7 @@ import (
 
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/source"
 )
 
@@ -91,8 +92,8 @@ func Kinds() []view.Kind {
 	}}
 }
 
-// Self is the field manager that the objects of units are applied as.
-func (o Options) Self() string { return applyManager }
+// ApplyManager is the field manager that the objects of units are applied as.
+const ApplyManager = applyManager
 
 // viewBase reads what both kinds have. It is lenient: what a person sees must
 // not depend on every field being valid.
@@ -108,7 +109,7 @@ func viewBase(u *unstructured.Unstructured) (i view.Item) {
 		_ = runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{"conditions": m["conditions"]}, &st)
 	}
 	i.Ready = "Unknown"
-	ready := apimeta.FindStatusCondition(st.Conditions, readyType)
+	ready := apimeta.FindStatusCondition(st.Conditions, report.Ready)
 	if ready == nil {
 		i.Message = "it has not been looked at yet"
 		return i
@@ -116,9 +117,9 @@ func viewBase(u *unstructured.Unstructured) (i view.Item) {
 	i.Ready, i.Reason, i.Message = string(ready.Status), ready.Reason, ready.Message
 	switch {
 	case ready.ObservedGeneration != u.GetGeneration():
-	case ready.Status == metav1.ConditionTrue && !apimeta.IsStatusConditionTrue(st.Conditions, reconcilingType):
+	case ready.Status == metav1.ConditionTrue && !apimeta.IsStatusConditionTrue(st.Conditions, report.Reconciling):
 		i.State = view.Done
-	case ready.Status == metav1.ConditionFalse && ready.Reason == meta.DependencyNotReadyReason && !apimeta.IsStatusConditionTrue(st.Conditions, stalledType):
+	case ready.Status == metav1.ConditionFalse && ready.Reason == meta.DependencyNotReadyReason && !apimeta.IsStatusConditionTrue(st.Conditions, report.Stalled):
 		i.State = view.Waiting
 	case ready.Status == metav1.ConditionFalse:
 		i.State = view.Failed

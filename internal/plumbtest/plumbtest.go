@@ -70,7 +70,11 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "plumb")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/plumb")
+	args := []string{"build", "-o", path}
+	if raced {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "./cmd/plumb")...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build plumb: %w\n%s", err, out)
@@ -130,6 +134,9 @@ func Serve(t testing.TB, env *kubetest.Env, flags ...string) *Process {
 	p.Start()
 	t.Cleanup(func() {
 		p.Kill(syscall.SIGTERM)
+		if strings.Contains(p.Log(), "WARNING: DATA RACE") {
+			t.Error("plumb has a data race")
+		}
 		if t.Failed() {
 			t.Logf("plumb said:\n%s", p.Log())
 		}

@@ -1,7 +1,6 @@
 package owned
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -35,7 +34,7 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string) ([]b
 			continue
 		}
 		var set fieldpath.Set
-		if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err != nil {
+		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
 			return nil, fmt.Errorf("read the fields of manager %q: %w", e.Manager, err)
 		}
 		all = all.Union(&set)
@@ -47,7 +46,7 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string) ([]b
 	if err != nil {
 		return nil, err
 	}
-	self.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	self.FieldsV1 = metav1.NewFieldsV1(string(raw))
 	now := metav1.Now()
 	self.Time = &now
 	return json.Marshal([]map[string]any{

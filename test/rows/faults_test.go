@@ -390,32 +390,23 @@ func TestD22AStoredObjectThatIsInvalidIsStalledAlone(t *testing.T) {
 	ns := w.Namespace(t)
 	unit(t, w, ns, "fine", three)
 	name := "kustomizations.kustomize.toolkit.fluxcd.io"
-	loosen := func(loose bool) {
-		t.Helper()
-		u, err := w.Object(t.Context(), "apiextensions.k8s.io/v1/CustomResourceDefinition", "", name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		versions, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
-		for _, v := range versions {
-			spec, _, _ := unstructured.NestedMap(v.(map[string]any), "schema", "openAPIV3Schema", "properties", "spec")
-			if loose {
-				spec = map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}
-			} else {
-				spec = map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true, "required": []any{"interval", "prune", "sourceRef"}}
-			}
-			if err := unstructured.SetNestedMap(v.(map[string]any), spec, "schema", "openAPIV3Schema", "properties", "spec"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := unstructured.SetNestedSlice(u.Object, versions, "spec", "versions"); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Client.Update(t.Context(), u); err != nil {
+	u, err := w.Object(t.Context(), "apiextensions.k8s.io/v1/CustomResourceDefinition", "", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
+	for _, v := range versions {
+		loose := map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}
+		if err := unstructured.SetNestedMap(v.(map[string]any), loose, "schema", "openAPIV3Schema", "properties", "spec"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	loosen(true)
+	if err := unstructured.SetNestedSlice(u.Object, versions, "spec", "versions"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Client.Update(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
 	// The first is refused until the server has the loosened schema.
 	for _, bad := range []string{fmt.Sprintf(`
 apiVersion: kustomize.toolkit.fluxcd.io/v1

@@ -1,0 +1,5 @@
+//go:build !race
+
+package plumbtest
+
+const raced = false
