@@ -45,6 +45,49 @@ func TestEverythingItPrintsWorks(t *testing.T) {
 	d.leavesNothing()
 }
 
+// TestGettingStartedWorks runs the commands of the docs in the order in which
+// they stand there.
+func TestGettingStartedWorks(t *testing.T) {
+	root, err := tools.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(filepath.Join(root, "docs", "getting-started.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	demo, _, _ := strings.Cut(string(doc), "\n## With your own repository")
+	blocks := strings.Split(demo, "```sh\n")[2:] // the first is make demo
+
+	d := start(t, freePort(t))
+	d.await("Ctrl-C ends everything")
+	_, printed, _ := strings.Cut(d.said(), "In another terminal:\n")
+	setup, _, _ := strings.Cut(printed, "In a third one")
+	script := "set -e\n" + setup
+	for _, b := range blocks {
+		commands, _, _ := strings.Cut(b, "```")
+		for _, c := range strings.Split(strings.TrimSpace(commands), "\n") {
+			if strings.HasPrefix(c, "plumb diff ") {
+				c += " || [ $? = 1 ]" // there is a difference
+			}
+			script += "echo '$ " + strings.ReplaceAll(c, "'", `'\''`) + "'\n" + c + "\n"
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.Env = append(gittest.Env(), "HOME="+d.dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil || len(blocks) < 6 {
+		t.Fatalf("%d blocks: %v\n%s", len(blocks), err, out)
+	}
+	t.Logf("%s", out)
+	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.wait(30 * time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPortInUseIsNamed(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
