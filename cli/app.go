@@ -34,6 +34,8 @@ type app struct {
 	flags   *genericclioptions.ConfigFlags
 	io      genericiooptions.IOStreams
 	color   string
+	// dialect is how the controller is set up.
+	dialect flux.Options
 
 	paint // of standard output
 }

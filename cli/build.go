@@ -68,6 +68,7 @@ Values of Secrets, and of variables that a Secret gives, are masked unless
 	outputFlag(cmd, &o.output, "yaml", "json", "name")
 	cmd.MarkFlagsMutuallyExclusive("path", "revision")
 	cmd.MarkFlagsMutuallyExclusive("filename", "revision")
+	a.asServed(cmd)
 	return cmd
 }
 
@@ -106,11 +107,11 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *reader, n
 			return nil, fmt.Errorf("--with %s: %w", o.with, err)
 		}
 	}
-	u, err := dialect.Unit(f.object, r)
+	u, err := a.dialect.Unit(f.object, r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Ref, err)
 	}
-	if err := o.source(ctx, r, f, src, &u); err != nil {
+	if err := o.source(ctx, a, r, f, src, &u); err != nil {
 		return nil, err
 	}
 	result, err := render.Objects(ctx, u.Source.Tree, u.Render)
@@ -188,9 +189,9 @@ func pick(manifests []*unstructured.Unstructured, file, name, namespace string) 
 }
 
 // source gives u the files that it is made from.
-func (o buildOptions) source(ctx context.Context, r *reader, f, src *found, u *engine.Unit) (err error) {
+func (o buildOptions) source(ctx context.Context, a *app, r *reader, f, src *found, u *engine.Unit) (err error) {
 	if o.path != "" {
-		u.Source, _, err = local(ctx, r, src, o.path, u)
+		u.Source, _, err = local(ctx, a.dialect, r, src, o.path, u)
 		return err
 	}
 	want := or(o.revision, src.Revision)
@@ -202,7 +203,7 @@ func (o buildOptions) source(ctx context.Context, r *reader, f, src *found, u *e
 		return err
 	}
 	defer done()
-	if u.Source, err = dialect.Artifact(ctx, src.object, r, store, flux.Want{Revision: want}); err != nil {
+	if u.Source, err = a.dialect.Artifact(ctx, src.object, r, store, flux.Want{Revision: want}); err != nil {
 		return fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb build %s --path DIR", src.Ref, want, err, f.Ref.Name)
 	}
 	return nil

@@ -34,6 +34,7 @@ func Main(ctx context.Context, version string, args []string, io genericiooption
 // New returns the plumb command.
 func New(version string, io genericiooptions.IOStreams) *cobra.Command {
 	a := &app{version: version, flags: genericclioptions.NewConfigFlags(true), io: io}
+	a.dialect.OwnNamespace = ownNamespace()
 	root := &cobra.Command{
 		Use:   "plumb",
 		Short: "plumb keeps clusters true to Git",

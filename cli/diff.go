@@ -61,6 +61,7 @@ can't be told.`,
 	f.BoolVar(&o.brief, "brief", false, "one line for each object")
 	outputFlag(cmd, &o.output, "json", "yaml")
 	cmd.MarkFlagsMutuallyExclusive("path", "revision")
+	a.asServed(cmd)
 	return cmd
 }
 
@@ -96,7 +97,7 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *reader, name string) 
 	if err != nil {
 		return nil, err
 	}
-	u, err := dialect.Unit(f.object, r)
+	u, err := s.dialect.Unit(f.object, r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Ref, err)
 	}
@@ -117,7 +118,7 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *reader, name string) 
 	whole := true
 	switch {
 	case o.path != "":
-		if u.Source, whole, err = local(ctx, r, src, o.path, &u); err != nil {
+		if u.Source, whole, err = local(ctx, s.dialect, r, src, o.path, &u); err != nil {
 			return nil, err
 		}
 	default:
@@ -130,7 +131,7 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *reader, name string) 
 			return nil, err
 		}
 		defer done()
-		if u.Source, err = dialect.Artifact(ctx, src.object, r, store, flux.Want{Revision: want}); err != nil {
+		if u.Source, err = s.dialect.Artifact(ctx, src.object, r, store, flux.Want{Revision: want}); err != nil {
 			return nil, fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb diff %s --path DIR", src.Ref, want, err, f.Ref.Name)
 		}
 	}
@@ -157,7 +158,7 @@ func (s *conn) allUnits(r *reader, f *found, a *source.Artifact) func(context.Co
 				unknown = []string{"every " + f.Ref.Kind + ", which could not be listed"}
 				return
 			}
-			all, unknown = dialect.Units(l.Items, r, a)
+			all, unknown = s.dialect.Units(l.Items, r, a)
 		})
 		return all, unknown
 	}
@@ -165,7 +166,7 @@ func (s *conn) allUnits(r *reader, f *found, a *source.Artifact) func(context.Co
 
 // local makes the artifact of a directory. whole is false if it is not the
 // root of the source: u is then made from its root.
-func local(ctx context.Context, r *reader, src *found, dir string, u *engine.Unit) (a *source.Artifact, whole bool, err error) {
+func local(ctx context.Context, o flux.Options, r *reader, src *found, dir string, u *engine.Unit) (a *source.Artifact, whole bool, err error) {
 	root, within, whole, err := sourceRoot(dir, u.Render.Path)
 	if err != nil {
 		return nil, false, err
@@ -178,7 +179,7 @@ func local(ctx context.Context, r *reader, src *found, dir string, u *engine.Uni
 	if src == nil {
 		return &source.Artifact{Revision: dir, Tree: t}, true, nil
 	}
-	a, err = dialect.Artifact(ctx, src.object, r, nil, flux.Want{Dir: t, Revision: dir})
+	a, err = o.Artifact(ctx, src.object, r, nil, flux.Want{Dir: t, Revision: dir})
 	return a, whole, err
 }
 

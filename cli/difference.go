@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/control/flux"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
@@ -52,7 +53,7 @@ func newDifference(f *found, path string, out engine.Outcome, errs []error) *dif
 	for _, c := range append(slices.Clone(out.Changes), out.Held...) {
 		o := objectDiff{Action: c.Action.String(), Object: c.Ref, Ref: c.Ref.String(), Why: c.Why}
 		for _, x := range c.Fields {
-			if x.Manager == dialect.Self() {
+			if x.Manager == flux.ApplyManager {
 				x.Manager, x.When = "", time.Time{}
 			}
 			o.Fields = append(o.Fields, fieldDiff{Path: x.Path, Old: x.Got, New: x.Want, Manager: x.Manager, When: x.When})

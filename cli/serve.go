@@ -73,14 +73,10 @@ KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
 	f.Int64Var(&o.renderMemory, "render-memory", 256<<20, "most bytes to keep of rendered objects")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
-	f.BoolVar(&o.flux.NoCrossNamespaceRefs, "no-cross-namespace-refs", true, "refuse references to objects of other namespaces")
-	f.BoolVar(&o.flux.NoRemoteBases, "no-remote-bases", true, "refuse kustomizations that name bases by URL")
+	settings(f, &o.flux)
 	f.StringVar(&o.flux.DefaultServiceAccount, "default-service-account", "", "service account, in its own namespace, to act as for a Kustomization that names none")
 	f.BoolVar(&o.flux.Kubeconfig.AllowExec, "insecure-kubeconfig-exec", false, "run the programs that a kubeconfig from a Secret names")
 	f.BoolVar(&o.flux.Kubeconfig.AllowInsecureTLS, "insecure-kubeconfig-tls", false, "connect without checking the certificate, if a kubeconfig from a Secret says so")
-	f.BoolVar(&o.flux.StrictSubstitution, "strict-substitutions", true, "fail where postBuild finds a variable that is not set and has no default")
-	f.StringSliceVar(&o.flux.OverrideManagers, "override-manager", nil, "field managers whose changes are taken back, beside kubectl")
-	f.StringSliceVar(&o.flux.CustomStageKinds, "custom-apply-stage-kinds", nil, "kinds to apply before the rest, as Kind or group/Kind")
 	return cmd
 }
 

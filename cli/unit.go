@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,12 +21,32 @@ import (
 	"plumb.dev/plumb/object/owned"
 )
 
-// dialect are the settings that the controller ships with.
-var dialect = flux.Options{NoCrossNamespaceRefs: true, NoRemoteBases: true, StrictSubstitution: true}
+// settings adds the flags that decide what becomes of a unit. A command that
+// foretells what the controller does takes the same ones.
+func settings(f *pflag.FlagSet, o *flux.Options) {
+	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", true, "refuse references to objects of other namespaces")
+	f.BoolVar(&o.NoRemoteBases, "no-remote-bases", true, "refuse kustomizations that name bases by URL")
+	f.BoolVar(&o.StrictSubstitution, "strict-substitutions", true, "fail where postBuild finds a variable that is not set and has no default")
+	f.StringSliceVar(&o.OverrideManagers, "override-manager", nil, "field managers whose changes are taken back, beside kubectl")
+	f.StringSliceVar(&o.CustomStageKinds, "custom-apply-stage-kinds", nil, "kinds to apply before the rest, as Kind or group/Kind")
+}
+
+// asServed adds the settings to a command, out of sight: few controllers run
+// with others than the ones they ship with.
+func (a *app) asServed(cmd *cobra.Command) {
+	served := pflag.NewFlagSet("served", pflag.ContinueOnError)
+	settings(served, &a.dialect)
+	served.VisitAll(func(f *pflag.Flag) { f.Hidden = true })
+	cmd.Flags().AddFlagSet(served)
+	cmd.Long += `
+
+If the controller runs with other settings than it ships with, such as
+--no-cross-namespace-refs=false, give the same ones here.`
+}
 
 // unit makes the unit of f as the controller does.
 func (s *conn) unit(ctx context.Context, f *found) (engine.Unit, error) {
-	return dialect.Unit(f.object, s.reader(ctx))
+	return s.dialect.Unit(f.object, s.reader(ctx))
 }
 
 func (s *conn) reader(ctx context.Context) *reader {

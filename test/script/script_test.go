@@ -7,7 +7,7 @@
 // testscript there are:
 //
 //	kubectl ARGS...      as the administrator
-//	apply FILE           kubectl apply, with $NAMES in the file filled in
+//	apply FILE FLAGS...  kubectl apply, with $NAMES in the file filled in
 //	commit DIR MESSAGE   commits the files under DIR; the message may hold Go escapes
 //	remove MESSAGE FILE...
 //	login USER PASSWORD  from now on the Git server asks for these
@@ -88,11 +88,11 @@ func (s *stage) kubectl(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *stage) apply(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("apply FILE")
+	if len(args) < 1 {
+		ts.Fatalf("apply FILE FLAGS...")
 	}
 	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
-	if out, err := s.world.Kubectl(s.t.Context(), text, "apply", "-n", s.namespace, "-f", "-"); err != nil {
+	if out, err := s.world.Kubectl(s.t.Context(), text, append([]string{"apply", "-n", s.namespace, "-f", "-"}, args[1:]...)...); err != nil {
 		ts.Fatalf("apply %s: %v\n%s", args[0], err, out)
 	}
 }
