@@ -30,7 +30,7 @@ func (s *source) explain(err error, o Options) error {
 			return &fault.Error{Next: known.Next, Reason: known.Reason, Err: errors.New(printable(text))}
 		}
 		return err
-	case err == s.err:
+	case s.err != nil && errors.Is(err, s.err):
 		return err // about the store or the context
 	}
 	if twice := s.twice(err); twice != nil {

@@ -159,7 +159,7 @@ func (c *cluster) waitFor(ctx context.Context, what string, done func(context.Co
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w (last: %v)", what, context.Cause(ctx), last)
+			return fmt.Errorf("wait for %s: %w (last: %w)", what, context.Cause(ctx), last)
 		case <-time.After(interval):
 		}
 	}
