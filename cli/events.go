@@ -186,8 +186,11 @@ func (o eventsOptions) follow(ctx context.Context, s *conn, namespace string, se
 		case <-ctx.Done():
 			return nil
 		case e, ok := <-w.ResultChan():
+			if !ok && ctx.Err() != nil {
+				return nil
+			}
 			if !ok {
-				return fmt.Errorf("the watch on events ended; start again")
+				return fmt.Errorf("the watch on events ended; type the command again")
 			}
 			ev, isEvent := e.Object.(*corev1.Event)
 			if !isEvent || e.Type == watch.Deleted {

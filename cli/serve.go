@@ -14,7 +14,9 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -116,6 +118,13 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
+	}
+	for _, kind := range []schema.GroupVersionKind{flux.GitRepositoryKind, flux.KustomizationKind} {
+		if _, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version); apimeta.IsNoMatchError(err) {
+			return fmt.Errorf("start: the cluster has no %s; run: plumb install --crds", kind)
+		} else if err != nil {
+			return fmt.Errorf("start: ask %s for its kinds: %w", cluster.Host(config), err)
+		}
 	}
 	clientset, err := kubernetes.NewForConfig(config)
 	if err != nil {

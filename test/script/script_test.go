@@ -11,16 +11,23 @@
 //	commit DIR MESSAGE   commits the files under DIR; the message may hold Go escapes
 //	remove MESSAGE FILE...
 //	login USER PASSWORD  from now on the Git server asks for these
+//	watching ARGS...     runs plumb in the background
+//	seen PATTERN         waits until that has printed a line like this, and
+//	                     interrupts it, after which it has to end well
 package script
 
 import (
+	"bufio"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -61,6 +68,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"kubectl": stage.kubectl, "apply": stage.apply, "commit": stage.commit, "remove": stage.remove, "login": stage.login,
+					"watching": stage.watching, "seen": stage.seen,
 				},
 			})
 		})
@@ -74,6 +82,9 @@ type stage struct {
 	server    *gittest.Server
 	repo      *gittest.Repository
 	namespace string
+
+	watch *exec.Cmd
+	lines <-chan string
 }
 
 func (s *stage) kubectl(ts *testscript.TestScript, neg bool, args []string) {
@@ -134,4 +145,45 @@ func (s *stage) login(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("login USER PASSWORD")
 	}
 	s.server.RequireBasic(args[0], args[1])
+}
+
+func (s *stage) watching(ts *testscript.TestScript, _ bool, args []string) {
+	s.watch = exec.CommandContext(s.t.Context(), plumbtest.Binary(s.t), args...)
+	s.watch.Env = append(os.Environ(), "KUBECONFIG="+s.world.Kubeconfig)
+	out, err := s.watch.StdoutPipe()
+	ts.Check(err)
+	ts.Check(s.watch.Start())
+	lines := make(chan string, 1000)
+	go func() {
+		defer close(lines)
+		for scan := bufio.NewScanner(out); scan.Scan(); {
+			lines <- scan.Text()
+		}
+	}()
+	s.lines = lines
+}
+
+func (s *stage) seen(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("seen PATTERN")
+	}
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	deadline := time.After(plumbtest.Patience)
+	for found := false; !found; {
+		select {
+		case line, ok := <-s.lines:
+			if !ok {
+				ts.Fatalf("it ended before it printed %q", args[0])
+			}
+			ts.Logf("%s", line)
+			found = pattern.MatchString(line)
+		case <-deadline:
+			ts.Fatalf("it did not print %q within %s", args[0], plumbtest.Patience)
+		}
+	}
+	ts.Check(s.watch.Process.Signal(os.Interrupt))
+	for range s.lines { // until it ends
+	}
+	ts.Check(s.watch.Wait())
 }
