@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/retry"
 
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
@@ -288,17 +289,27 @@ func (a *Applier) refusedFinally(c *Change, err error) error {
 }
 
 // undo makes the fields of managers that may own none the unit's own, so that
-// applying removes those that are not desired.
+// applying removes those that are not desired. Should the object have changed
+// since it was looked at, it is looked at again.
 func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
 	r, err := a.resource(c)
 	if err != nil {
 		return about(c.Ref, err)
 	}
-	patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion())
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion())
+		if err != nil {
+			return err
+		}
+		_, err = r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: m.Self})
+		if apierrors.IsConflict(err) {
+			if live, err := r.Get(ctx, c.Ref.Name, metav1.GetOptions{}); err == nil {
+				c.live = live
+			}
+		}
+		return err
+	})
 	if err != nil {
-		return about(c.Ref, fmt.Errorf("take over fields: %w", err))
-	}
-	if _, err := r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: m.Self}); err != nil {
 		return about(c.Ref, fmt.Errorf("take over fields of %s: %w", strings.Join(owned.UndoNames(c.live, m), ", "), err))
 	}
 	return nil

@@ -112,11 +112,12 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	if !g.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, r.letGo(ctx, u)
 	}
+	session := r.refs.Begin(name)
+	defer session.End()
+	r.restore(g, session)
 	if g.Spec.Suspend {
 		return ctrl.Result{}, nil
 	}
-	session := r.refs.Begin(name)
-	defer session.End()
 
 	before := g.DeepCopy()
 	requested, isRequested := meta.ReconcileAnnotationValue(u.GetAnnotations())
@@ -179,6 +180,45 @@ func (r *gitRepositories) letGo(ctx context.Context, u *unstructured.Unstructure
 	return client.IgnoreNotFound(r.client.Patch(ctx, without, client.MergeFrom(u), client.FieldOwner(sourceManager)))
 }
 
+// restore puts the artifact that the status tells of on the shelf, if it is
+// not there after a start and the store still has it: units can be held true
+// to it while the server does not answer, or while the source is suspended.
+func (r *gitRepositories) restore(g *sourcev1.GitRepository, refs getter) {
+	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
+	if r.shelf.Get(name) != nil || g.Status.Artifact == nil {
+		return
+	}
+	_, hash, ok := strings.Cut(g.Status.Artifact.Revision, "sha1:")
+	if !ok {
+		return
+	}
+	remote, err := r.remote(g, refs)
+	if err != nil {
+		return // to be reported by the look that follows
+	}
+	included, err := r.included(g)
+	if err != nil {
+		return
+	}
+	snap, err := r.store.Open(remote, git.Head{Revision: g.Status.Artifact.Revision, Hash: hash}, git.FetchOptions{RecurseSubmodules: g.Spec.RecurseSubmodules})
+	if err != nil {
+		return // it is fetched, as if it had never been there
+	}
+	t, err := r.shape(g, snap.Tree, included)
+	if err != nil || digestOf(t) != g.Status.Artifact.Digest {
+		return
+	}
+	r.shelf.Put(artifactOf(name, g.Status.Artifact.Revision, snap.Commit, t, g.Status.Artifact.LastUpdateTime.Time))
+	r.published(name)
+}
+
+func artifactOf(name, revision string, c git.Commit, t tree.Tree, fetched time.Time) *source.Artifact {
+	return &source.Artifact{
+		Source: name, Revision: revision, Tree: t, Fetched: fetched,
+		Commit: source.Commit{ID: c.Hash, Author: c.Author, Email: c.Email, Message: c.Message, When: c.When},
+	}
+}
+
 // look asks the server if it is time to, and returns a new artifact if there
 // is one. asked is false if nothing had to be done.
 func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, refs getter, p *poll, requested bool) (a *source.Artifact, asked bool, err error) {
@@ -223,13 +263,7 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	if err != nil {
 		return nil, true, err
 	}
-	a = &source.Artifact{
-		Source: name, Revision: head.Revision, Tree: t, Fetched: time.Now(),
-		Commit: source.Commit{
-			ID: snap.Commit.Hash, Author: snap.Commit.Author, Email: snap.Commit.Email,
-			Message: snap.Commit.Message, When: snap.Commit.When,
-		},
-	}
+	a = artifactOf(name, head.Revision, snap.Commit, t, time.Now())
 	if have != nil && have.Revision == a.Revision && digestOf(have.Tree) == digestOf(a.Tree) {
 		a.Fetched = have.Fetched
 	}

@@ -12,6 +12,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,6 +46,7 @@ type kustomizations struct {
 
 	mu       sync.Mutex
 	attempts map[types.NamespacedName]attempt
+	waiting  map[types.NamespacedName]time.Time // for a dependency, since when
 }
 
 // An attempt is what is remembered of failures, to try again ever more slowly.
@@ -73,6 +75,10 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 			r.engine.Forget(name)
 			r.refs.Forget(name)
 			subject.Gone()
+			r.mu.Lock()
+			delete(r.attempts, req.NamespacedName)
+			delete(r.waiting, req.NamespacedName)
+			r.mu.Unlock()
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, err
@@ -104,6 +110,9 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	if fault.Is(err, notYet) {
 		return ctrl.Result{RequeueAfter: time.Minute}, nil // what is missing wakes it
 	}
+	if wait := r.grace(req.NamespacedName, k, err); wait > 0 && !isRequested {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
 	if isSpecFault(err) {
 		c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
 		c.Stall(reasonOf(err, "InvalidSpec"), err.Error())
@@ -121,9 +130,35 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	return r.next(k, out, err), nil
 }
 
+// dependencyGrace is how long a unit that is ready may wait for one that it
+// depends on before it says so: with every commit, the dependencies come first.
+const dependencyGrace = 5 * time.Second
+
+// grace returns how long to wait before reporting that a dependency is not
+// ready.
+func (r *kustomizations) grace(key types.NamespacedName, k *kustomization, err error) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !fault.Is(err, meta.DependencyNotReadyReason) || isSpecFault(err) ||
+		!(report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}).Current() {
+		delete(r.waiting, key)
+		return 0
+	}
+	since, ok := r.waiting[key]
+	if !ok {
+		since = time.Now()
+		r.waiting[key] = since
+	}
+	return time.Until(since.Add(dependencyGrace))
+}
+
 // notYet is the reason of what this process has not read yet after a start.
 // It is no news about the unit.
 const notYet = "NotYetRead"
+
+// runTimeout is how long one run may take. None waits for anything but answers
+// to its own requests.
+const runTimeout = 2 * time.Minute
 
 // run makes the unit of k and runs it.
 func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructured.Unstructured, verify bool) (out engine.Outcome, err error) {
@@ -157,6 +192,9 @@ func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructu
 	if verify {
 		r.engine.Doubt(unit.Name)
 	}
+	// A cluster that does not answer holds a worker no longer than this.
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
 	return r.engine.Run(ctx, unit, &ledger{r: r, k: k, u: u})
 }
 
@@ -170,10 +208,17 @@ func (r *kustomizations) noArtifact(ctx context.Context, from string) error {
 			Hint: "create it, or correct spec.sourceRef; nothing is pruned meanwhile",
 		}
 	}
-	if rev, _, _ := unstructured.NestedString(u.Object, "status", "artifact", "revision"); rev != "" {
+	var st sourcev1.GitRepositoryStatus
+	if err := decodeStatus(u, &st); err != nil {
+		return &fault.Error{Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("the status of %s '%s' can't be read: %w", kind, key, err)}
+	}
+	if c := report.Find(st.Conditions, report.Ready); c.Status == metav1.ConditionFalse {
+		return &fault.Error{Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' is not ready: %s", kind, key, c.Message)}
+	}
+	if st.Artifact != nil {
 		return &fault.Error{Next: fault.Wait, Reason: notYet, Err: errors.New("the source is being read after a start")}
 	}
-	return &fault.Error{Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' has no artifact yet", kind, key)}
+	return &fault.Error{Next: fault.Wait, Reason: report.Progressing, Err: fmt.Errorf("%s '%s' has no artifact yet", kind, key)}
 }
 
 // A specFault is an error that only a change of the custom resource mends.
@@ -231,9 +276,9 @@ func (r *kustomizations) tell(k, before *kustomization, out engine.Outcome, took
 		changed = append(changed, fmt.Sprintf("%s %s", c.Ref, pastTense(c)))
 		if c.Cause == apply.Drift {
 			corrected++
-			who, fields := driftOf(c)
-			log.Info("drift corrected", "object", c.Ref.String(), "fields", fields, "manager", who)
-			r.event(k, out.Revision, corev1.EventTypeWarning, "DriftCorrected", fmt.Sprintf("%s: %s changed by %s, put back", c.Ref, fields, who))
+			what, who := driftOf(c)
+			log.Info("drift corrected", "object", c.Ref.String(), "drift", what, "manager", who)
+			r.event(k, out.Revision, corev1.EventTypeWarning, "DriftCorrected", fmt.Sprintf("%s: %s, put back", c.Ref, what))
 		}
 	}
 	if len(changed) > 0 {
@@ -316,11 +361,11 @@ func pastTense(c *apply.Change) string {
 	return c.Action.String()
 }
 
-func driftOf(c *apply.Change) (who, fields string) {
+// driftOf says what somebody did to an object, and who, where that is known.
+func driftOf(c *apply.Change) (what, who string) {
 	if c.Action == apply.Create {
-		return "somebody", "the object was deleted; it"
+		return "deleted by somebody", ""
 	}
-	who = "somebody"
 	var paths []string
 	for _, f := range c.Fields {
 		if f.Manager != "" {
@@ -332,7 +377,11 @@ func driftOf(c *apply.Change) (who, fields string) {
 		}
 		paths = append(paths, f.Path)
 	}
-	return who, strings.Join(paths, ", ")
+	by := who
+	if by == "" {
+		by = "somebody"
+	}
+	return strings.Join(paths, ", ") + " changed by " + by, who
 }
 
 // next says when to look at k again at the latest.

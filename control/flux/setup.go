@@ -55,7 +55,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	shelf := &source.Shelf{}
 	ks := &kustomizations{
 		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), shelf: shelf,
-		events: p.Events, log: p.Log, queue: &queue{}, attempts: make(map[types.NamespacedName]attempt),
+		events: p.Events, log: p.Log, queue: &queue{},
+		attempts: make(map[types.NamespacedName]attempt), waiting: make(map[types.NamespacedName]time.Time),
 	}
 	gr := &gitRepositories{
 		o: o, client: mgr.GetClient(), store: p.Store, shelf: shelf,
@@ -102,7 +103,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	err = ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
 		For(example(false), asked).
 		WatchesRawSource(gr.queue.source()).
-		WithOptions(opts(p.Concurrent)).
+		// A server that does not answer holds one of these, and costs nothing.
+		WithOptions(opts(max(p.Concurrent, 64))).
 		Complete(gr)
 	if err != nil {
 		return nil, fmt.Errorf("set up sources: %w", err)

@@ -46,9 +46,6 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 	if !asked {
 		c.Drop(healthyType)
 	}
-	if out.Applied {
-		st.LastAppliedRevision = out.Revision
-	}
 	f := fault.Of(err)
 	switch {
 	case err == nil && out.Health == engine.Progressing:
@@ -62,6 +59,7 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 			fmt.Sprintf("Running health checks for revision %s with a timeout of %s", out.Revision, k.GetTimeout()))
 		return
 	case err == nil:
+		st.LastAppliedRevision = out.Revision
 		st.ObservedGeneration = k.Generation
 		msg := "Applied revision: " + out.Revision
 		if h := out.Contested(); h != nil {

@@ -2,9 +2,11 @@ package rows_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"plumb.dev/plumb/internal/gittest"
 	"plumb.dev/plumb/internal/kubetest"
 	pt "plumb.dev/plumb/internal/plumbtest"
 )
@@ -555,4 +558,40 @@ spec: {interval: 5s, url: %[2]s, ref: {branch: main}, secretRef: {name: auth}}
 			t.Errorf("%d writes of %s after a start that found nothing to do", n, what)
 		}
 	}
+}
+
+// A start while the Git server is down, and while a source is suspended: what
+// was fetched before is still held true.
+func TestA08AStartWithoutTheServerHoldsTheLastArtifact(t *testing.T) {
+	w := pt.New(t)
+	ns := w.Namespace(t)
+	unit(t, w, ns, "down", three)
+	unit(t, w, ns, "asleep", map[string]string{"app/s.yaml": pt.ConfigMap("s")})
+	kubectl := func(args ...string) {
+		t.Helper()
+		if out, err := w.Kubectl(t.Context(), "", append([]string{"-n", ns}, args...)...); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	kubectl("patch", "gitrepository/asleep", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
+	w.Plumb.Kill(syscall.SIGTERM)
+	w.Git.Fail(gittest.Status(502))
+	kubectl("delete", "configmap/a", "configmap/s")
+	w.Plumb.Start()
+	w.Await(t, configMap, ns, "a", nil)
+	w.Await(t, configMap, ns, "s", nil)
+	w.AwaitReason(t, pt.GitRepository, ns, "down", "ServerError")
+	stillThere(t, w, configMap, ns, "b", "c")
+	w.Git.Fail(nil)
+}
+
+func TestServeWithoutDefinitionsSaysWhatToDo(t *testing.T) {
+	env := kubetest.Private(t, "--api-only")
+	cmd := exec.CommandContext(t.Context(), pt.Binary(t), "serve", "--kubeconfig", env.Kubeconfig, "--data", t.TempDir(), "--hint-addr", "0", "--health-addr", "0", "--metrics-addr", "0")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	contains(t, string(out), "GitRepository", "plumb install --crds")
 }
