@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -82,13 +83,18 @@ type Watch struct {
 	streams map[streamKey]*stream
 	units   map[string]map[object.Ref]*following
 	waiting map[schema.GroupKind]map[string]bool // units that a kind is missing for
+	// narrow are the resources that may be watched only in single
+	// namespaces, and narrowed is how often one was added.
+	narrow   map[schema.GroupVersionResource]bool
+	narrowed int
 }
 
 // following is a target and where its record is.
 type following struct {
 	Target
-	stream *stream
-	name   types.NamespacedName
+	stream   *stream
+	name     types.NamespacedName
+	narrowed int // of the watch, when the stream was chosen
 }
 
 // New returns a Watch that runs until ctx is done. notify is called with a
@@ -99,6 +105,7 @@ func New(ctx context.Context, c *cluster.Client, log *slog.Logger, notify func(u
 		streams: make(map[streamKey]*stream),
 		units:   make(map[string]map[object.Ref]*following),
 		waiting: make(map[schema.GroupKind]map[string]bool),
+		narrow:  make(map[schema.GroupVersionResource]bool),
 	}
 	md, err := metadata.NewForConfig(c.Config())
 	if err != nil {
@@ -111,16 +118,29 @@ func New(ctx context.Context, c *cluster.Client, log *slog.Logger, notify func(u
 // watchKinds wakes the units that wait for a kind when a CRD comes or changes.
 func (w *Watch) watchKinds(md metadata.Interface) {
 	crds := md.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	ctx, stop := context.WithCancel(w.ctx)
+	defer stop()
+	// Who may not see definitions, as on somebody else's cluster, finds a new
+	// kind when the unit that waits for it is tried again.
+	allowed := func(err error) {
+		if apierrors.IsForbidden(err) {
+			stop()
+		}
+	}
 	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return crds.List(ctx, o)
+			l, err := crds.List(ctx, o)
+			allowed(err)
+			return l, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
-			return crds.Watch(ctx, o)
+			wi, err := crds.Watch(ctx, o)
+			allowed(err)
+			return wi, err
 		},
 	}, md)
 	r := cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, kindStore{w}, cache.ReflectorOptions{Name: "kinds"})
-	r.RunWithContext(w.ctx)
+	r.RunWithContext(ctx)
 }
 
 // kindStore is a store that keeps nothing.
@@ -157,7 +177,7 @@ func (w *Watch) Follow(unit string, targets []Target) error {
 	now := make(map[object.Ref]*following, len(targets))
 	var errs []error
 	for _, t := range targets {
-		if f, ok := before[t.Ref]; ok && f.same(t) {
+		if f, ok := before[t.Ref]; ok && f.same(t) && f.narrowed == w.narrowed {
 			now[t.Ref] = f
 			delete(before, t.Ref)
 			continue
@@ -175,14 +195,23 @@ func (w *Watch) Follow(unit string, targets []Target) error {
 			continue
 		}
 		key := streamKey{resource: m.Resource, selector: t.Selector}
-		if t.Selector == "" {
+		switch {
+		case t.Selector == "":
 			key.namespace, key.name = t.Ref.Namespace, t.Ref.Name
+		case w.narrow[m.Resource]:
+			key.namespace = t.Ref.Namespace
+		}
+		if f, ok := before[t.Ref]; ok && f.same(t) && f.stream.key == key {
+			f.narrowed = w.narrowed
+			now[t.Ref] = f
+			delete(before, t.Ref)
+			continue
 		}
 		s := w.streams[key]
 		if s == nil {
 			s = w.start(key)
 		}
-		f := &following{Target: t, stream: s, name: types.NamespacedName{Namespace: t.Ref.Namespace, Name: t.Ref.Name}}
+		f := &following{Target: t, stream: s, narrowed: w.narrowed, name: types.NamespacedName{Namespace: t.Ref.Namespace, Name: t.Ref.Name}}
 		s.join(unit, f)
 		now[t.Ref] = f
 	}
@@ -209,6 +238,17 @@ func dedupe(errs []error) []error {
 func (f *following) same(t Target) bool {
 	return f.Version == t.Version && f.Selector == t.Selector && f.Judge == t.Judge &&
 		f.Managers.Self == t.Managers.Self && slices.Equal(f.Managers.Undo, t.Managers.Undo)
+}
+
+// narrowTo has a resource watched namespace by namespace, because whoever
+// plumb is on this cluster may not watch it in all of them.
+func (w *Watch) narrowTo(r schema.GroupVersionResource) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.narrow[r] {
+		w.narrow[r] = true
+		w.narrowed++
+	}
 }
 
 // part ends one following, and its stream with the last.
@@ -338,13 +378,13 @@ func (w *Watch) start(key streamKey) *stream {
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			tweak(&o)
 			l, err := r.List(ctx, o)
-			s.connected(err)
+			w.connected(s, err)
 			return l, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
 			tweak(&o)
 			wi, err := r.Watch(ctx, o)
-			s.connected(err)
+			w.connected(s, err)
 			return wi, err
 		},
 	}, w.cluster.Dynamic())
@@ -356,6 +396,14 @@ func (w *Watch) start(key streamKey) *stream {
 	// What nobody has followed by then is not ours to hold in memory.
 	time.AfterFunc(10*time.Minute, s.forgetStrangers)
 	return s
+}
+
+// connected notes how an attempt to list or watch went.
+func (w *Watch) connected(s *stream, err error) {
+	if apierrors.IsForbidden(err) && s.key.namespace == "" {
+		w.narrowTo(s.key.resource)
+	}
+	s.connected(err)
 }
 
 // staleAfter is how long a watch may be down before what it showed counts as

@@ -3,6 +3,7 @@
 package flux_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"os"
 	"slices"
@@ -48,6 +49,7 @@ func TestFields(t *testing.T) {
 		{"credentials come from a Secret and never show", credentials},
 		{"a source that fails keeps its last artifact", sourceFails},
 		{"per-object annotations", annotations},
+		{"a kubeconfig may have rights in one namespace only", narrowKubeconfig},
 		{"the deletion policies", deletionPolicies},
 		{"a fight over a field is named and slowed down", fight},
 		{"fields that are not supported stall", unsupported},
@@ -466,6 +468,42 @@ func annotations(t *testing.T, w *pt.World) {
 	}
 	if w.Await(t, configMap, ns, "merged", nil).GetAnnotations()["mine"] != "kept" {
 		t.Error("what kubectl added to a merged object is gone")
+	}
+}
+
+func narrowKubeconfig(t *testing.T, w *pt.World) {
+	target := w.Namespace(t)
+	ns, _ := start(t, w, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "git")})
+	w.Apply(t, fmt.Sprintf(`
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: remote, namespace: %[1]s}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: remote, namespace: %[1]s}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
+subjects: [{kind: ServiceAccount, name: remote, namespace: %[1]s}]
+`, target))
+	token := strings.TrimSpace(kubectl(t, w, "-n", target, "create", "token", "remote"))
+	w.Apply(t, fmt.Sprintf(`apiVersion: v1
+kind: Secret
+metadata: {name: remote, namespace: %s}
+stringData:
+  value: |
+    apiVersion: v1
+    kind: Config
+    clusters: [{name: c, cluster: {server: "%s", certificate-authority-data: %s}}]
+    users: [{name: u, user: {token: %s}}]
+    contexts: [{name: x, context: {cluster: c, user: u}}]
+    current-context: x
+`, ns, w.Config.Host, base64.StdEncoding.EncodeToString(w.Config.CAData), token))
+	w.Unit(t, ns, "u", "src", "./app", "targetNamespace: "+target, "kubeConfig: {secretRef: {name: remote}}")
+	w.AwaitReady(t, ns, "u", "")
+	kubectl(t, w, "-n", target, "patch", "configmap/c", "--type=merge", "-p", `{"data":{"v":"drift"}}`)
+	w.Await(t, configMap, target, "c", pt.Has("data.v", "git"))
+	if strings.Contains(w.Plumb.Log(), token) {
+		t.Error("the token is in the log")
 	}
 }
 
