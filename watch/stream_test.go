@@ -1,0 +1,167 @@
+package watch
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/owned"
+	"plumb.dev/plumb/watch/health"
+)
+
+var managers = owned.Managers{Self: "kustomize-controller", Undo: []string{"kubectl"}}
+
+// cm is a ConfigMap as the server returns it: value was applied by plumb,
+// unless by says who else wrote it.
+func cm(version int, value, by string) *unstructured.Unstructured {
+	manager, operation := "kustomize-controller", "Apply"
+	entries := []any{}
+	if by != "" {
+		entries = append(entries, map[string]any{"manager": manager, "operation": operation, "fieldsV1": map[string]any{}})
+		manager, operation = by, "Update"
+	}
+	entries = append(entries, map[string]any{
+		"manager": manager, "operation": operation,
+		"fieldsV1": map[string]any{"f:data": map[string]any{"f:v": map[string]any{}}},
+	})
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "ConfigMap",
+		"metadata": map[string]any{"name": "a", "namespace": "shop", "uid": "1", "resourceVersion": fmt.Sprint(version), "managedFields": entries},
+		"data":     map[string]any{"v": value},
+	}}
+}
+
+type world struct {
+	*stream
+	f    *following
+	told []string
+}
+
+func newWorld() *world {
+	w := &world{}
+	w.stream = &stream{records: map[types.NamespacedName]*record{}, keep: true, cancel: func() {}}
+	w.notify = func(unit string) { w.told = append(w.told, unit) }
+	w.f = &following{
+		Target: Target{Ref: object.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "a"}, Managers: managers},
+		stream: w.stream, name: types.NamespacedName{Namespace: "shop", Name: "a"},
+	}
+	w.join("unit", w.f)
+	return w
+}
+
+func (w *world) now(t *testing.T) Live {
+	t.Helper()
+	l, known := w.live("unit", w.f.name)
+	if !known {
+		t.Fatal("it is not known")
+	}
+	return l
+}
+
+func (w *world) wasTold(t *testing.T, want bool) {
+	t.Helper()
+	if got := slices.Contains(w.told, "unit"); got != want {
+		t.Errorf("the unit was told: %v, want %v", got, want)
+	}
+	w.told = nil
+}
+
+func TestNothingIsKnownBeforeTheFirstList(t *testing.T) {
+	w := newWorld()
+	if _, known := w.live("unit", w.f.name); known {
+		t.Error("it is known not to exist, although nothing was listed")
+	}
+	_ = w.Replace(nil, "10")
+	w.wasTold(t, true)
+	if l := w.now(t); l.Exists || l.Health.Status != health.Missing {
+		t.Errorf("after an empty list: %+v", l)
+	}
+}
+
+func TestASettledObjectIsForgottenAndItsEventsCostNothing(t *testing.T) {
+	w := newWorld()
+	_ = w.Replace([]any{cm(5, "x", "")}, "10")
+	if l := w.now(t); !l.Exists || l.Settled || l.Object == nil {
+		t.Fatalf("before it is settled: %+v", l)
+	}
+	w.settle("unit", w.f, "digest", cm(5, "x", ""))
+	w.told = nil
+	if l := w.now(t); !l.Settled || l.Object != nil || l.Digest != "digest" {
+		t.Fatalf("settled: %+v", l)
+	}
+	other := cm(11, "x", "")
+	other.SetAnnotations(map[string]string{"someone": "else"})
+	_ = w.Update(other)
+	w.wasTold(t, false)
+	if l := w.now(t); !l.Settled || l.Object != nil {
+		t.Errorf("after a change of what is not ours: %+v", l)
+	}
+}
+
+func TestDriftIsToldAndTheObjectKept(t *testing.T) {
+	w := newWorld()
+	_ = w.Replace([]any{cm(5, "x", "")}, "10")
+	w.settle("unit", w.f, "digest", cm(5, "x", ""))
+	w.told = nil
+	_ = w.Update(cm(11, "y", "rival"))
+	w.wasTold(t, true)
+	if l := w.now(t); l.Settled || l.Object == nil || l.Digest != "digest" {
+		t.Errorf("after drift: %+v", l)
+	}
+	// What plumb wrote is known before the watch shows it, and older events
+	// that come late don't undo that.
+	w.settle("unit", w.f, "digest", cm(12, "x", ""))
+	w.told = nil
+	_ = w.Update(cm(11, "y", "rival"))
+	_ = w.Update(cm(12, "x", ""))
+	w.wasTold(t, false)
+	if l := w.now(t); !l.Settled {
+		t.Errorf("after it was put right: %+v", l)
+	}
+}
+
+func TestAnEventThatOvertakesTheAnswerIsNotLost(t *testing.T) {
+	w := newWorld()
+	_ = w.Replace(nil, "10")
+	_ = w.Update(cm(12, "y", "rival")) // somebody was faster
+	w.settle("unit", w.f, "digest", cm(11, "x", ""))
+	if l := w.now(t); l.Settled || l.Object == nil {
+		t.Errorf("the rival's change is taken for settled: %+v", l)
+	}
+}
+
+func TestAListThatMissesAnObjectMeansItIsGone(t *testing.T) {
+	w := newWorld()
+	_ = w.Replace([]any{cm(5, "x", "")}, "10")
+	w.settle("unit", w.f, "digest", cm(5, "x", ""))
+	w.told = nil
+	_ = w.Replace(nil, "20") // the deletion was never shown
+	w.wasTold(t, true)
+	if l := w.now(t); l.Exists || l.Digest != "digest" {
+		t.Errorf("after it was gone: %+v", l)
+	}
+	// But not an object that was created after the list was made.
+	w.settle("unit", w.f, "digest", cm(30, "x", ""))
+	w.told = nil
+	_ = w.Replace(nil, "25")
+	if l := w.now(t); !l.Exists || !l.Settled {
+		t.Errorf("an older list hid it: %+v", l)
+	}
+}
+
+func TestALostWatchIsNoEvidence(t *testing.T) {
+	w := newWorld()
+	_ = w.Replace([]any{cm(5, "x", "")}, "10")
+	w.settle("unit", w.f, "digest", cm(5, "x", ""))
+	w.connected(fmt.Errorf("connection refused"))
+	if l := w.now(t); !l.Exists || !l.Settled {
+		t.Errorf("after the watch was lost: %+v", l)
+	}
+	if synced, err := w.state(); !synced || err != nil {
+		t.Errorf("state: %v %v", synced, err)
+	}
+}
