@@ -101,6 +101,13 @@ func (r *Repository) Remove(t testing.TB, message string, names ...string) strin
 	return r.change(t, "main", b.String(), message)
 }
 
+// Move renames a file or directory on main, in one commit as git mv makes it,
+// and returns the commit's hash.
+func (r *Repository) Move(t testing.TB, message, from, to string) string {
+	t.Helper()
+	return r.change(t, "main", fmt.Sprintf("R %s %s\n", from, to), message)
+}
+
 // Submodule records a submodule at path, pinned to commit, and the given
 // .gitmodules.
 func (r *Repository) Submodule(t testing.TB, path, commit, gitmodules string) string {

@@ -490,14 +490,8 @@ func moved(t *testing.T, w *pt.World) {
 	from, to := "one", "two"
 	uid := w.Await(t, configMap, ns, "m", nil).GetUID()
 	for range 6 { // back and forth: either unit may be the first to run
-		r.Remove(t, "take it away", from+"/m.yaml")
-		// Both in one commit, as git mv makes it.
-		r.Git(t, "reset", "--soft", "main~1")
-		hash := w.Commit(t, r, map[string]string{to + "/m.yaml": pt.ConfigMap("m", "k", "v")})
-		_ = hash
-		r.Remove(t, "take it away", from+"/m.yaml")
+		head := r.Move(t, "move it", from+"/m.yaml", to+"/m.yaml")
 		w.Poke(t, r)
-		head := r.Head(t, "main")
 		w.AwaitReady(t, ns, "one", head)
 		w.AwaitReady(t, ns, "two", head)
 		w.Await(t, configMap, ns, "m", func(u *unstructured.Unstructured) error {
