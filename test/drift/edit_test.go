@@ -3,6 +3,7 @@ package drift_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -89,11 +90,45 @@ func (e *editor) try(ctx context.Context, git, live *unstructured.Unstructured) 
 		how = "apply " + e.change(other) + " by " + string(by)
 		err = e.w.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(other), by, client.ForceOwnership)
 		return how, other.GetResourceVersion(), err
+	case 6, 7:
+		how = "reorder " + e.reorder(live) + " by " + string(by)
+		err = e.w.Client.Update(ctx, live, by)
+		return how, live.GetResourceVersion(), err
 	default:
 		how = "update " + e.change(live) + " by " + string(by)
 		err = e.w.Client.Update(ctx, live, by)
 		return how, live.GetResourceVersion(), err
 	}
+}
+
+// reorder turns round a random list of u that has an order, and says which.
+func (e *editor) reorder(u *unstructured.Unstructured) string {
+	lists := map[string][]any{}
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for k := range v {
+				walk(path+"."+k, v[k])
+			}
+		case []any:
+			for i := range v {
+				walk(fmt.Sprintf("%s[%d]", path, i), v[i])
+			}
+			if len(v) > 1 {
+				lists[path] = v
+			}
+		}
+	}
+	walk(".spec", u.Object["spec"])
+	walk(".rules", u.Object["rules"])
+	walk(".imagePullSecrets", u.Object["imagePullSecrets"])
+	if len(lists) == 0 {
+		return "nothing"
+	}
+	path := slices.Sorted(maps.Keys(lists))[e.IntN(len(lists))]
+	slices.Reverse(lists[path])
+	return path
 }
 
 func stripped(u *unstructured.Unstructured) *unstructured.Unstructured {

@@ -68,7 +68,7 @@ spec:
       - name: web
         image: nginx
         args: [serve, --verbose]
-        env: [{name: A, value: "1"}, {name: B, value: $(A)}]
+        env: [{name: A, value: "1"}, {name: B, value: $(A)}, {name: C, value: ""}]
         ports: [{name: http, containerPort: 8080}, {name: metrics, containerPort: 9090}]
         resources: {}
         volumeMounts: [{name: tmp, mountPath: /tmp}]
@@ -322,8 +322,8 @@ func project(git, live any) any {
 				out[k] = slices.DeleteFunc(slices.Clone(v.([]any)), func(tag any) bool { return !slices.Contains(set, tag) })
 			} else if ok {
 				out[k] = project(v, got)
-			} else if m, ok := v.(map[string]any); ok && len(m) == 0 {
-				out[k] = v // an empty map need not be stored
+			} else if m, ok := v.(map[string]any); ok && len(m) == 0 || v == "" {
+				out[k] = v // what is empty need not be stored
 			}
 		}
 		return out
