@@ -39,6 +39,7 @@ import (
 type serveOptions struct {
 	data                              string
 	metricsAddr, healthAddr, hintAddr string
+	pprofAddr                         string
 	leaderElect                       bool
 	leaderNamespace                   string
 	concurrent                        int
@@ -69,6 +70,7 @@ KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
 	f.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "where to serve metrics; 0 is nowhere")
 	f.StringVar(&o.healthAddr, "health-addr", ":9440", "where to serve /healthz and /readyz; 0 is nowhere")
 	f.StringVar(&o.hintAddr, "hint-addr", ":9292", "where to take hints that a repository was pushed to: POST /hint; 0 is nowhere")
+	f.StringVar(&o.pprofAddr, "pprof-addr", "0", "where to serve profiles of this process to go tool pprof; they tell whoever asks what plumb works on; 0 is nowhere")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "run only while holding the Lease plumb-leader")
 	f.StringVar(&o.leaderNamespace, "leader-namespace", "", "namespace of the Lease (default: the one that plumb runs in)")
 	f.IntVar(&o.concurrent, "concurrent", 16, "units worked on at once; none of them waits for anything")
@@ -111,6 +113,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr},
 		HealthProbeBindAddress:        o.healthAddr,
+		PprofBindAddress:              o.pprofAddr,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "plumb-leader",
 		LeaderElectionNamespace:       o.leaderNamespace,
