@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -111,6 +112,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+		Cache:                         cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr},
 		HealthProbeBindAddress:        o.healthAddr,
 		PprofBindAddress:              o.pprofAddr,
@@ -156,6 +158,9 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 		return err
 	}
 	if err := mgr.AddReadyzCheck("synced", synced(mgr)); err != nil {
+		return err
+	}
+	if err := mgr.Add(memoryTidier{}); err != nil {
 		return err
 	}
 	if o.hintAddr != "0" {

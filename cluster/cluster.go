@@ -32,10 +32,11 @@ type Cluster struct {
 
 	config *rest.Config
 
-	mu      sync.Mutex
-	mapper  apimeta.RESTMapper
-	http    *http.Client
-	clients map[string]*Client
+	mu       sync.Mutex
+	mapper   apimeta.RESTMapper
+	mappings map[schema.GroupVersionKind]*apimeta.RESTMapping // that mapper has found
+	http     *http.Client
+	clients  map[string]*Client
 }
 
 // New returns the Cluster that config leads to. Nothing is sent yet.
@@ -46,7 +47,7 @@ func New(id string, config *rest.Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to cluster: %w", err)
 	}
-	c := &Cluster{ID: id, config: config, http: hc, clients: make(map[string]*Client)}
+	c := &Cluster{ID: id, config: config, http: hc, clients: make(map[string]*Client), mappings: make(map[schema.GroupVersionKind]*apimeta.RESTMapping)}
 	if err := c.Forget(); err != nil {
 		return nil, err
 	}
@@ -61,6 +62,7 @@ func (c *Cluster) Forget() error {
 	}
 	c.mu.Lock()
 	c.mapper = m
+	clear(c.mappings)
 	c.mu.Unlock()
 	return nil
 }
@@ -73,8 +75,11 @@ func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 // first. An empty version stands for the one that the server prefers.
 func (c *Cluster) Mapping(gvk schema.GroupVersionKind) (*apimeta.RESTMapping, error) {
 	c.mu.Lock()
-	mapper := c.mapper
+	mapper, known := c.mapper, c.mappings[gvk]
 	c.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
 	var versions []string
 	if gvk.Version != "" {
 		versions = []string{gvk.Version}
@@ -90,6 +95,11 @@ func (c *Cluster) Mapping(gvk schema.GroupVersionKind) (*apimeta.RESTMapping, er
 	case err != nil:
 		return nil, fmt.Errorf("look up kind %s: %w", gvk.Kind, err)
 	}
+	c.mu.Lock()
+	if c.mapper == mapper {
+		c.mappings[gvk] = m
+	}
+	c.mu.Unlock()
 	return m, nil
 }
 

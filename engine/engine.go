@@ -16,6 +16,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/tree"
 	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
 )
@@ -63,6 +64,7 @@ type state struct {
 	// prepared are the items of a render, kept while it stands.
 	prepared []apply.Item
 	prepFor  string
+	source   *rendered      // of prepared
 	missing  []watch.Target // of kinds that the cluster does not have
 	judges   map[Expr]*health.Judge
 	since    time.Time // when waiting for health began, and for what
@@ -148,6 +150,10 @@ func (e *Engine) state(u Unit) *state {
 	return st
 }
 
+// Stands reports whether a unit that has run would render to the same in t, as
+// far as the tree goes. It takes some microseconds.
+func (e *Engine) Stands(unit string, t tree.Tree) bool { return e.cache.Stands(unit, t) }
+
 // Forget drops what is remembered of a unit that is no more.
 func (e *Engine) Forget(unit string) {
 	e.mu.Lock()
@@ -214,6 +220,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	if err != nil {
 		return out, err
 	}
+	defer st.source.pack()
 	kindErr := p.watch.Follow(u.Name, append(e.targets(u, st, items), st.missing...))
 	if kindErr == nil && len(unknown) > 0 {
 		kindErr = errors.New("a kind has come since; trying again")

@@ -12,6 +12,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -151,6 +152,12 @@ type Outcome struct {
 	Since time.Time
 	// Next is when to run again at the latest, if that isn't zero.
 	Next time.Time
+}
+
+// ChangedByGit reports whether something was changed that is not the correction
+// of drift.
+func (o Outcome) ChangedByGit() bool {
+	return slices.ContainsFunc(o.Changes, func(c *apply.Change) bool { return c.Cause != apply.Drift })
 }
 
 // A Pending is an object that is not healthy.

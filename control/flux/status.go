@@ -93,7 +93,7 @@ func note(k *kustomization, out engine.Outcome, took time.Duration) {
 	}
 	latest := k.Status.History.Latest()
 	if latest != nil && latest.Digest == out.Digest && latest.LastReconciledStatus == ready.Reason &&
-		latest.Metadata["revision"] == out.Revision && len(out.Changes) == 0 {
+		latest.Metadata["revision"] == out.Revision && !out.ChangedByGit() {
 		return
 	}
 	k.Status.History.Upsert(out.Digest, time.Now(), took.Round(time.Millisecond), ready.Reason, map[string]string{"revision": out.Revision})
