@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,7 +72,7 @@ func (a *Applier) Stage(ctx context.Context, stage []*Change) ([]*Change, error)
 	var mu sync.Mutex
 	var made []*Change
 	err := each(stage, func(c *Change) error {
-		if c.Action == Nothing {
+		if c.Action == Nothing || c.Action == Hold {
 			return nil
 		}
 		done, err := a.write(ctx, c)
@@ -117,7 +118,17 @@ func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured
 	if dry {
 		o.DryRun = []string{metav1.DryRunAll}
 	}
-	return r.Apply(ctx, c.Ref.Name, c.item.Object(), o)
+	desired := c.item.Object()
+	if c.partial() {
+		if desired, err = owned.Leave(desired, c.live, c.Leave, c.Managers(a.Managers)); err != nil {
+			return nil, err
+		}
+		if !dry {
+			// What is left out is right for this version alone.
+			desired.SetResourceVersion(c.live.GetResourceVersion())
+		}
+	}
+	return r.Apply(ctx, c.Ref.Name, desired, o)
 }
 
 // try asks the server what would come of c. An object that turns out to exist
@@ -142,6 +153,9 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 	want, err := a.patch(ctx, c, true)
 	if err != nil {
 		return a.refused(c, err)
+	}
+	if c.partial() {
+		return nil
 	}
 	c.dry = want
 	if c.Action == Create && want.GetResourceVersion() != "" {
@@ -195,6 +209,10 @@ func (a *Applier) read(ctx context.Context, c *Change) error {
 
 // refused makes the error of a refused change, or a Recreate of it.
 func (a *Applier) refused(c *Change, err error) error {
+	if c.partial() && apierrors.IsInvalid(err) {
+		c.Action, c.Why = Hold, "the rest of it can't be written without what is fought over"
+		return nil
+	}
 	if !isImmutable(err) || c.live == nil {
 		return about(c.Ref, err)
 	}
@@ -258,17 +276,22 @@ func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 			}
 		}
 	}
-	before := c.live
-	if m := c.item.Policy.Managers(a.Managers); c.Action == Update && before != nil && owned.NeedsUndo(before, m) {
-		if err := a.undo(ctx, c, m); err != nil {
-			return false, err
-		}
-	}
-	after, err := a.patch(ctx, c, false)
+	before, after, err := a.update(ctx, c)
 	if err != nil {
 		return false, a.refusedFinally(c, err)
 	}
-	a.Settled(c.Ref, c.item.Digest, after)
+	if after == nil {
+		return false, nil // it is gone, and its going wakes the unit
+	}
+	c.dry, c.After = nil, after
+	if c.Cause == Drift && before != nil {
+		if c.Lost, err = owned.Lost(after, before, c.Managers(a.Managers)); err != nil {
+			return true, about(c.Ref, err)
+		}
+	}
+	if !c.partial() {
+		a.Settled(c.Ref, c.item.Digest, after)
+	}
 	if c.Action != Recreate {
 		c.Fields = owned.Diff(after, before)
 	}
@@ -281,8 +304,62 @@ func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 	return before.GetResourceVersion() != after.GetResourceVersion(), nil
 }
 
+// update writes the object, once the fields that are taken back are its own.
+// Where fields are left as they are, it writes to the version that was looked
+// at, and looks again if there is another. after is nil if there is none.
+func (a *Applier) update(ctx context.Context, c *Change) (before, after *unstructured.Unstructured, err error) {
+	const attempts = 5
+	before = c.live
+	for n := 1; ; n++ {
+		rest, err := a.takeOver(ctx, c)
+		if err != nil {
+			return nil, nil, err
+		}
+		after, err := a.patch(ctx, c, false)
+		switch m := c.Managers(a.Managers); {
+		case err == nil && rest && !c.partial() && owned.NeedsUndo(after, m):
+			// What was to be overwritten differed in form only.
+			c.live = after
+			if err := a.undo(ctx, c, m); err != nil {
+				return nil, nil, err
+			}
+			after, err = a.patch(ctx, c, false)
+			return before, after, err
+		case err == nil:
+			return before, after, nil
+		case !c.partial() || !apierrors.IsConflict(err):
+			return nil, nil, err
+		case n == attempts:
+			return nil, nil, &fault.Error{
+				Next: fault.Wait, Reason: "Progressing", Object: c.Ref, After: time.Second,
+				Err: errors.New("it changes faster than it can be written"),
+			}
+		}
+		before, err = a.get(ctx, c)
+		if apierrors.IsNotFound(err) {
+			return nil, nil, nil
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("read: %w", err)
+		}
+		c.live = before
+	}
+}
+
+// takeOver takes over the fields of others that have to be taken back, unless
+// applying does that by overwriting them; rest says that it should.
+func (a *Applier) takeOver(ctx context.Context, c *Change) (rest bool, err error) {
+	m := c.Managers(a.Managers)
+	if c.Action != Update || c.live == nil || !owned.NeedsUndo(c.live, m) {
+		return false, nil
+	}
+	if !owned.MustUndo(c.item.Object(), c.live, c.Leave, m) {
+		return true, nil
+	}
+	return false, a.undo(ctx, c, m)
+}
+
 func (a *Applier) refusedFinally(c *Change, err error) error {
-	if e := a.refused(c, err); e != nil {
+	if e := a.refused(c, err); e != nil || c.Action == Hold {
 		return e
 	}
 	return about(c.Ref, err) // the next run recreates it
@@ -297,11 +374,14 @@ func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
 		return about(c.Ref, err)
 	}
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion())
-		if err != nil {
+		patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion(), c.Leave)
+		if err != nil || patch == nil {
 			return err
 		}
-		_, err = r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: m.Self})
+		live, err := r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: m.Self})
+		if err == nil {
+			c.live = live
+		}
 		if apierrors.IsConflict(err) {
 			if live, err := r.Get(ctx, c.Ref.Name, metav1.GetOptions{}); err == nil {
 				c.live = live

@@ -69,8 +69,8 @@ type state struct {
 	judges   map[Expr]*health.Judge
 	since    time.Time // when waiting for health began, and for what
 	sinceFor string
-	contests map[object.Ref]*contest
-	held     bool // pruning
+	contests map[object.Ref]*contest // objects that somebody has changed of late
+	held     bool                    // pruning
 
 	mu       sync.Mutex
 	rendered string // the last revision that could be rendered
@@ -195,7 +195,10 @@ func (e *Engine) Doubt(unit string) {
 func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, err error) {
 	st := e.state(u)
 	out.Revision, out.Commit = u.Source.Revision, u.Source.Commit
-	defer func() { out.Inventory = st.inventory }()
+	defer func() {
+		out.Inventory = st.inventory
+		st.fought(time.Now(), &out)
+	}()
 	p, err := e.place(u.Target, u.Name)
 	if err != nil {
 		return out, err
@@ -243,7 +246,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	}
 	dropExpired(u, &plan)
 	out.Held = append(out.Held, plan.Hold...)
-	out.Next = st.contested(&plan, &out)
+	st.contested(&plan, u.Managers, time.Now(), &out)
 
 	a := e.applier(ctx, u, p, client)
 	a.Settle(plan.Settle)
@@ -296,7 +299,12 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 		made, err := a.Stage(ctx, stage)
 		out.Changes = append(out.Changes, made...)
 		for _, c := range made {
-			st.corrected(c)
+			st.corrected(c, time.Now())
+		}
+		for _, c := range stage {
+			if c.Action == apply.Hold {
+				out.Held = append(out.Held, c)
+			}
 		}
 		if err != nil {
 			return err

@@ -530,7 +530,7 @@ func deletionPolicies(t *testing.T, w *pt.World) {
 }
 
 func fight(t *testing.T, w *pt.World) {
-	ns, _ := start(t, w, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "git")})
+	ns, r := start(t, w, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "git")})
 	w.Unit(t, ns, "u", "src", "./app")
 	w.AwaitReady(t, ns, "u", "")
 	var s pt.Status
@@ -548,8 +548,10 @@ func fight(t *testing.T, w *pt.World) {
 	if m := s.Condition("Ready").Message; !strings.Contains(m, "rival") || !strings.Contains(m, "data.v") {
 		t.Errorf("the message is %q", m)
 	}
-	w.AwaitReady(t, ns, "u", "") // the rival has given up
-	w.Await(t, configMap, ns, "c", pt.Has("data.v", "git"))
+	// A commit that changes the field starts afresh.
+	hash := w.Commit(t, r, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "new")})
+	w.AwaitReady(t, ns, "u", hash)
+	w.Await(t, configMap, ns, "c", pt.Has("data.v", "new"))
 }
 
 func unsupported(t *testing.T, w *pt.World) {
