@@ -58,9 +58,17 @@ func (a *Applier) Settle(changes []*Change) {
 func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 	// One object is as good as its own trial, if it is known that it is
 	// ours and has to change: nothing can be left half-way.
-	if len(stage) == 1 && stage[0].Action == Update && stage[0].Cause != First && stage[0].live != nil &&
-		a.Mine(stage[0].live) && !stage[0].item.Policy.Force && !a.Force {
-		return nil
+	if len(stage) == 1 && !a.Force {
+		if c := stage[0]; c.Action == Update && c.Cause != First && !c.item.Policy.Force {
+			if c.live == nil {
+				if err := a.read(ctx, c); err != nil {
+					return err
+				}
+			}
+			if c.Action == Nothing || c.Action == Update && a.Mine(c.live) {
+				return nil
+			}
+		}
 	}
 	return each(stage, func(c *Change) error { return a.try(ctx, c) })
 }
@@ -136,7 +144,7 @@ func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured
 // is looked at before it is taken.
 func (a *Applier) try(ctx context.Context, c *Change) error {
 	if c.Action == Update && c.live == nil {
-		if err := a.read(ctx, c); err != nil {
+		if err := a.read(ctx, c); err != nil || c.Action == Nothing {
 			return err
 		}
 	}
@@ -201,7 +209,7 @@ func (a *Applier) read(ctx context.Context, c *Change) error {
 		return about(c.Ref, fmt.Errorf("read: %w", err))
 	}
 	c.Action, c.live = Update, live
-	if c.item.Policy.Mode == IfNotPresent {
+	if c.item.Policy.Mode == IfNotPresent || a.Policy(live).Mode == Ignore {
 		c.Action = Nothing
 	}
 	return nil
