@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/util/retry"
 
@@ -153,6 +154,18 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 			return err
 		}
 	}
+	if c.Action == Create {
+		exists, err := a.tryNew(ctx, c)
+		if err != nil {
+			return about(c.Ref, err)
+		}
+		if !exists {
+			return nil
+		}
+		if err := a.read(ctx, c); err != nil || c.live == nil || c.Action == Nothing {
+			return err
+		}
+	}
 	if c.live != nil {
 		if err := a.take(c); err != nil {
 			return err
@@ -166,14 +179,6 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 		return nil
 	}
 	c.dry = want
-	if c.Action == Create && want.GetResourceVersion() != "" {
-		if err := a.read(ctx, c); err != nil || c.live == nil {
-			return err
-		}
-		if err := a.take(c); err != nil {
-			return err
-		}
-	}
 	if c.live != nil && c.Action == Update && !owned.NeedsUndo(c.live, c.item.Policy.Managers(a.Managers)) &&
 		want.GetResourceVersion() == c.live.GetResourceVersion() && len(owned.Diff(want, c.live)) == 0 &&
 		owned.Print(want, a.Managers) == owned.Print(c.live, a.Managers) {
@@ -182,6 +187,26 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 		a.Settled(c.Ref, c.item.Digest, c.live)
 	}
 	return nil
+}
+
+// tryNew asks the server whether it would take an object that should not exist
+// yet. Only whether it does matters of the answer, so no more is asked for.
+func (a *Applier) tryNew(ctx context.Context, c *Change) (exists bool, err error) {
+	r, err := a.Client.Metadata(c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
+	if err != nil {
+		return false, err
+	}
+	body, err := c.item.Object().MarshalJSON()
+	if err != nil {
+		return false, err
+	}
+	force := true
+	got, err := r.Patch(ctx, c.Ref.Name, types.ApplyPatchType, body,
+		metav1.PatchOptions{FieldManager: a.Managers.Self, Force: &force, DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		return false, err
+	}
+	return got.GetResourceVersion() != "", nil
 }
 
 func (a *Applier) take(c *Change) error {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
@@ -124,7 +125,11 @@ func (c *Cluster) As(user string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect as %q: %w", user, err)
 	}
-	cl := &Client{Cluster: c, User: user, dynamic: dyn}
+	md, err := metadata.NewForConfigAndClient(metadata.ConfigFor(config), hc)
+	if err != nil {
+		return nil, fmt.Errorf("connect as %q: %w", user, err)
+	}
+	cl := &Client{Cluster: c, User: user, dynamic: dyn, metadata: md}
 	c.clients[user] = cl
 	return cl, nil
 }
@@ -134,7 +139,8 @@ type Client struct {
 	*Cluster
 	User string
 
-	dynamic dynamic.Interface
+	dynamic  dynamic.Interface
+	metadata metadata.Interface
 }
 
 // Dynamic returns the client underneath.
@@ -148,6 +154,20 @@ func (c *Client) Resource(gvk schema.GroupVersionKind, namespace string) (dynami
 		return nil, err
 	}
 	r := c.dynamic.Resource(m.Resource)
+	if m.Scope.Name() == apimeta.RESTScopeNameNamespace {
+		return r.Namespace(namespace), nil
+	}
+	return r, nil
+}
+
+// Metadata is like Resource for those who need no more of an object's answer
+// than its metadata.
+func (c *Client) Metadata(gvk schema.GroupVersionKind, namespace string) (metadata.ResourceInterface, error) {
+	m, err := c.Mapping(gvk)
+	if err != nil {
+		return nil, err
+	}
+	r := c.metadata.Resource(m.Resource)
 	if m.Scope.Name() == apimeta.RESTScopeNameNamespace {
 		return r.Namespace(namespace), nil
 	}
