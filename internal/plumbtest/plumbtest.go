@@ -204,6 +204,13 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return p.cmd.Process.Signal(s)
 }
 
+// Runs reports whether the process was started and not ended since.
+func (p *Process) Runs() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd != nil
+}
+
 // Write implements [io.Writer] for the log.
 func (p *Process) Write(b []byte) (int, error) {
 	p.mu.Lock()

@@ -214,18 +214,30 @@ func (d *differ) compareKeyed(path, steps []string, key string, wl, gl []any) {
 		}
 		return append(slices.Clip(path), "["+key+"="+v+"]"), s
 	}
-	seen := map[string]bool{}
+	wanted := map[string]any{}
 	for _, it := range wl {
 		v := fmt.Sprint(it.(map[string]any)[key])
-		seen[v] = true
+		wanted[v] = it
 		p, s := at(v)
 		d.compare(p, s, it, got[v])
 	}
 	for v, it := range got {
-		if !seen[v] {
+		if wanted[v] == nil {
 			p, s := at(v)
 			d.compare(p, s, nil, it)
 		}
+	}
+	// Only elements of both lists can have changed places.
+	order := func(l []any, in map[string]any) (keys []any) {
+		for _, it := range l {
+			if v := fmt.Sprint(it.(map[string]any)[key]); in[v] != nil {
+				keys = append(keys, v)
+			}
+		}
+		return keys
+	}
+	if w, g := order(wl, got), order(gl, wanted); !slices.Equal(w, g) {
+		d.fields = append(d.fields, Field{Path: join(path), Want: w, Got: g}) // whose order it is, nothing tells
 	}
 }
 

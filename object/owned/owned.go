@@ -11,6 +11,7 @@
 package owned
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
@@ -110,43 +111,112 @@ func Applied(u *unstructured.Unstructured, m Managers) bool {
 
 var seed = maphash.MakeSeed()
 
-// Print returns a fingerprint of the fields of u that count for m, and of
-// their values. It is never 0, and comparable only within this process.
+// Print returns a fingerprint of the fields of u that count for m, of their
+// values, and of the order in which list elements stand. It is never 0, and
+// comparable only within this process.
 func Print(u *unstructured.Unstructured, m Managers) uint64 {
-	var h maphash.Hash
-	h.SetSeed(seed)
-	es := entries(u)
-	if e, ok := m.self(es); ok {
-		hashFields(&h, e.fields, u.Object)
+	p := printer{entries: entries(u)}
+	p.SetSeed(seed)
+	if e, ok := m.self(p.entries); ok {
+		p.fields(e.fields, u.Object)
 	}
-	for _, e := range m.toUndo(es) {
-		h.WriteString(e.manager)
-		hashFields(&h, e.fields, u.Object)
+	for _, e := range m.toUndo(p.entries) {
+		p.WriteString(e.manager)
+		p.fields(e.fields, u.Object)
 	}
-	if s := h.Sum64(); s != 0 {
+	if s := p.Sum64(); s != 0 {
 		return s
 	}
 	return 1
 }
 
-func hashFields(h *maphash.Hash, set map[string]any, value any) {
-	for _, key := range slices.Sorted(maps.Keys(set)) {
-		h.WriteString(key)
-		h.WriteByte(0)
+// A printer hashes the fields of one of the entries.
+type printer struct {
+	maphash.Hash
+	entries []entry
+	path    []string
+}
+
+func (p *printer) fields(set map[string]any, value any) {
+	for _, key := range inOrder(set, value) {
+		p.WriteString(key)
+		p.WriteByte(0)
 		if key == "." {
 			continue
 		}
 		child, _ := step(value, key)
 		sub, _ := set[key].(map[string]any)
+		p.path = append(p.path, key)
 		if isLeaf(sub) {
-			b, _ := json.Marshal(child)
-			h.Write(b)
-			h.WriteByte(0)
-			continue
+			b, _ := json.Marshal(p.own(child))
+			p.Write(b)
+			p.WriteByte(0)
+		} else {
+			p.fields(sub, child)
 		}
-		hashFields(h, sub, child)
+		p.path = p.path[:len(p.path)-1]
 	}
-	h.WriteByte(1)
+	p.WriteByte(1)
+}
+
+// inOrder returns the keys of a set, those of list elements as they stand in
+// the list: who reorders variables or init containers changes what they do,
+// and managedFields don't tell.
+func inOrder(set map[string]any, value any) []string {
+	keys := slices.Sorted(maps.Keys(set))
+	list, ok := value.([]any)
+	if !ok || !slices.ContainsFunc(keys, isElementKey) {
+		return keys
+	}
+	at := make(map[string]int, len(keys))
+	for _, k := range keys {
+		if isElementKey(k) {
+			at[k] = find(list, k)
+		}
+	}
+	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(at[a], at[b]) })
+	return keys
+}
+
+func isElementKey(element string) bool { return strings.HasPrefix(element, "k:") }
+
+// own returns what is at the path without what others own in it. Whoever
+// applies an empty map or list owns it as a whole, and still others may own
+// what they add. Empty is the same as not there: not every empty value is
+// stored.
+func (p *printer) own(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		v = maps.Clone(v)
+		for _, set := range p.within() {
+			for k := range set {
+				delete(v, strings.TrimPrefix(k, "f:"))
+			}
+		}
+		if len(v) == 0 {
+			return nil
+		}
+		return v
+	case []any:
+		if len(v) == 0 || len(p.within()) > 0 {
+			return nil
+		}
+	}
+	return value
+}
+
+// within returns what anybody owns below the path.
+func (p *printer) within() (sets []map[string]any) {
+	for _, e := range p.entries {
+		set := e.fields
+		for _, key := range p.path {
+			set, _ = set[key].(map[string]any)
+		}
+		if !isLeaf(set) {
+			sets = append(sets, set)
+		}
+	}
+	return sets
 }
 
 func isLeaf(set map[string]any) bool { return len(set) == 0 }
@@ -164,11 +234,8 @@ func step(value any, element string) (any, bool) {
 		return v, ok
 	case "k":
 		list, _ := value.([]any)
-		key := parseKey(rest)
-		for _, item := range list {
-			if m, ok := item.(map[string]any); ok && keyMatches(key, m, false) {
-				return m, true
-			}
+		if i := find(list, element); i >= 0 {
+			return list[i], true
 		}
 	case "v":
 		list, _ := value.([]any)
@@ -189,6 +256,15 @@ func step(value any, element string) (any, bool) {
 		}
 	}
 	return nil, false
+}
+
+// find returns where in a list the element of a key is, or -1.
+func find(list []any, element string) int {
+	key := parseKey(strings.TrimPrefix(element, "k:"))
+	return slices.IndexFunc(list, func(item any) bool {
+		m, ok := item.(map[string]any)
+		return ok && keyMatches(key, m, false)
+	})
 }
 
 func parseKey(s string) map[string]any {
@@ -304,12 +380,20 @@ func same(want, live any, set map[string]any, amount bool) bool {
 	case []any:
 		live, _ := live.([]any)
 		used := make(map[string]bool, len(want))
+		last := -1
 		for _, item := range want {
 			key := elementKey(item, set, used)
 			if key == "" {
 				return false
 			}
 			used[key] = true
+			if isElementKey(key) {
+				at := find(live, key)
+				if at < last {
+					return false
+				}
+				last = at
+			}
 			got, ok := step(live, key)
 			sub, _ := set[key].(map[string]any)
 			if !ok || !same(item, got, onlyOwned(sub, item), amount) {

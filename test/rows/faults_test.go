@@ -1,11 +1,9 @@
 package rows_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -467,31 +465,6 @@ spec: {interval: 10m, prune: true, path: ./app, sourceRef: {kind: GitRepository,
 	w.Await(t, configMap, ns, "b", nil)
 }
 
-// An audit event, as far as it is asked about.
-type auditEvent struct {
-	Stage, Verb, UserAgent, RequestURI string
-	ObjectRef                          struct{ Resource, Name string }
-}
-
-func audit(t *testing.T, w *pt.World, after time.Time) []auditEvent {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(w.Dir(), "log", "audit.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []auditEvent
-	for line := range strings.Lines(string(b)) {
-		var e struct {
-			auditEvent
-			RequestReceivedTimestamp time.Time
-		}
-		if json.Unmarshal([]byte(line), &e) == nil && e.RequestReceivedTimestamp.After(after) && strings.HasPrefix(e.UserAgent, "plumb/") {
-			out = append(out, e.auditEvent)
-		}
-	}
-	return out
-}
-
 // With nothing changing, plumb sends nothing but watches and leases; and a
 // start with everything in place writes nothing.
 func TestSteadyStateSendsNothing(t *testing.T) {
@@ -522,11 +495,11 @@ spec: {interval: 5s, url: %[2]s, ref: {branch: main}, secretRef: {name: auth}}
 		polls := len(w.Git.Requests())
 		timer := time.NewTimer(d) // the test is about what does not happen
 		<-timer.C
-		for _, e := range audit(t, w, start) {
-			if e.Verb == "watch" || strings.Contains(e.RequestURI, "/leases/") {
+		for _, e := range w.Requests(t, start) {
+			if e.Verb == "watch" || strings.Contains(e.URI, "/leases/") {
 				continue
 			}
-			t.Errorf("%s %s", e.Verb, e.RequestURI)
+			t.Errorf("%s %s", e.Verb, e.URI)
 		}
 		if len(w.Git.Requests()) == polls {
 			t.Error("the source was not polled meanwhile, so this shows nothing")
@@ -534,7 +507,7 @@ spec: {interval: 5s, url: %[2]s, ref: {branch: main}, secretRef: {name: auth}}
 	}
 	// Events are sent a moment late.
 	kubetest.Eventually(t, pt.Patience, func() error {
-		if n := len(audit(t, w, time.Now().Add(-3*time.Second))); n > 3 {
+		if n := len(w.Requests(t, time.Now().Add(-3*time.Second))); n > 3 {
 			return fmt.Errorf("%d requests in the last 3 s", n)
 		}
 		return nil
@@ -549,12 +522,9 @@ spec: {interval: 5s, url: %[2]s, ref: {branch: main}, secretRef: {name: auth}}
 	}
 	w.Await(t, configMap, ns, "cm-3", nil) // so it has looked at everything
 	writes := map[string]int{}
-	for _, e := range audit(t, w, restart) {
-		switch e.Verb {
-		case "create", "update", "patch", "delete":
-			if !strings.Contains(e.RequestURI, "/leases") && !strings.Contains(e.RequestURI, "/events") {
-				writes[e.ObjectRef.Resource+"/"+e.ObjectRef.Name]++
-			}
+	for _, e := range w.Requests(t, restart) {
+		if e.Write() && !strings.Contains(e.URI, "/leases") && !strings.Contains(e.URI, "/events") {
+			writes[e.Resource+"/"+e.Name]++
 		}
 	}
 	for what, n := range writes {
