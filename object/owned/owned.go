@@ -171,7 +171,7 @@ func inOrder(set map[string]any, value any) []string {
 	at := make(map[string]int, len(keys))
 	for _, k := range keys {
 		if isElementKey(k) {
-			at[k] = find(list, k)
+			at[k] = findElement(list, k)
 		}
 	}
 	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(at[a], at[b]) })
@@ -234,7 +234,7 @@ func step(value any, element string) (any, bool) {
 		return v, ok
 	case "k":
 		list, _ := value.([]any)
-		if i := find(list, element); i >= 0 {
+		if i := findElement(list, element); i >= 0 {
 			return list[i], true
 		}
 	case "v":
@@ -258,8 +258,8 @@ func step(value any, element string) (any, bool) {
 	return nil, false
 }
 
-// find returns where in a list the element of a key is, or -1.
-func find(list []any, element string) int {
+// findElement returns where in a list the element of a key is, or -1.
+func findElement(list []any, element string) int {
 	key := parseKey(strings.TrimPrefix(element, "k:"))
 	return slices.IndexFunc(list, func(item any) bool {
 		m, ok := item.(map[string]any)
@@ -388,7 +388,7 @@ func same(want, live any, set map[string]any, amount bool) bool {
 			}
 			used[key] = true
 			if isElementKey(key) {
-				at := find(live, key)
+				at := findElement(live, key)
 				if at < last {
 					return false
 				}
