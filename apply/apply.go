@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/util/retry"
 
@@ -57,9 +59,17 @@ func (a *Applier) Settle(changes []*Change) {
 func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 	// One object is as good as its own trial, if it is known that it is
 	// ours and has to change: nothing can be left half-way.
-	if len(stage) == 1 && stage[0].Action == Update && stage[0].Cause != First && stage[0].live != nil &&
-		a.Mine(stage[0].live) && !stage[0].item.Policy.Force && !a.Force {
-		return nil
+	if len(stage) == 1 && !a.Force {
+		if c := stage[0]; c.Action == Update && c.Cause != First && !c.item.Policy.Force {
+			if c.live == nil {
+				if err := a.read(ctx, c); err != nil {
+					return err
+				}
+			}
+			if c.Action == Nothing || c.Action == Update && a.Mine(c.live) {
+				return nil
+			}
+		}
 	}
 	return each(stage, func(c *Change) error { return a.try(ctx, c) })
 }
@@ -71,7 +81,7 @@ func (a *Applier) Stage(ctx context.Context, stage []*Change) ([]*Change, error)
 	var mu sync.Mutex
 	var made []*Change
 	err := each(stage, func(c *Change) error {
-		if c.Action == Nothing {
+		if c.Action == Nothing || c.Action == Hold {
 			return nil
 		}
 		done, err := a.write(ctx, c)
@@ -117,7 +127,17 @@ func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured
 	if dry {
 		o.DryRun = []string{metav1.DryRunAll}
 	}
-	return r.Apply(ctx, c.Ref.Name, c.item.Object(), o)
+	desired := c.item.Object()
+	if c.partial() {
+		if desired, err = owned.Leave(desired, c.live, c.Leave, c.Managers(a.Managers)); err != nil {
+			return nil, err
+		}
+		if !dry {
+			// What is left out is right for this version alone.
+			desired.SetResourceVersion(c.live.GetResourceVersion())
+		}
+	}
+	return r.Apply(ctx, c.Ref.Name, desired, o)
 }
 
 // try asks the server what would come of c. An object that turns out to exist
@@ -125,12 +145,24 @@ func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured
 // is looked at before it is taken.
 func (a *Applier) try(ctx context.Context, c *Change) error {
 	if c.Action == Update && c.live == nil {
-		if err := a.read(ctx, c); err != nil {
+		if err := a.read(ctx, c); err != nil || c.Action == Nothing {
 			return err
 		}
 	}
 	if c.Action == Create && c.item.Policy.Mode == IfNotPresent {
 		if err := a.read(ctx, c); err != nil || c.Action == Nothing {
+			return err
+		}
+	}
+	if c.Action == Create {
+		exists, err := a.tryNew(ctx, c)
+		if err != nil {
+			return about(c.Ref, err)
+		}
+		if !exists {
+			return nil
+		}
+		if err := a.read(ctx, c); err != nil || c.live == nil || c.Action == Nothing {
 			return err
 		}
 	}
@@ -143,15 +175,10 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 	if err != nil {
 		return a.refused(c, err)
 	}
-	c.dry = want
-	if c.Action == Create && want.GetResourceVersion() != "" {
-		if err := a.read(ctx, c); err != nil || c.live == nil {
-			return err
-		}
-		if err := a.take(c); err != nil {
-			return err
-		}
+	if c.partial() {
+		return nil
 	}
+	c.dry = want
 	if c.live != nil && c.Action == Update && !owned.NeedsUndo(c.live, c.item.Policy.Managers(a.Managers)) &&
 		want.GetResourceVersion() == c.live.GetResourceVersion() && len(owned.Diff(want, c.live)) == 0 &&
 		owned.Print(want, a.Managers) == owned.Print(c.live, a.Managers) {
@@ -160,6 +187,26 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 		a.Settled(c.Ref, c.item.Digest, c.live)
 	}
 	return nil
+}
+
+// tryNew asks the server whether it would take an object that should not exist
+// yet. Only whether it does matters of the answer, so no more is asked for.
+func (a *Applier) tryNew(ctx context.Context, c *Change) (exists bool, err error) {
+	r, err := a.Client.Metadata(c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
+	if err != nil {
+		return false, err
+	}
+	body, err := c.item.Object().MarshalJSON()
+	if err != nil {
+		return false, err
+	}
+	force := true
+	got, err := r.Patch(ctx, c.Ref.Name, types.ApplyPatchType, body,
+		metav1.PatchOptions{FieldManager: a.Managers.Self, Force: &force, DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		return false, err
+	}
+	return got.GetResourceVersion() != "", nil
 }
 
 func (a *Applier) take(c *Change) error {
@@ -187,7 +234,7 @@ func (a *Applier) read(ctx context.Context, c *Change) error {
 		return about(c.Ref, fmt.Errorf("read: %w", err))
 	}
 	c.Action, c.live = Update, live
-	if c.item.Policy.Mode == IfNotPresent {
+	if c.item.Policy.Mode == IfNotPresent || a.Policy(live).Mode == Ignore {
 		c.Action = Nothing
 	}
 	return nil
@@ -195,6 +242,10 @@ func (a *Applier) read(ctx context.Context, c *Change) error {
 
 // refused makes the error of a refused change, or a Recreate of it.
 func (a *Applier) refused(c *Change, err error) error {
+	if c.partial() && apierrors.IsInvalid(err) {
+		c.Action, c.Why = Hold, "the rest of it can't be written without what is fought over"
+		return nil
+	}
 	if !isImmutable(err) || c.live == nil {
 		return about(c.Ref, err)
 	}
@@ -258,17 +309,22 @@ func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 			}
 		}
 	}
-	before := c.live
-	if m := c.item.Policy.Managers(a.Managers); c.Action == Update && before != nil && owned.NeedsUndo(before, m) {
-		if err := a.undo(ctx, c, m); err != nil {
-			return false, err
-		}
-	}
-	after, err := a.patch(ctx, c, false)
+	before, after, err := a.update(ctx, c)
 	if err != nil {
 		return false, a.refusedFinally(c, err)
 	}
-	a.Settled(c.Ref, c.item.Digest, after)
+	if after == nil {
+		return false, nil // it is gone, and its going wakes the unit
+	}
+	c.dry, c.After = nil, after
+	if c.Cause == Drift && before != nil {
+		if c.Lost, err = owned.Lost(after, before, c.Managers(a.Managers)); err != nil {
+			return true, about(c.Ref, err)
+		}
+	}
+	if !c.partial() {
+		a.Settled(c.Ref, c.item.Digest, after)
+	}
 	if c.Action != Recreate {
 		c.Fields = owned.Diff(after, before)
 	}
@@ -281,8 +337,62 @@ func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 	return before.GetResourceVersion() != after.GetResourceVersion(), nil
 }
 
+// update writes the object, once the fields that are taken back are its own.
+// Where fields are left as they are, it writes to the version that was looked
+// at, and looks again if there is another. after is nil if there is none.
+func (a *Applier) update(ctx context.Context, c *Change) (before, after *unstructured.Unstructured, err error) {
+	const attempts = 5
+	before = c.live
+	for n := 1; ; n++ {
+		rest, err := a.takeOver(ctx, c)
+		if err != nil {
+			return nil, nil, err
+		}
+		after, err := a.patch(ctx, c, false)
+		switch m := c.Managers(a.Managers); {
+		case err == nil && rest && !c.partial() && owned.NeedsUndo(after, m):
+			// What was to be overwritten differed in form only.
+			c.live = after
+			if err := a.undo(ctx, c, m); err != nil {
+				return nil, nil, err
+			}
+			after, err = a.patch(ctx, c, false)
+			return before, after, err
+		case err == nil:
+			return before, after, nil
+		case !c.partial() || !apierrors.IsConflict(err):
+			return nil, nil, err
+		case n == attempts:
+			return nil, nil, &fault.Error{
+				Next: fault.Wait, Reason: "Progressing", Object: c.Ref, After: time.Second,
+				Err: errors.New("it changes faster than it can be written"),
+			}
+		}
+		before, err = a.get(ctx, c)
+		if apierrors.IsNotFound(err) {
+			return nil, nil, nil
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("read: %w", err)
+		}
+		c.live = before
+	}
+}
+
+// takeOver takes over the fields of others that have to be taken back, unless
+// applying does that by overwriting them; rest says that it should.
+func (a *Applier) takeOver(ctx context.Context, c *Change) (rest bool, err error) {
+	m := c.Managers(a.Managers)
+	if c.Action != Update || c.live == nil || !owned.NeedsUndo(c.live, m) {
+		return false, nil
+	}
+	if !owned.MustUndo(c.item.Object(), c.live, c.Leave, m) {
+		return true, nil
+	}
+	return false, a.undo(ctx, c, m)
+}
+
 func (a *Applier) refusedFinally(c *Change, err error) error {
-	if e := a.refused(c, err); e != nil {
+	if e := a.refused(c, err); e != nil || c.Action == Hold {
 		return e
 	}
 	return about(c.Ref, err) // the next run recreates it
@@ -297,11 +407,14 @@ func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
 		return about(c.Ref, err)
 	}
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion())
-		if err != nil {
+		patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion(), c.Leave)
+		if err != nil || patch == nil {
 			return err
 		}
-		_, err = r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: m.Self})
+		live, err := r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: m.Self})
+		if err == nil {
+			c.live = live
+		}
 		if apierrors.IsConflict(err) {
 			if live, err := r.Get(ctx, c.Ref.Name, metav1.GetOptions{}); err == nil {
 				c.live = live

@@ -106,6 +106,13 @@ type Change struct {
 	Why     string        // for Hold and Release
 	Fields  []owned.Field // that were changed; the values of Secrets are masked
 
+	// Leave are fields that are left as they are, see [owned.Leave].
+	Leave []owned.Path
+	// Lost are the fields that others had taken from an object whose drift
+	// was corrected, and After is the object since then.
+	Lost  []owned.Loss
+	After *unstructured.Unstructured
+
 	item *Item
 	live *unstructured.Unstructured
 	dry  *unstructured.Unstructured // what the server would make of it, if it was asked
@@ -295,3 +302,16 @@ func (c *Change) Desired() *unstructured.Unstructured {
 	}
 	return c.item.Object()
 }
+
+// Digest returns that of the desired object.
+func (c *Change) Digest() string { return c.item.Digest }
+
+// Live returns the object as it was looked at; it may be nil, and must not be
+// changed.
+func (c *Change) Live() *unstructured.Unstructured { return c.live }
+
+// Managers returns whose fields count for the object.
+func (c *Change) Managers(m owned.Managers) owned.Managers { return c.item.Policy.Managers(m) }
+
+// partial reports whether some fields are left as they are.
+func (c *Change) partial() bool { return len(c.Leave) > 0 && c.Action == Update && c.live != nil }

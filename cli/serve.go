@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -39,6 +41,7 @@ import (
 type serveOptions struct {
 	data                              string
 	metricsAddr, healthAddr, hintAddr string
+	pprofAddr                         string
 	leaderElect                       bool
 	leaderNamespace                   string
 	concurrent                        int
@@ -69,6 +72,7 @@ KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
 	f.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "where to serve metrics; 0 is nowhere")
 	f.StringVar(&o.healthAddr, "health-addr", ":9440", "where to serve /healthz and /readyz; 0 is nowhere")
 	f.StringVar(&o.hintAddr, "hint-addr", ":9292", "where to take hints that a repository was pushed to: POST /hint; 0 is nowhere")
+	f.StringVar(&o.pprofAddr, "pprof-addr", "0", "where to serve profiles of this process to go tool pprof; they tell whoever asks what plumb works on; 0 is nowhere")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "run only while holding the Lease plumb-leader")
 	f.StringVar(&o.leaderNamespace, "leader-namespace", "", "namespace of the Lease (default: the one that plumb runs in)")
 	f.IntVar(&o.concurrent, "concurrent", 16, "units worked on at once; none of them waits for anything")
@@ -98,6 +102,9 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	}
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	klog.SetLogger(logr.FromSlogHandler(log.Handler()))
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200) // what that takes goes back when the work is done
+	}
 	config.QPS = -1 // the API server's priority and fairness limits us
 	// What the API server thinks of our own finalizer's name is no news.
 	config.WarningHandler = rest.NoWarnings{}
@@ -109,8 +116,10 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+		Cache:                         cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr},
 		HealthProbeBindAddress:        o.healthAddr,
+		PprofBindAddress:              o.pprofAddr,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "plumb-leader",
 		LeaderElectionNamespace:       o.leaderNamespace,
@@ -153,6 +162,9 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 		return err
 	}
 	if err := mgr.AddReadyzCheck("synced", synced(mgr)); err != nil {
+		return err
+	}
+	if err := mgr.Add(memoryTidier{}); err != nil {
 		return err
 	}
 	if o.hintAddr != "0" {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
@@ -32,10 +33,11 @@ type Cluster struct {
 
 	config *rest.Config
 
-	mu      sync.Mutex
-	mapper  apimeta.RESTMapper
-	http    *http.Client
-	clients map[string]*Client
+	mu       sync.Mutex
+	mapper   apimeta.RESTMapper
+	mappings map[schema.GroupVersionKind]*apimeta.RESTMapping // that mapper has found
+	http     *http.Client
+	clients  map[string]*Client
 }
 
 // New returns the Cluster that config leads to. Nothing is sent yet.
@@ -46,7 +48,7 @@ func New(id string, config *rest.Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to cluster: %w", err)
 	}
-	c := &Cluster{ID: id, config: config, http: hc, clients: make(map[string]*Client)}
+	c := &Cluster{ID: id, config: config, http: hc, clients: make(map[string]*Client), mappings: make(map[schema.GroupVersionKind]*apimeta.RESTMapping)}
 	if err := c.Forget(); err != nil {
 		return nil, err
 	}
@@ -61,6 +63,7 @@ func (c *Cluster) Forget() error {
 	}
 	c.mu.Lock()
 	c.mapper = m
+	clear(c.mappings)
 	c.mu.Unlock()
 	return nil
 }
@@ -73,8 +76,11 @@ func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 // first. An empty version stands for the one that the server prefers.
 func (c *Cluster) Mapping(gvk schema.GroupVersionKind) (*apimeta.RESTMapping, error) {
 	c.mu.Lock()
-	mapper := c.mapper
+	mapper, known := c.mapper, c.mappings[gvk]
 	c.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
 	var versions []string
 	if gvk.Version != "" {
 		versions = []string{gvk.Version}
@@ -90,6 +96,11 @@ func (c *Cluster) Mapping(gvk schema.GroupVersionKind) (*apimeta.RESTMapping, er
 	case err != nil:
 		return nil, fmt.Errorf("look up kind %s: %w", gvk.Kind, err)
 	}
+	c.mu.Lock()
+	if c.mapper == mapper {
+		c.mappings[gvk] = m
+	}
+	c.mu.Unlock()
 	return m, nil
 }
 
@@ -114,7 +125,11 @@ func (c *Cluster) As(user string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect as %q: %w", user, err)
 	}
-	cl := &Client{Cluster: c, User: user, dynamic: dyn}
+	md, err := metadata.NewForConfigAndClient(metadata.ConfigFor(config), hc)
+	if err != nil {
+		return nil, fmt.Errorf("connect as %q: %w", user, err)
+	}
+	cl := &Client{Cluster: c, User: user, dynamic: dyn, metadata: md}
 	c.clients[user] = cl
 	return cl, nil
 }
@@ -124,7 +139,8 @@ type Client struct {
 	*Cluster
 	User string
 
-	dynamic dynamic.Interface
+	dynamic  dynamic.Interface
+	metadata metadata.Interface
 }
 
 // Dynamic returns the client underneath.
@@ -138,6 +154,20 @@ func (c *Client) Resource(gvk schema.GroupVersionKind, namespace string) (dynami
 		return nil, err
 	}
 	r := c.dynamic.Resource(m.Resource)
+	if m.Scope.Name() == apimeta.RESTScopeNameNamespace {
+		return r.Namespace(namespace), nil
+	}
+	return r, nil
+}
+
+// Metadata is like Resource for those who need no more of an object's answer
+// than its metadata.
+func (c *Client) Metadata(gvk schema.GroupVersionKind, namespace string) (metadata.ResourceInterface, error) {
+	m, err := c.Mapping(gvk)
+	if err != nil {
+		return nil, err
+	}
+	r := c.metadata.Resource(m.Resource)
 	if m.Scope.Name() == apimeta.RESTScopeNameNamespace {
 		return r.Namespace(namespace), nil
 	}

@@ -16,6 +16,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/tree"
 	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
 )
@@ -63,12 +64,13 @@ type state struct {
 	// prepared are the items of a render, kept while it stands.
 	prepared []apply.Item
 	prepFor  string
+	source   *rendered      // of prepared
 	missing  []watch.Target // of kinds that the cluster does not have
 	judges   map[Expr]*health.Judge
 	since    time.Time // when waiting for health began, and for what
 	sinceFor string
-	contests map[object.Ref]*contest
-	held     bool // pruning
+	contests map[object.Ref]*contest // objects that somebody has changed of late
+	held     bool                    // pruning
 
 	mu       sync.Mutex
 	rendered string // the last revision that could be rendered
@@ -148,6 +150,10 @@ func (e *Engine) state(u Unit) *state {
 	return st
 }
 
+// Stands reports whether a unit that has run would render to the same in t, as
+// far as the tree goes. It takes some microseconds.
+func (e *Engine) Stands(unit string, t tree.Tree) bool { return e.cache.Stands(unit, t) }
+
 // Forget drops what is remembered of a unit that is no more.
 func (e *Engine) Forget(unit string) {
 	e.mu.Lock()
@@ -189,7 +195,10 @@ func (e *Engine) Doubt(unit string) {
 func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, err error) {
 	st := e.state(u)
 	out.Revision, out.Commit = u.Source.Revision, u.Source.Commit
-	defer func() { out.Inventory = st.inventory }()
+	defer func() {
+		out.Inventory = st.inventory
+		st.fought(time.Now(), &out)
+	}()
 	p, err := e.place(u.Target, u.Name)
 	if err != nil {
 		return out, err
@@ -214,6 +223,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	if err != nil {
 		return out, err
 	}
+	defer st.source.pack()
 	kindErr := p.watch.Follow(u.Name, append(e.targets(u, st, items), st.missing...))
 	if kindErr == nil && len(unknown) > 0 {
 		kindErr = errors.New("a kind has come since; trying again")
@@ -236,7 +246,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	}
 	dropExpired(u, &plan)
 	out.Held = append(out.Held, plan.Hold...)
-	out.Next = st.contested(&plan, &out)
+	st.contested(&plan, u.Managers, time.Now(), &out)
 
 	a := e.applier(ctx, u, p, client)
 	a.Settle(plan.Settle)
@@ -289,7 +299,12 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 		made, err := a.Stage(ctx, stage)
 		out.Changes = append(out.Changes, made...)
 		for _, c := range made {
-			st.corrected(c)
+			st.corrected(c, time.Now())
+		}
+		for _, c := range stage {
+			if c.Action == apply.Hold {
+				out.Held = append(out.Held, c)
+			}
 		}
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"sync"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -42,6 +43,7 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 		return nil, nil, err
 	}
 	st.missing = nil
+	src := &rendered{r: r}
 	for i, o := range set {
 		ref, err := locate(p, u, o)
 		if fault.Is(err, "UnknownKind") {
@@ -55,7 +57,7 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 		items = append(items, apply.Item{
 			Ref: ref, Version: o.GroupVersionKind().Version, Digest: r.Items[i].Digest,
 			Policy: u.Policy(o),
-			Object: func() *unstructured.Unstructured { return finish(r, i, ref, u.Marks.Labels) },
+			Object: func() *unstructured.Unstructured { return finish(src, i, ref, u.Marks.Labels) },
 		})
 	}
 	seen := make(map[object.Ref]bool, len(items))
@@ -68,7 +70,7 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 		}
 		seen[it.Ref] = true
 	}
-	st.prepared, st.prepFor = items, key
+	st.prepared, st.prepFor, st.source = items, key, src
 	if len(unknown) > 0 {
 		st.prepFor = ""
 	}
@@ -90,9 +92,30 @@ func locate(k Kinds, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
 	return ref, nil
 }
 
-// finish returns the i-th object of r as it is applied.
-func finish(r render.Result, i int, ref object.Ref, labels map[string]string) *unstructured.Unstructured {
-	o, err := r.Object(i)
+// rendered is a render as long as a unit is held true to it. Between two runs
+// it is packed.
+type rendered struct {
+	mu sync.Mutex
+	r  render.Result
+}
+
+// object returns the i-th object. It may be shared.
+func (d *rendered) object(i int) (*unstructured.Unstructured, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.Object(i)
+}
+
+// pack lets go of what can be made again.
+func (d *rendered) pack() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.r = d.r.Packed()
+}
+
+// finish returns the i-th object of a render as it is applied.
+func finish(d *rendered, i int, ref object.Ref, labels map[string]string) *unstructured.Unstructured {
+	o, err := d.object(i)
 	if err != nil {
 		// The bytes were made by encoding an object in this process.
 		panic(fmt.Sprintf("decode rendered %s: %v", ref, err))

@@ -37,7 +37,7 @@ func Objects(k Kinds, u Unit, r render.Result) (object.Set, error) {
 		if err != nil && !fault.Is(err, "UnknownKind") {
 			return nil, err
 		}
-		out[i] = finish(r, i, ref, u.Marks.Labels)
+		out[i] = finish(&rendered{r: r}, i, ref, u.Marks.Labels)
 	}
 	return out, nil
 }

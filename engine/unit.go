@@ -12,6 +12,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -142,6 +143,8 @@ type Outcome struct {
 	Changes []*apply.Change
 	// Held would have been made, but something has to happen first.
 	Held []*apply.Change
+	// Fights are the fields that somebody else sets again and again, sorted.
+	Fights []Fight
 	// Applied says that everything desired is applied.
 	Applied bool
 	Health  Phase
@@ -151,6 +154,12 @@ type Outcome struct {
 	Since time.Time
 	// Next is when to run again at the latest, if that isn't zero.
 	Next time.Time
+}
+
+// ChangedByGit reports whether something was changed that is not the correction
+// of drift.
+func (o Outcome) ChangedByGit() bool {
+	return slices.ContainsFunc(o.Changes, func(c *apply.Change) bool { return c.Cause != apply.Drift })
 }
 
 // A Pending is an object that is not healthy.

@@ -55,6 +55,19 @@ func (c *Cache) Objects(ctx context.Context, key string, t tree.Tree, o Options)
 	return r, false, nil
 }
 
+// Stands reports whether what is kept for a key would hold in t, if the
+// options are still the same.
+func (c *Cache) Stands(key string, t tree.Tree) bool {
+	c.mu.Lock()
+	at, ok := c.kept[key]
+	c.mu.Unlock()
+	if !ok {
+		return false
+	}
+	_, holds := at.Value.(*entry).result.Trace.Holds(t)
+	return holds
+}
+
 func (c *Cache) get(key, options string) (Result, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,8 +80,7 @@ func (c *Cache) get(key, options string) (Result, bool) {
 }
 
 func (c *Cache) put(key, options string, r Result) {
-	r.set = nil // what is kept is the JSON
-	e := &entry{key: key, options: options, result: r, size: r.size() + int64(len(key)+len(options))}
+	e := &entry{key: key, options: options, result: r.Packed(), size: r.size() + int64(len(key)+len(options))}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(key)

@@ -81,6 +81,13 @@ func (r Result) Object(i int) (*unstructured.Unstructured, error) {
 	return r.body.object(b, i)
 }
 
+// Packed returns the result without what can be made again from the rest: it
+// takes less memory, and an object of it more time.
+func (r Result) Packed() Result {
+	r.set = nil
+	return r
+}
+
 // A body is objects as compressed JSON, one after the other.
 type body struct {
 	packed []byte
@@ -129,6 +136,8 @@ var packers = sync.Pool{New: func() any {
 	return w
 }}
 
+var unpackers = sync.Pool{New: func() any { return flate.NewReader(nil) }}
+
 func pack(b []byte) []byte {
 	var out bytes.Buffer
 	w := packers.Get().(*flate.Writer)
@@ -145,7 +154,11 @@ func (b *body) json() ([]byte, error) {
 		return nil, nil
 	}
 	out := make([]byte, b.ends[len(b.ends)-1])
-	r := flate.NewReader(bytes.NewReader(b.packed))
+	r := unpackers.Get().(io.ReadCloser)
+	defer unpackers.Put(r)
+	if err := r.(flate.Resetter).Reset(bytes.NewReader(b.packed), nil); err != nil {
+		return nil, fmt.Errorf("unpack a kept render: %w", err)
+	}
 	if _, err := io.ReadFull(r, out); err != nil {
 		return nil, fmt.Errorf("unpack a kept render: %w", err)
 	}

@@ -48,6 +48,7 @@ func main() {
 		mega  = flag.Int("megabytes", 1024, "size of the large repository")
 		dir   = flag.String("dir", "", "where to work; empty: a temporary directory, removed at the end")
 		only  = flag.String("only", "plumb,go-git,git", "the ways to measure")
+		into  = flag.String("json", "", "write the results to this file, as JSON")
 		step  = flag.String("step", "", "internal: the step to run")
 		way   = flag.String("way", "", "internal: the way to run it")
 		url   = flag.String("url", "", "internal: the repository")
@@ -59,7 +60,14 @@ func main() {
 		}
 		return
 	}
-	if err := run(*dir, *files, *mega, strings.Split(*only, ",")); err != nil {
+	results, err := run(*dir, *files, *mega, strings.Split(*only, ","))
+	if err == nil {
+		err = print(results)
+	}
+	if err == nil && *into != "" {
+		err = write(results, *into)
+	}
+	if err != nil {
 		log.Fatal(err)
 	}
 }
@@ -74,19 +82,17 @@ type result struct {
 
 var steps = []string{"first", "incremental", "read"}
 
-func run(dir string, files, mega int, ways []string) error {
+func run(dir string, files, mega int, ways []string) (all []result, err error) {
 	if dir == "" {
-		var err error
 		if dir, err = os.MkdirTemp("", "bench-git-"); err != nil {
-			return err
+			return nil, err
 		}
 		defer os.RemoveAll(dir)
 	}
 	addr, sent, err := serve(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var all []result
 	for _, repo := range []struct {
 		name string
 		make func(io.Writer)
@@ -97,7 +103,7 @@ func run(dir string, files, mega int, ways []string) error {
 		log.Printf("making the repository of %s", repo.name)
 		at := filepath.Join(dir, strings.ReplaceAll(repo.name, " ", "-")+".git")
 		if err := generate(at, repo.make); err != nil {
-			return err
+			return nil, err
 		}
 		for _, way := range ways {
 			local := filepath.Join(dir, "local")
@@ -105,7 +111,7 @@ func run(dir string, files, mega int, ways []string) error {
 			for i, step := range steps {
 				if step == "incremental" {
 					if err := commit(at, fmt.Sprint(way, i)); err != nil {
-						return err
+						return nil, err
 					}
 				}
 				sent.Store(0)
@@ -119,7 +125,7 @@ func run(dir string, files, mega int, ways []string) error {
 			}
 		}
 	}
-	return print(all)
+	return all, nil
 }
 
 func print(all []result) error {
@@ -128,10 +134,15 @@ func print(all []result) error {
 	for _, r := range all {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.3f s\t%.0f MB\t%.1f kB\t\n", r.Repository, r.Way, r.Step, r.Seconds, r.PeakMB, r.WireKB)
 	}
-	if err := t.Flush(); err != nil {
+	return t.Flush()
+}
+
+func write(all []result, file string) error {
+	b, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(all)
+	return os.WriteFile(file, append(b, '\n'), 0o644)
 }
 
 // measure runs a step in a process of its own.

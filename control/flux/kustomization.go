@@ -309,8 +309,9 @@ func (r *kustomizations) tell(k, before *kustomization, out engine.Outcome, took
 	default:
 		s.Ready(-1)
 	}
-	if was != nil && was.Status == ready.Status && was.Reason == ready.Reason && was.Message == ready.Message {
-		return
+	if was != nil && was.Status == ready.Status && was.Reason == ready.Reason &&
+		(was.Message == ready.Message || ready.Status == metav1.ConditionTrue && len(changed) == 0) {
+		return // that it is true at another revision too is in the status
 	}
 	switch ready.Status {
 	case metav1.ConditionTrue:

@@ -83,9 +83,16 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 		return nil, err
 	}
 	gr.published = func(name string) {
+		var untouched []types.NamespacedName
+		a := shelf.Get(name)
 		for _, u := range listBy(ctx, mgr.GetClient(), true, bySource, name, p.Log) {
+			if a != nil && ks.engine.Stands(unitName(KustomizationKind.Kind, u.Namespace, u.Name), a.Tree) {
+				untouched = append(untouched, u)
+				continue
+			}
 			ks.queue.add(u)
 		}
+		ks.queue.addLow(untouched...)
 		for _, u := range listBy(ctx, mgr.GetClient(), false, byInclude, name, p.Log) {
 			gr.queue.add(u)
 		}
@@ -95,7 +102,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 			MaxConcurrentReconciles: n,
 			// For what the API server can't be told or asked; a unit's own
 			// failures have times of their own.
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](20*time.Millisecond, 15*time.Second),
+			UsePriorityQueue: new(true),
+			RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](20*time.Millisecond, 15*time.Second),
 		}
 	}
 	// What plumb writes itself, status and finalizers, need not wake it.

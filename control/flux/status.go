@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -22,6 +23,8 @@ import (
 const (
 	healthyType = meta.HealthyCondition
 	succeeded   = meta.SucceededReason
+
+	fieldConflict = "FieldConflict"
 )
 
 // reasonOf returns the reason of an error as a condition has it.
@@ -48,6 +51,14 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 	}
 	f := fault.Of(err)
 	switch {
+	case err == nil && len(out.Fights) > 0:
+		// Whether the rest is healthy, or comes to be, does not end a fight.
+		st.LastAppliedRevision = out.Revision
+		st.ObservedGeneration = k.Generation
+		c.Retry(fieldConflict, fights(out.Fights))
+		if asked && out.Health == engine.Healthy {
+			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
+		}
 	case err == nil && out.Health == engine.Progressing:
 		if c.Current() && st.LastAttemptedRevision == out.Revision && len(out.Changes) == 0 {
 			// It was healthy at this revision and has the same time to
@@ -61,16 +72,14 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 	case err == nil:
 		st.LastAppliedRevision = out.Revision
 		st.ObservedGeneration = k.Generation
-		msg := "Applied revision: " + out.Revision
-		if h := out.Contested(); h != nil {
-			c.Retry("FieldConflict", h.Ref.String()+": "+h.Why)
-			break
-		}
-		c.Ready(meta.ReconciliationSucceededReason, msg)
+		c.Ready(meta.ReconciliationSucceededReason, "Applied revision: "+out.Revision)
 		if asked {
 			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
 		}
 	case f.Next == fault.Wait && f.Reason == report.Progressing:
+		if report.Find(st.Conditions, report.Ready).Reason == fieldConflict && st.LastAppliedRevision == out.Revision {
+			return // a fight goes on
+		}
 		if !c.Current() || st.LastAppliedRevision != out.Revision {
 			c.Progress("Reconciliation in progress: " + err.Error())
 		}
@@ -85,6 +94,20 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 	note(k, out, took)
 }
 
+// fights says which fields are fought over, and with whom.
+func fights(all []engine.Fight) string {
+	const most = 10
+	var parts []string
+	for i, f := range all {
+		if i == most {
+			parts = append(parts, "…")
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s: %s", f.Ref, f))
+	}
+	return strings.Join(parts, "; ") + "; put back at most once a minute until that ends"
+}
+
 // note records the run in the history, if it says anything new.
 func note(k *kustomization, out engine.Outcome, took time.Duration) {
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
@@ -93,7 +116,7 @@ func note(k *kustomization, out engine.Outcome, took time.Duration) {
 	}
 	latest := k.Status.History.Latest()
 	if latest != nil && latest.Digest == out.Digest && latest.LastReconciledStatus == ready.Reason &&
-		latest.Metadata["revision"] == out.Revision && len(out.Changes) == 0 {
+		latest.Metadata["revision"] == out.Revision && !out.ChangedByGit() {
 		return
 	}
 	k.Status.History.Upsert(out.Digest, time.Now(), took.Round(time.Millisecond), ready.Reason, map[string]string{"revision": out.Revision})

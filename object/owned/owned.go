@@ -171,7 +171,7 @@ func inOrder(set map[string]any, value any) []string {
 	at := make(map[string]int, len(keys))
 	for _, k := range keys {
 		if isElementKey(k) {
-			at[k] = find(list, k)
+			at[k] = findElement(list, k)
 		}
 	}
 	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(at[a], at[b]) })
@@ -234,7 +234,7 @@ func step(value any, element string) (any, bool) {
 		return v, ok
 	case "k":
 		list, _ := value.([]any)
-		if i := find(list, element); i >= 0 {
+		if i := findElement(list, element); i >= 0 {
 			return list[i], true
 		}
 	case "v":
@@ -258,8 +258,8 @@ func step(value any, element string) (any, bool) {
 	return nil, false
 }
 
-// find returns where in a list the element of a key is, or -1.
-func find(list []any, element string) int {
+// findElement returns where in a list the element of a key is, or -1.
+func findElement(list []any, element string) int {
 	key := parseKey(strings.TrimPrefix(element, "k:"))
 	return slices.IndexFunc(list, func(item any) bool {
 		m, ok := item.(map[string]any)
@@ -330,7 +330,7 @@ func Same(desired, live *unstructured.Unstructured, m Managers) bool {
 			want[k] = v
 		}
 	}
-	return same(want, live.Object, self.fields, false)
+	return same(want, live.Object, self.fields, false, builtIn(desired.GroupVersionKind().Group))
 }
 
 // amounts are the fields whose values the server may write in another form,
@@ -347,10 +347,11 @@ func sameAmount(a, b any) bool {
 }
 
 // same compares what is wanted with what is live and owned. amount says that
-// the values are quantities.
-func same(want, live any, set map[string]any, amount bool) bool {
+// the values are quantities, defaulted that the server may have added fields
+// inside of them.
+func same(want, live any, set map[string]any, amount, defaulted bool) bool {
 	if isLeaf(set) {
-		return sameValue(want, live) || amount && sameAmount(want, live)
+		return sameButDefaults(want, live, defaulted) || amount && sameAmount(want, live)
 	}
 	switch want := want.(type) {
 	case map[string]any:
@@ -372,7 +373,7 @@ func same(want, live any, set map[string]any, amount bool) bool {
 			if !ok && isEmpty(v) {
 				continue // owned, and nothing to store
 			}
-			if !ok || !same(v, got, sub, amount || amounts[k]) {
+			if !ok || !same(v, got, sub, amount || amounts[k], defaulted) {
 				return false
 			}
 		}
@@ -388,7 +389,7 @@ func same(want, live any, set map[string]any, amount bool) bool {
 			}
 			used[key] = true
 			if isElementKey(key) {
-				at := find(live, key)
+				at := findElement(live, key)
 				if at < last {
 					return false
 				}
@@ -396,7 +397,7 @@ func same(want, live any, set map[string]any, amount bool) bool {
 			}
 			got, ok := step(live, key)
 			sub, _ := set[key].(map[string]any)
-			if !ok || !same(item, got, onlyOwned(sub, item), amount) {
+			if !ok || !same(item, got, onlyOwned(sub, item), amount, defaulted) {
 				return false
 			}
 		}
@@ -465,7 +466,11 @@ func elementKey(item any, set map[string]any, used map[string]bool) string {
 	return ""
 }
 
-func sameValue(want, live any) bool {
+func sameValue(want, live any) bool { return sameButDefaults(want, live, false) }
+
+// sameButDefaults lets live have more, if defaulted is true: what the server
+// adds.
+func sameButDefaults(want, live any, defaulted bool) bool {
 	switch w := want.(type) {
 	case map[string]any:
 		l, ok := live.(map[string]any)
@@ -475,11 +480,13 @@ func sameValue(want, live any) bool {
 		if len(w) == 0 {
 			return true
 		}
-		if len(w) != len(l) {
-			return false
-		}
 		for k, v := range w {
-			if g, ok := l[k]; !ok || !sameValue(v, g) {
+			if g, ok := l[k]; !ok || !sameButDefaults(v, g, defaulted) {
+				return false
+			}
+		}
+		for k, v := range l {
+			if _, ok := w[k]; !ok && !(defaulted && isDefault(k, v)) {
 				return false
 			}
 		}
@@ -490,7 +497,7 @@ func sameValue(want, live any) bool {
 			return false
 		}
 		for i := range w {
-			if !sameValue(w[i], l[i]) {
+			if !sameButDefaults(w[i], l[i], defaulted) {
 				return false
 			}
 		}

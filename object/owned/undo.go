@@ -16,17 +16,19 @@ const UndoPatchType = types.JSONPatchType
 // UndoPatch returns a patch of u's managedFields that gives m.Self, as one who
 // applies, the fields of those whose fields are taken back. What m.Self does
 // not want of them goes with its next apply, as KEP-2155 describes it for
-// client-side apply. The patch fails if u has changed.
-func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string) ([]byte, error) {
+// client-side apply. Fields to leave stay whose they are; if those are all,
+// there is no patch. The patch fails if u has changed.
+func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string, leave []Path) ([]byte, error) {
 	var kept []metav1.ManagedFieldsEntry
+	took := false
 	all := fieldpath.NewSet()
 	self := metav1.ManagedFieldsEntry{
 		Manager: m.Self, Operation: metav1.ManagedFieldsOperationApply,
 		APIVersion: apiVersion, FieldsType: "FieldsV1",
 	}
 	for _, e := range u.GetManagedFields() {
-		mine := e.Subresource == "" && e.Manager == m.Self
-		if !mine && (e.Subresource != "" || !m.Undoes(e.Manager)) {
+		mine := m.applied(e)
+		if !mine && !m.takenBack(e) {
 			kept = append(kept, e)
 			continue
 		}
@@ -37,10 +39,31 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string) ([]b
 		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
 			return nil, fmt.Errorf("read the fields of manager %q: %w", e.Manager, err)
 		}
-		all = all.Union(&set)
-		if mine && e.Operation == metav1.ManagedFieldsOperationApply {
+		if mine {
 			self.APIVersion = e.APIVersion
+			all = all.Union(&set)
+			continue
 		}
+		rest := fieldpath.NewSet()
+		set.Iterate(func(p Path) {
+			if Covered(p, leave, u) {
+				rest.Insert(p.Copy())
+			}
+		})
+		take := set.Difference(rest)
+		took = took || !take.Empty()
+		all = all.Union(take)
+		if !rest.Empty() {
+			raw, err := rest.ToJSON()
+			if err != nil {
+				return nil, err
+			}
+			e.FieldsV1 = metav1.NewFieldsV1(string(raw))
+			kept = append(kept, e)
+		}
+	}
+	if !took && len(leave) > 0 {
+		return nil, nil
 	}
 	raw, err := all.ToJSON()
 	if err != nil {
@@ -53,4 +76,24 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string) ([]b
 		{"op": "replace", "path": "/metadata/managedFields", "value": append(kept, self)},
 		{"op": "replace", "path": "/metadata/resourceVersion", "value": u.GetResourceVersion()},
 	})
+}
+
+// MustUndo reports whether [UndoPatch] is needed before desired is applied to
+// live: applying takes a field from whoever owns it only by changing it.
+func MustUndo(desired, live *unstructured.Unstructured, leave []Path, m Managers) bool {
+	if !NeedsUndo(live, m) {
+		return false
+	}
+	taken, err := fieldsOf(live, m.takenBack)
+	if err != nil {
+		return true // the patch says what is wrong
+	}
+	must := false
+	taken.Iterate(func(p Path) {
+		want, ok := at(desired.Object, p)
+		got, _ := at(live.Object, p)
+		overwritten := ok && !holds(taken, p) && !sameValue(want, got)
+		must = must || !overwritten && !Covered(p, leave, live)
+	})
+	return must
 }

@@ -16,9 +16,7 @@ import (
 // the fields of live that are taken back from others and that nobody else
 // owns.
 func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Unstructured, error) {
-	taken, err := fieldsOf(live, func(e metav1.ManagedFieldsEntry) bool {
-		return e.Subresource == "" && (m.Undoes(e.Manager) || e.Manager == m.Self && e.Operation != metav1.ManagedFieldsOperationApply)
-	})
+	taken, err := fieldsOf(live, m.takenBack)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +40,16 @@ func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Un
 		out.Object, _ = without(out.Object, p).(map[string]any)
 	})
 	return out, nil
+}
+
+// applied reports whether m.Self has applied the fields of e.
+func (m Managers) applied(e metav1.ManagedFieldsEntry) bool {
+	return e.Subresource == "" && e.Manager == m.Self && e.Operation == metav1.ManagedFieldsOperationApply
+}
+
+// takenBack reports whether the fields of e have to be taken back.
+func (m Managers) takenBack(e metav1.ManagedFieldsEntry) bool {
+	return e.Subresource == "" && (m.Undoes(e.Manager) || e.Manager == m.Self && e.Operation != metav1.ManagedFieldsOperationApply)
 }
 
 func fieldsOf(u *unstructured.Unstructured, count func(metav1.ManagedFieldsEntry) bool) (*fieldpath.Set, error) {
@@ -85,22 +93,33 @@ func without(v any, p fieldpath.Path) any {
 		}
 		return v
 	case []any:
-		for i, item := range v {
-			if !isElement(e, i, item) {
-				continue
-			}
-			if len(rest) == 0 {
-				return slices.Delete(v, i, i+1)
-			}
-			v[i] = without(item, rest)
-			break
+		i := find(v, e)
+		switch {
+		case i < 0:
+		case len(rest) == 0:
+			return slices.Delete(v, i, i+1)
+		default:
+			v[i] = without(v[i], rest)
 		}
 		return v
 	}
 	return v
 }
 
-func isElement(e fieldpath.PathElement, i int, item any) bool {
+// find returns the index of an element of a list, or -1. One that leaves out a
+// field of its key is taken to have it defaulted, if there is none that has it.
+func find(list []any, e fieldpath.PathElement) int {
+	for _, defaults := range []bool{false, true} {
+		for i, item := range list {
+			if isElement(e, i, item, defaults) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+func isElement(e fieldpath.PathElement, i int, item any, defaults bool) bool {
 	switch {
 	case e.Index != nil:
 		return *e.Index == i
@@ -112,7 +131,11 @@ func isElement(e fieldpath.PathElement, i int, item any) bool {
 			return false
 		}
 		for _, f := range *e.Key {
-			if got, ok := m[f.Name]; !ok || !value.Equals(f.Value, value.NewValueInterface(runtime.DeepCopyJSONValue(got))) {
+			got, ok := m[f.Name]
+			if !ok && defaults {
+				continue
+			}
+			if !ok || !value.Equals(f.Value, value.NewValueInterface(runtime.DeepCopyJSONValue(got))) {
 				return false
 			}
 		}

@@ -16,6 +16,8 @@ import (
 
 	"plumb.dev/plumb/internal/gittest"
 	"plumb.dev/plumb/internal/kubetest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	pt "plumb.dev/plumb/internal/plumbtest"
 )
 
@@ -434,6 +436,7 @@ func annotations(t *testing.T, w *pt.World) {
 	files := func(v string) map[string]string {
 		return map[string]string{
 			"app/plain.yaml":    pt.ConfigMap("plain", "v", v),
+			"app/paused.yaml":   pt.ConfigMap("paused", "v", v),
 			"app/once.yaml":     annotated("once", p+"ssa: IfNotPresent", v),
 			"app/ignored.yaml":  annotated("ignored", p+"ssa: Ignore", v),
 			"app/merged.yaml":   annotated("merged", p+"ssa: Merge", v),
@@ -459,9 +462,16 @@ func annotations(t *testing.T, w *pt.World) {
 	// A live object may ask to be left alone, too.
 	kubectl(t, w, "-n", ns, "annotate", "configmap/plain", p+"reconcile=disabled")
 	kubectl(t, w, "-n", ns, "patch", "configmap/plain", "--type=merge", "-p", `{"data":{"v":"by hand"}}`)
+	// Also where that is no drift, because it is not kubectl that says so.
+	paused := w.Await(t, configMap, ns, "paused", nil)
+	before := client.MergeFrom(paused.DeepCopy())
+	paused.SetAnnotations(map[string]string{p + "reconcile": "disabled"})
+	if err := w.Client.Patch(t.Context(), paused, before, client.FieldOwner("console")); err != nil {
+		t.Fatal(err)
+	}
 	hash := w.Commit(t, r, files("2"))
 	w.AwaitReady(t, ns, "u", hash)
-	for n, want := range map[string]string{"once": "1", "merged": "2", "plain": "by hand"} {
+	for n, want := range map[string]string{"paused": "1", "once": "1", "merged": "2", "plain": "by hand"} {
 		if err := pt.Has("data.v", want)(w.Await(t, configMap, ns, n, nil)); err != nil {
 			t.Error(err)
 		}
@@ -530,7 +540,7 @@ func deletionPolicies(t *testing.T, w *pt.World) {
 }
 
 func fight(t *testing.T, w *pt.World) {
-	ns, _ := start(t, w, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "git")})
+	ns, r := start(t, w, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "git")})
 	w.Unit(t, ns, "u", "src", "./app")
 	w.AwaitReady(t, ns, "u", "")
 	var s pt.Status
@@ -548,8 +558,10 @@ func fight(t *testing.T, w *pt.World) {
 	if m := s.Condition("Ready").Message; !strings.Contains(m, "rival") || !strings.Contains(m, "data.v") {
 		t.Errorf("the message is %q", m)
 	}
-	w.AwaitReady(t, ns, "u", "") // the rival has given up
-	w.Await(t, configMap, ns, "c", pt.Has("data.v", "git"))
+	// A commit that changes the field starts afresh.
+	hash := w.Commit(t, r, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "new")})
+	w.AwaitReady(t, ns, "u", hash)
+	w.Await(t, configMap, ns, "c", pt.Has("data.v", "new"))
 }
 
 func unsupported(t *testing.T, w *pt.World) {

@@ -56,6 +56,7 @@ func TestRows(t *testing.T) {
 		{"D21 an unsafe kubeconfig is refused", unsafeKubeconfig},
 		{"a Job that its time to live took away does not run again", jobWithTTL},
 		{"an object marked to be kept is kept", markedToBeKept},
+		{"a fight over a field is slowed down and leaves the rest of its object right", fieldFight},
 	} {
 		t.Run(row.name, func(t *testing.T) { row.test(t, w) })
 	}

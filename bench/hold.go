@@ -1,0 +1,309 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const byHand = "changed by hand"
+
+// changeByHand changes a field that plumb holds, as another client would.
+func (w *world) changeByHand(ctx context.Context, namespace, name string) (*unstructured.Unstructured, error) {
+	patch := []byte(`{"data":{"app.conf":"` + byHand + `"}}`)
+	return w.client.Resource(configMaps).Namespace(namespace).
+		Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "somebody"})
+}
+
+func isByHand(u *unstructured.Unstructured) bool {
+	v, _, _ := unstructured.NestedString(u.Object, "data", "app.conf")
+	return v == byHand
+}
+
+// drift changes one object after the other and sees each put back.
+func (w *world) drift(ctx context.Context) error {
+	var took []time.Duration
+	for range w.samples {
+		d, err := w.driftOnce(ctx, w.pick())
+		if err != nil {
+			return err
+		}
+		took = append(took, d)
+	}
+	object := w.pickKind("ConfigMap", 2)[0]
+	var applies []time.Duration
+	for range w.samples {
+		if _, err := w.changeByHand(ctx, object.GetNamespace(), object.GetName()); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := w.apply(ctx, object); err != nil {
+			return err
+		}
+		applies = append(applies, time.Since(began))
+	}
+	name := fmt.Sprintf("drift: changed by hand → put back, %d samples", w.samples)
+	w.add(name+", median", "s", quantile(took, 0.5).Seconds()).over(quantile(applies, 0.5).Seconds(), "one apply").atMost(0.030)
+	w.add(name+", p99", "s", quantile(took, 0.99).Seconds()).over(quantile(applies, 0.99).Seconds(), "one apply").atMost(0.150)
+	return nil
+}
+
+func (w *world) driftOnce(ctx context.Context, name string) (time.Duration, error) {
+	seen, stop, err := w.sight(ctx, configMaps, appSpace, name)
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	changed, err := w.changeByHand(ctx, appSpace, name)
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	was, drifted := changed.GetResourceVersion(), false
+	end, err := w.first(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool {
+		drifted = drifted || u.GetResourceVersion() == was
+		return drifted && !isByHand(u)
+	})
+	return max(0, end.Sub(began)), err
+}
+
+// storm changes an object of every unit at once, and sees all put back. The
+// floor is another client that does both.
+func (w *world) storm(ctx context.Context) error {
+	floorObjects := slices.DeleteFunc(w.pickKind("ConfigMap", 2*w.n), func(o *unstructured.Unstructured) bool {
+		_, ok, _ := unstructured.NestedString(o.Object, "data", "app.conf")
+		return !ok
+	})
+	began := time.Now()
+	err := parallel(w.n, func(i int) error {
+		_, err := w.changeByHand(ctx, floorSpace, unitName(i))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	changing := time.Since(began)
+	if err := parallel(len(floorObjects), func(i int) error { return w.apply(ctx, floorObjects[i]) }); err != nil {
+		return err
+	}
+	floor := time.Since(began)
+
+	seen, stop, err := w.sight(ctx, configMaps, appSpace, "")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if _, err := w.audit.since(); err != nil {
+		return err
+	}
+	began = time.Now()
+	versions := make([]string, w.n)
+	err = parallel(w.n, func(i int) error {
+		u, err := w.changeByHand(ctx, appSpace, unitName(i))
+		if err == nil {
+			versions[i] = u.GetResourceVersion()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	changed := make(map[string]bool, w.n)
+	for _, v := range versions {
+		changed[v] = true
+	}
+	back, was := map[string]bool{}, map[string]bool{}
+	end, err := w.first(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool {
+		if changed[u.GetResourceVersion()] {
+			was[u.GetName()] = true
+		} else if was[u.GetName()] && !isByHand(u) {
+			back[u.GetName()] = true
+		}
+		return len(back) == w.n
+	})
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	requests, err := w.audit.since()
+	if err != nil {
+		return err
+	}
+	w.seconds("storm: an object of every unit changed at once → all back", end.Sub(began)).
+		over(floor.Seconds(), fmt.Sprintf("the changes, of which %s, then as many applies", format(changing.Seconds(), "s"))).ratioAtMost(1.5)
+	w.requests("storm: requests of plumb", requests, nil).over(float64(w.n), "one for each object")
+	return nil
+}
+
+// idle watches plumb do nothing.
+func (w *world) idle(ctx context.Context) error {
+	// What is told of the last step is told.
+	if err := sleep(ctx, min(w.bench.idle, w.settle)); err != nil {
+		return err
+	}
+	if _, err := w.audit.since(); err != nil {
+		return err
+	}
+	profiled := w.profile(ctx, "idle", w.bench.idle)
+	before, _ := w.usage()
+	if err := sleep(ctx, w.bench.idle); err != nil {
+		return err
+	}
+	after, ok := w.usage()
+	if err := profiled(); err != nil {
+		return err
+	}
+	requests, err := w.audit.since()
+	if err != nil {
+		return err
+	}
+	w.requests(fmt.Sprintf("idle: requests in %s but watches", w.bench.idle), requests,
+		func(r request) bool { return r.verb != "watch" && r.resource != "leases" }).atMost(0)
+	if ok {
+		w.add("idle: CPU of plumb, part of a core", "%", 100*(after.cpu-before.cpu).Seconds()/w.bench.idle.Seconds()).atMost(0.5)
+		w.add("idle: memory of plumb", "MB", after.size)
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// restart ends plumb and starts it again, until it has found every unit to be
+// as it should.
+func (w *world) restart(ctx context.Context) error {
+	if err := w.plumb.stop(); err != nil {
+		return err
+	}
+	// The bare loop has to know as much: what there is, and what should be.
+	began := time.Now()
+	for _, r := range append(slices.Collect(maps.Values(resources)), kustomizations, gitRepositories) {
+		if _, err := w.client.Resource(r).List(ctx, metav1.ListOptions{ResourceVersion: "0"}); err != nil {
+			return err
+		}
+	}
+	least := (time.Since(began) + w.loop.render).Seconds()
+	if _, err := w.audit.since(); err != nil {
+		return err
+	}
+	began = time.Now()
+	if err := w.serve(); err != nil {
+		return err
+	}
+	err := until(ctx, w.patience(), w.plumb, func() error {
+		if err := sleep(ctx, 30*time.Millisecond); err != nil { // to ask costs something too
+			return err
+		}
+		return w.allReady(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	u, ok := w.usage()
+	requests, err := w.audit.since()
+	if err != nil {
+		return err
+	}
+	w.seconds("restart: started → every unit known to be ready", took).over(least, "a list of each kind, everything rendered").atMost(6)
+	w.requests("restart: writes", requests, request.writes).atMost(0)
+	w.requests("restart: reads", requests, func(r request) bool { return !r.writes() })
+	if ok {
+		w.cpu("restart: CPU of plumb", u.cpu)
+		w.add("restart: peak memory of plumb", "MB", u.peak)
+	}
+	return nil
+}
+
+// allReady asks plumb's metrics whether every unit is ready.
+func (w *world) allReady(ctx context.Context) error {
+	var m bytes.Buffer
+	if err := get(ctx, "http://"+w.metrics+"/metrics", &m); err != nil {
+		return err
+	}
+	n := 0
+	for line := range strings.Lines(m.String()) {
+		if strings.HasPrefix(line, `plumb_ready{kind="Kustomization"`) && strings.HasSuffix(line, " 1\n") {
+			n++
+		}
+	}
+	if n < w.n {
+		return fmt.Errorf("%d of %d units are ready", n, w.n)
+	}
+	return nil
+}
+
+// largeRepositories runs the other benchmark, of plumb and the program git.
+func (b *bench) largeRepositories(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "plumb-bench-git-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	program, results := filepath.Join(dir, "bench-git"), filepath.Join(dir, "results.json")
+	for _, args := range [][]string{
+		{"go", "build", "-o", program, "./bench/git"},
+		{program, "-only", "git,plumb", "-files", fmt.Sprint(b.files), "-megabytes", fmt.Sprint(b.megabytes), "-dir", dir, "-json", results},
+	} {
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = b.root, os.Stderr, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+		}
+	}
+	content, err := os.ReadFile(results)
+	if err != nil {
+		return err
+	}
+	var all []struct {
+		Repository, Way, Step string
+		Seconds, PeakMB       float64
+	}
+	if err := json.Unmarshal(content, &all); err != nil {
+		return err
+	}
+	floor := map[string]float64{}
+	for _, r := range all {
+		if r.Way == "git" {
+			floor[r.Repository+r.Step] = r.Seconds
+		}
+	}
+	names := map[string]string{"first": "first fetch", "incremental": "fetch of a change to one file"}
+	for _, r := range all {
+		name := names[r.Step]
+		if r.Way != "plumb" || name == "" {
+			continue
+		}
+		f := b.figures.add(0, fmt.Sprintf("big repository, %s: %s", r.Repository, name), "s", r.Seconds).
+			over(floor[r.Repository+r.Step], "the program git")
+		if r.Step == "incremental" {
+			f.atMost(0.5)
+		}
+		b.figures.add(0, fmt.Sprintf("big repository, %s: peak memory of that", r.Repository), "MB", r.PeakMB).atMost(300)
+	}
+	if len(all) == 0 {
+		return errors.New("bench/git measured nothing")
+	}
+	return nil
+}

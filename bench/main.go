@@ -1,0 +1,155 @@
+// Command bench measures what plumb costs, each figure beside a floor that
+// was measured in the same run: the least that the same work takes.
+//
+//	make bench
+//	go run ./bench -n 1000 -json figures.json
+//
+// It starts an API server with etcd, and no controllers, in a temporary
+// folder, serves one Git repository with n apps of ten objects over HTTP, and
+// runs plumb on them. Everything is on one machine, so plumb, the API server
+// and the benchmark share its processors: the ratios travel better than the
+// seconds. It needs git, and bin/plumb and bin/plumb-sandbox, which make
+// builds. docs/performance.md explains the figures.
+//
+// Another benchmark, of ways to hold a large Git repository, is in bench/git;
+// this one runs it too.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"plumb.dev/plumb/internal/tools"
+)
+
+// A bench is what the flags say and what was measured.
+type bench struct {
+	units, small     int
+	runs, samples    int
+	idle, settle     time.Duration
+	files, megabytes int
+	root             string // of this repository
+	plumbPath        string
+	sandboxPath      string
+	profiles         string // folder
+
+	figures figures
+}
+
+func main() {
+	log.SetFlags(0)
+	var b bench
+	var jsonFile string
+	flag.IntVar(&b.units, "n", 1000, "units: Kustomizations, each with an app of its own")
+	flag.IntVar(&b.small, "small", 100, "units of the run before, to compare with; 0 is none")
+	flag.IntVar(&b.runs, "runs", 11, "how often to measure what is short; the median counts")
+	flag.IntVar(&b.samples, "samples", 200, "objects to change by hand, one after the other")
+	flag.DurationVar(&b.idle, "idle", 5*time.Minute, "how long to watch plumb do nothing")
+	flag.DurationVar(&b.settle, "settle", 30*time.Second, "how long after the work to read the memory")
+	flag.IntVar(&b.files, "files", 100_000, "files of the large repository; 0 is none")
+	flag.IntVar(&b.megabytes, "megabytes", 1024, "size of the other large repository")
+	flag.StringVar(&jsonFile, "json", "", "write the figures to this file, as JSON; - is standard output, after the table")
+	flag.StringVar(&b.plumbPath, "plumb", "", "the program to measure (default bin/plumb)")
+	flag.StringVar(&b.sandboxPath, "sandbox", "", "the program that runs the API server (default bin/plumb-sandbox)")
+	flag.StringVar(&b.profiles, "profile", "", "write profiles of plumb to this folder; they cost some per cent")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := b.main(ctx, jsonFile); err != nil {
+		log.Fatalf("bench: %v", err)
+	}
+}
+
+func (b *bench) main(ctx context.Context, jsonFile string) (err error) {
+	if b.units < 1 || b.small < 0 || b.runs < 1 || b.samples < 1 || flag.NArg() > 0 {
+		return errors.New("-n, -runs and -samples are at least 1, and there are no arguments")
+	}
+	if b.root, err = tools.Root(); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		path *string
+		name string
+	}{{&b.plumbPath, "plumb"}, {&b.sandboxPath, "plumb-sandbox"}} {
+		if *p.path == "" {
+			*p.path = filepath.Join(b.root, "bin", p.name)
+		}
+		if _, err := os.Stat(*p.path); err != nil {
+			return fmt.Errorf("%w; run: make build", err)
+		}
+	}
+	b.figures = newFigures(b)
+	if err := b.run(ctx); err != nil {
+		return err
+	}
+	if err := b.figures.print(os.Stdout); err != nil {
+		return err
+	}
+	if jsonFile != "" {
+		return b.figures.write(jsonFile)
+	}
+	return nil
+}
+
+// A step is one thing to measure on a world.
+type step struct {
+	what string
+	do   func(*world, context.Context) error
+}
+
+func (b *bench) run(ctx context.Context) error {
+	first := []step{
+		{"the floor: a bare loop of renders and server-side applies", (*world).floor},
+		{"cold: units created → all ready", (*world).cold},
+		{"memory once settled", (*world).settled},
+		{"commits that touch one app", (*world).commits},
+	}
+	rest := []step{
+		{"a commit that touches every app", (*world).fanOut},
+		{"objects changed by another client, one after the other", (*world).drift},
+		{"objects changed by another client, all at once", (*world).storm},
+		{"commits while some units can't become healthy", (*world).starved},
+		{"units that depend on each other", (*world).chain},
+		{"nothing to do", (*world).idle},
+		{"a restart", (*world).restart},
+	}
+	if b.small > 0 {
+		if err := b.on(ctx, b.small, first); err != nil {
+			return err
+		}
+	}
+	if err := b.on(ctx, b.units, append(first, rest...)); err != nil {
+		return err
+	}
+	b.compare()
+	if b.files > 0 {
+		log.Print("measuring large repositories")
+		return b.largeRepositories(ctx)
+	}
+	return nil
+}
+
+// on measures one thing after the other, on one cluster with n apps.
+func (b *bench) on(ctx context.Context, n int, steps []step) (err error) {
+	log.Printf("starting an API server and a Git server with %d apps of %d objects", n, objectsPerApp)
+	w, err := newWorld(ctx, b, n)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.end()) }()
+	for _, s := range steps {
+		log.Printf("measuring %s", s.what)
+		if err := s.do(w, ctx); err != nil {
+			return fmt.Errorf("measure %s: %w", s.what, err)
+		}
+	}
+	return nil
+}

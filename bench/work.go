@@ -1,0 +1,400 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// patience is how long anything may take.
+func (w *world) patience() time.Duration { return 2*time.Minute + time.Duration(w.n)*time.Second }
+
+// cold starts plumb on an empty cluster, then creates the units.
+func (w *world) cold(ctx context.Context) error {
+	if err := w.serve(); err != nil {
+		return err
+	}
+	if err := until(ctx, time.Minute, w.plumb, func() error { return get(ctx, "http://"+w.health+"/readyz", io.Discard) }); err != nil {
+		return err
+	}
+	seen, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if _, err := w.audit.since(); err != nil {
+		return err
+	}
+	profiled := w.profile(ctx, "cold", 2*(w.loop.render+w.loop.apply))
+	before, _ := w.usage()
+	server, began := w.serverCPU(), time.Now()
+	if err := w.createUnits(ctx); err != nil {
+		return err
+	}
+	created := time.Since(began)
+	end, err := w.all(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool { return condition(u, "Ready") })
+	if err != nil {
+		return err
+	}
+	after, ok := w.usage()
+	serverAfter := w.serverCPU()
+	if err := profiled(); err != nil {
+		return err
+	}
+	requests, err := w.audit.since()
+	if err != nil {
+		return err
+	}
+	w.seconds("cold: units created → all ready", end.Sub(began)).over(w.loop.all(), "everything rendered and applied").ratioAtMost(1.5)
+	w.seconds("cold: of which the units were created", created)
+	w.requests("cold: requests of plumb", requests, nil).over(float64(w.n*objectsPerApp), "one for each object")
+	if ok {
+		w.cpu("cold: CPU of plumb", after.cpu-before.cpu)
+		w.cpu("cold: CPU of API server and etcd", serverAfter-server)
+		w.add("memory: peak of cold", "MB", after.peak)
+	}
+	return nil
+}
+
+func (w *world) createUnits(ctx context.Context) error {
+	source := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": gitRepositories.GroupVersion().String(), "kind": "GitRepository",
+		"metadata": map[string]any{"name": "apps"},
+		"spec":     map[string]any{"interval": "1m", "url": w.url, "ref": map[string]any{"branch": "main"}},
+	}}
+	if _, err := w.client.Resource(gitRepositories).Namespace(unitSpace).Create(ctx, source, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	return parallel(w.n, func(i int) error {
+		return w.createUnit(ctx, unitName(i), "./apps/"+unitName(i)+"/production", nil)
+	})
+}
+
+func (w *world) createUnit(ctx context.Context, name, path string, dependsOn []any) error {
+	spec := map[string]any{
+		"interval": "1m", "prune": true, "path": path,
+		"sourceRef": map[string]any{"kind": "GitRepository", "name": "apps"},
+	}
+	if dependsOn != nil {
+		spec["dependsOn"] = dependsOn
+	}
+	unit := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": kustomizations.GroupVersion().String(), "kind": "Kustomization",
+		"metadata": map[string]any{"name": name}, "spec": spec,
+	}}
+	_, err := w.client.Resource(kustomizations).Namespace(unitSpace).Create(ctx, unit, metav1.CreateOptions{})
+	return err
+}
+
+// settled reads how much memory plumb holds when the work is done.
+func (w *world) settled(ctx context.Context) error {
+	if err := sleep(ctx, w.settle); err != nil {
+		return err
+	}
+	if u, ok := w.usage(); ok {
+		f := w.add(settledName, "MB", u.size)
+		if w.n == w.units {
+			f.atMost(120)
+		}
+	}
+	return nil
+}
+
+const settledName = "memory: settled after cold"
+
+// pick chooses a unit, another one each time if there are enough.
+func (w *world) pick() string {
+	w.next++
+	return unitName(w.next * 37 % w.n)
+}
+
+// A told is how long it took from a push to three things.
+type told struct{ fetched, live, settled []time.Duration }
+
+const liveName = "a commit to one app → its Deployment has the new image"
+
+// commits measures commits that touch one app each: until the source has it,
+// until the app is live, and until every unit says so.
+func (w *world) commits(ctx context.Context) error {
+	var t told
+	before, _ := w.usage()
+	if _, err := w.audit.since(); err != nil {
+		return err
+	}
+	profiled := w.profile(ctx, "commit", time.Duration(w.runs)*(200*time.Millisecond+time.Duration(w.n)*3*time.Millisecond))
+	for range w.runs {
+		if err := w.commit(ctx, &t, w.pick(), "lastAppliedRevision"); err != nil {
+			return err
+		}
+	}
+	after, ok := w.usage()
+	if err := profiled(); err != nil {
+		return err
+	}
+	requests, err := w.audit.since()
+	if err != nil {
+		return err
+	}
+	one, err := w.floorOfCommit(ctx, w.runs)
+	if err != nil {
+		return err
+	}
+	statuses, err := w.floorOfSweep(ctx)
+	if err != nil {
+		return err
+	}
+	w.seconds("a commit to one app → the source has it", t.fetched...)
+	w.seconds(liveName, t.live...).over(one.Seconds(), "one render, one apply").atMost(0.3)
+	w.seconds("sweep: that commit → every status names it", t.settled...).over((one + statuses).Seconds(), "one render, one apply, a status of each unit").atMost(5)
+	if ok {
+		w.cpu("a commit to one app: CPU of plumb", (after.cpu-before.cpu)/time.Duration(w.runs))
+	}
+	for r := range requests {
+		requests[r] = (requests[r] + w.runs/2) / w.runs
+	}
+	w.requests("a commit to one app: requests of plumb", requests, nil).
+		over(float64(w.n+2), "an apply, a status of each unit and of the source")
+	return nil
+}
+
+// compare sets the latency of a commit against that with fewer units.
+func (b *bench) compare() {
+	small, large := b.figures.find(b.small, liveName), b.figures.find(b.units, liveName)
+	if small == nil || large == nil {
+		return
+	}
+	b.figures.add(b.units, "that, against fewer units", "s", large.Value).
+		over(small.Value, fmt.Sprintf("the same with %d units", b.small)).ratioAtMost(1.2)
+	s, l := b.figures.find(b.small, settledName), b.figures.find(b.units, settledName)
+	if s != nil && l != nil && b.units > b.small {
+		b.figures.add(0, "memory: slope for each object", "B", (l.Value-s.Value)*(1<<20)/float64((b.units-b.small)*objectsPerApp)).atMost(4096)
+	}
+}
+
+// push commits files and tells plumb. It returns when that was, and the hash.
+func (w *world) push(ctx context.Context, files map[string]string) (began time.Time, hash string, err error) {
+	if err := importCommit(ctx, w.repo, files, "change"); err != nil {
+		return began, "", err
+	}
+	if hash, err = git(ctx, w.repo, nil, "rev-parse", "main"); err != nil {
+		return began, "", err
+	}
+	began = time.Now()
+	return began, hash, w.poke(ctx)
+}
+
+func (w *world) version() string {
+	w.versions++
+	return fmt.Sprintf("1.%d.%d", w.n, w.versions)
+}
+
+// names reports whether a field of an object ends with a hash.
+func names(hash string, path ...string) func(*unstructured.Unstructured) bool {
+	return func(u *unstructured.Unstructured) bool {
+		rev, _, _ := unstructured.NestedString(u.Object, path...)
+		return strings.HasSuffix(rev, hash)
+	}
+}
+
+func hasImage(version string) func(*unstructured.Unstructured) bool {
+	return func(u *unstructured.Unstructured) bool {
+		list, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
+		if len(list) == 0 {
+			return false
+		}
+		c, _ := list[0].(map[string]any)
+		image, _ := c["image"].(string)
+		return strings.HasSuffix(image, ":"+version)
+	}
+}
+
+// commit touches one app. revision is the field of a unit's status that tells
+// that it knows.
+func (w *world) commit(ctx context.Context, t *told, unit, revision string) error {
+	sources, stop, err := w.sight(ctx, gitRepositories, unitSpace, "")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	objects, stop, err := w.sight(ctx, deployments, appSpace, unit)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	version := w.version()
+	began, hash, err := w.push(ctx, map[string]string{overlayFile(unit): overlay(unit, version)})
+	if err != nil {
+		return err
+	}
+	fetched, err := w.first(ctx, sources, w.patience(), names(hash, "status", "artifact", "revision"))
+	if err != nil {
+		return err
+	}
+	live, err := w.first(ctx, objects, w.patience(), hasImage(version))
+	if err != nil {
+		return err
+	}
+	settled, err := w.all(ctx, units, w.patience(), names(hash, "status", revision))
+	if err != nil {
+		return err
+	}
+	t.fetched = append(t.fetched, fetched.Sub(began))
+	t.live = append(t.live, live.Sub(began))
+	t.settled = append(t.settled, settled.Sub(began))
+	return nil
+}
+
+// fanOut measures commits that touch every app.
+func (w *world) fanOut(ctx context.Context) error {
+	var took, floors []time.Duration
+	for range max(1, w.runs/4) {
+		d, err := w.fanOutOnce(ctx)
+		if err != nil {
+			return err
+		}
+		f, err := w.floorOfFanOut(ctx, w.version())
+		if err != nil {
+			return err
+		}
+		took, floors = append(took, d), append(floors, f)
+	}
+	w.seconds("fan-out: a commit to all apps → all live", took...).
+		over(quantile(floors, 0.5).Seconds(), "everything rendered, what changed applied").ratioAtMost(1.5)
+	return nil
+}
+
+func (w *world) fanOutOnce(ctx context.Context) (time.Duration, error) {
+	objects, stop, err := w.sight(ctx, deployments, appSpace, "")
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	files, version := map[string]string{}, w.version()
+	for i := range w.n {
+		files[overlayFile(unitName(i))] = overlay(unitName(i), version)
+	}
+	began, hash, err := w.push(ctx, files)
+	if err != nil {
+		return 0, err
+	}
+	end, err := w.all(ctx, objects, w.patience(), hasImage(version))
+	if err != nil {
+		return 0, err
+	}
+	if _, err := w.all(ctx, units, w.patience(), names(hash, "status", "lastAppliedRevision")); err != nil {
+		return 0, err
+	}
+	return end.Sub(began), nil
+}
+
+// starved measures commits to a healthy unit while one in twenty waits for
+// health that does not come: without controllers no Deployment ever has a
+// replica.
+func (w *world) starved(ctx context.Context) error {
+	usual := w.figures.find(w.n, liveName)
+	ill := max(1, w.n/20)
+	wait := func(wait bool) error {
+		patch := fmt.Appendf(nil, `{"spec":{"wait":%t,"timeout":"5m"}}`, wait)
+		return parallel(ill, func(i int) error {
+			_, err := w.client.Resource(kustomizations).Namespace(unitSpace).
+				Patch(ctx, unitName(i*20), types.MergePatchType, patch, metav1.PatchOptions{})
+			return err
+		})
+	}
+	if err := wait(true); err != nil {
+		return err
+	}
+	seen, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	waiting := map[string]bool{}
+	if _, err := w.first(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool {
+		if condition(u, "Reconciling") {
+			waiting[u.GetName()] = true
+		}
+		return len(waiting) == ill
+	}); err != nil {
+		return err
+	}
+	var t told
+	for range w.runs {
+		unit := w.pick()
+		for waiting[unit] {
+			unit = w.pick()
+		}
+		// Those that can't become healthy attempt a revision and don't reach it.
+		if err := w.commit(ctx, &t, unit, "lastAttemptedRevision"); err != nil {
+			return err
+		}
+	}
+	w.seconds("starved: a commit, with 5 % of the units never healthy", t.live...).over(usual.Value, "a commit without them").ratioAtMost(1.2)
+	if err := wait(false); err != nil {
+		return err
+	}
+	_, err = w.all(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool { return condition(u, "Ready") })
+	return err
+}
+
+const chainLength = 10
+
+func chainName(i int) string { return fmt.Sprintf("chain-%d", i) }
+func chainDir(i int) string  { return "chain/" + chainName(i) }
+
+// chain creates units that depend on one another, the last one first.
+func (w *world) chain(ctx context.Context) error {
+	seen, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	began := time.Now()
+	for i := chainLength - 1; i >= 0; i-- {
+		var on []any
+		if i > 0 {
+			on = []any{map[string]any{"name": chainName(i - 1)}}
+		}
+		if err := w.createUnit(ctx, chainName(i), "./"+chainDir(i), on); err != nil {
+			return err
+		}
+	}
+	end, err := w.first(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool {
+		return u.GetName() == chainName(chainLength-1) && condition(u, "Ready")
+	})
+	if err != nil {
+		return err
+	}
+	w.seconds(fmt.Sprintf("chain: %d units, each depending on the one before → all ready", chainLength), end.Sub(began)).atMost(2)
+	var errs []error
+	for i := range chainLength {
+		errs = append(errs, w.client.Resource(kustomizations).Namespace(unitSpace).Delete(ctx, chainName(i), metav1.DeleteOptions{}))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return until(ctx, w.patience(), w.plumb, func() error {
+		_, err := w.client.Resource(kustomizations).Namespace(unitSpace).Get(ctx, chainName(0), metav1.GetOptions{})
+		if err == nil {
+			return errors.New("the first of the chain is still there")
+		}
+		return nil
+	})
+}
