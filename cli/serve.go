@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -102,9 +101,6 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	}
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	klog.SetLogger(logr.FromSlogHandler(log.Handler()))
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200) // what that takes goes back when the work is done
-	}
 	config.QPS = -1 // the API server's priority and fairness limits us
 	// What the API server thinks of our own finalizer's name is no news.
 	config.WarningHandler = rest.NoWarnings{}
