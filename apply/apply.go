@@ -55,7 +55,8 @@ func (a *Applier) Settle(changes []*Change) {
 }
 
 // Try asks the server about each change of a stage, and makes none. An error
-// says that one is refused: then none of the stage should be made.
+// says that one is refused: then none of the stage should be made, but for the
+// [Corrections].
 func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 	// One object is as good as its own trial, if it is known that it is
 	// ours and has to change: nothing can be left half-way.
@@ -67,11 +68,23 @@ func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 				}
 			}
 			if c.Action == Nothing || c.Action == Update && a.Mine(c.live) {
+				c.tried = true
 				return nil
 			}
 		}
 	}
-	return each(stage, func(c *Change) error { return a.try(ctx, c) })
+	return each(stage, func(c *Change) error {
+		err := a.try(ctx, c)
+		c.tried = err == nil
+		return err
+	})
+}
+
+// Corrections returns those changes of a stage that put right what somebody
+// changed, and were not refused: they bring nothing new, so they need not wait
+// until the rest can be made too.
+func Corrections(stage []*Change) []*Change {
+	return slices.DeleteFunc(slices.Clone(stage), func(c *Change) bool { return c.Cause != Drift || !c.tried })
 }
 
 // Stage makes the changes of one stage, which were tried before. It returns

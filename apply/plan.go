@@ -113,9 +113,10 @@ type Change struct {
 	Lost  []owned.Loss
 	After *unstructured.Unstructured
 
-	item *Item
-	live *unstructured.Unstructured
-	dry  *unstructured.Unstructured // what the server would make of it, if it was asked
+	item  *Item
+	live  *unstructured.Unstructured
+	tried bool                       // the server has let it pass
+	dry   *unstructured.Unstructured // what the server would make of it, if it was asked
 }
 
 // A Plan is what has to happen, in order.

@@ -286,7 +286,7 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 			})
 		}
 		if err := a.Try(ctx, stage); err != nil {
-			return err
+			return errors.Join(err, e.correct(ctx, st, a, stage, plan.Stages[i+1:], out))
 		}
 		brings := refs(stage)
 		grown := apply.Union(slices.DeleteFunc(slices.Clone(entries), func(e apply.Entry) bool { return !brings[e.Ref] }), st.inventory)
@@ -296,17 +296,7 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 			}
 			st.inventory = grown
 		}
-		made, err := a.Stage(ctx, stage)
-		out.Changes = append(out.Changes, made...)
-		for _, c := range made {
-			st.corrected(c, time.Now())
-		}
-		for _, c := range stage {
-			if c.Action == apply.Hold {
-				out.Held = append(out.Held, c)
-			}
-		}
-		if err != nil {
+		if err := e.makeStage(ctx, st, a, stage, out); err != nil {
 			return err
 		}
 		if err := established(u, p, stage); err != nil {
@@ -314,6 +304,35 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 		}
 	}
 	return nil
+}
+
+// makeStage makes the changes of a stage that was tried, and notes them.
+func (e *Engine) makeStage(ctx context.Context, st *state, a *apply.Applier, stage []*apply.Change, out *Outcome) error {
+	made, err := a.Stage(ctx, stage)
+	out.Changes = append(out.Changes, made...)
+	for _, c := range made {
+		st.corrected(c, time.Now())
+	}
+	for _, c := range stage {
+		if c.Action == apply.Hold {
+			out.Held = append(out.Held, c)
+		}
+	}
+	return err
+}
+
+// correct puts right what somebody changed, where a stage as a whole was
+// refused: a commit that can't be applied must not keep the rest of its unit
+// from being held true.
+func (e *Engine) correct(ctx context.Context, st *state, a *apply.Applier, refused []*apply.Change, later [][]*apply.Change, out *Outcome) error {
+	corrections := apply.Corrections(refused)
+	var errs []error
+	for _, stage := range later {
+		stage = slices.DeleteFunc(slices.Clone(stage), func(c *apply.Change) bool { return c.Cause != apply.Drift })
+		errs = append(errs, a.Try(ctx, stage))
+		corrections = append(corrections, apply.Corrections(stage)...)
+	}
+	return errors.Join(append(errs, e.makeStage(ctx, st, a, corrections, out))...)
 }
 
 // refs are the objects of some stages.

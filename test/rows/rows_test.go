@@ -50,6 +50,7 @@ func TestRows(t *testing.T) {
 		{"D16 a missing service account is reported and can be let go of", serviceAccountGone},
 		{"D16 a cluster that is gone is reported and can be let go of", clusterGone},
 		{"D17 a parent that can't be rendered keeps its children", brokenParent},
+		{"a commit that is refused in part does not keep the rest from being held true", refusedCommit},
 		{"D18 an object moved between units keeps its UID", moved},
 		{"D18 the objects of a renamed unit keep their UIDs", renamed},
 		{"D20 a tenant can't leave its namespace", tenant},
@@ -459,6 +460,27 @@ current-context: x
 	if strings.Contains(w.Plumb.Log(), b64(w.Config.KeyData)[:40]) {
 		t.Error("the key is in the log")
 	}
+}
+
+// A commit of which one object is refused must not keep the others from being
+// held true.
+func refusedCommit(t *testing.T, w *pt.World) {
+	ns := w.Namespace(t)
+	push, _ := unit(t, w, ns, "u", map[string]string{"app/a.yaml": pt.ConfigMap("a", "k", "git"), "app/b.yaml": pt.ConfigMap("b"), "app/c.yaml": pt.ConfigMap("c")})
+	push(map[string]string{"app/b.yaml": pt.ConfigMap("b", "not a key", "v")})
+	contains(t, w.AwaitReason(t, pt.Kustomization, ns, "u", "ReconciliationFailed"), "not a key")
+	for _, args := range [][]string{
+		{"patch", "configmap/a", "--type=merge", "-p", `{"data":{"k":"by hand"}}`},
+		{"delete", "configmap/c"},
+	} {
+		if out, err := w.Kubectl(t.Context(), "", append([]string{"-n", ns}, args...)...); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	w.Await(t, configMap, ns, "a", pt.Has("data.k", "git"))
+	w.Await(t, configMap, ns, "c", nil)
+	stillThere(t, w, configMap, ns, "b")
+	w.AwaitReason(t, pt.Kustomization, ns, "u", "ReconciliationFailed")
 }
 
 func brokenParent(t *testing.T, w *pt.World) {
