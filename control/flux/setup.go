@@ -188,7 +188,8 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 func listBy(ctx context.Context, c client.Client, kustomizations bool, field, value string, log *slog.Logger) []types.NamespacedName {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(example(kustomizations).GroupVersionKind())
-	if err := c.List(ctx, list, client.MatchingFields{field: value}); err != nil {
+	// Only names are read, of what may be all there are.
+	if err := c.List(ctx, list, client.MatchingFields{field: value}, client.UnsafeDisableDeepCopy); err != nil {
 		log.Error("list who refers to an object", "field", field, "value", value, "err", err)
 		return nil
 	}
