@@ -1,0 +1,60 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"plumb.dev/plumb/internal/plumbtest"
+	"plumb.dev/plumb/internal/tools"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	plumbtest.Clean()
+	os.Exit(code)
+}
+
+// TestEveryFigureIsMeasured runs the benchmark with few units. How long
+// anything takes is not looked at.
+func TestEveryFigureIsMeasured(t *testing.T) {
+	root, err := tools.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sandbox, err := tools.Build(root, tools.Sandbox, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bench{
+		units: 6, small: 3, runs: 2, samples: 3, idle: time.Second, settle: time.Second,
+		plumbPath: plumbtest.Binary(t), sandboxPath: sandbox,
+	}
+	file := filepath.Join(t.TempDir(), "figures.json")
+	if err := b.main(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got figures
+	if err := json.Unmarshal(content, &got); err != nil {
+		t.Fatal(err)
+	}
+	goals := 0
+	for _, f := range got.All {
+		if f.Goal != nil {
+			goals++
+		}
+	}
+	const want = 19 // all but those of the large repositories
+	if goals != want {
+		t.Errorf("%d figures have a goal, not %d", goals, want)
+	}
+	if f := got.find(6, "restart: writes"); f == nil || f.Value > 0 {
+		t.Errorf("a restart wrote: %+v", f)
+	}
+}
