@@ -100,6 +100,9 @@ func (r *kustomizations) notReady(ctx context.Context, k *kustomization, self *u
 	theirs, err2 := r.o.sourceName(dep)
 	if err1 == nil && err2 == nil && mine == theirs {
 		if a := r.shelf.Get(mine); a != nil && dep.Status.LastAppliedRevision != a.Revision {
+			if dep.Status.LastAttemptedRevision != a.Revision {
+				r.queue.add(key) // somebody waits for what it has to say
+			}
 			return "has not applied revision " + a.Revision + " yet", nil
 		}
 	}
