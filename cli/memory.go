@@ -14,15 +14,16 @@ type memoryTidier struct{}
 
 const (
 	tidyEvery = 5 * time.Second
-	quiet     = 4 << 20  // bytes allocated between two looks
-	worth     = 32 << 20 // bytes allocated since it was tidied
+	burst     = 64 << 20 // bytes allocated between two looks
+	quiet     = 16 << 20
 )
 
 // Start implements [sigs.k8s.io/controller-runtime/pkg/manager.Runnable].
 func (memoryTidier) Start(ctx context.Context) error {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
-	var last, tidied uint64
+	var last uint64
+	untidy := false
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	for {
 		select {
@@ -32,9 +33,12 @@ func (memoryTidier) Start(ctx context.Context) error {
 		}
 		metrics.Read(sample)
 		allocated := sample[0].Value.Uint64()
-		if allocated-last < quiet && allocated-tidied > worth {
+		switch since := allocated - last; {
+		case since > burst:
+			untidy = true
+		case since < quiet && untidy:
 			debug.FreeOSMemory()
-			tidied = allocated
+			untidy = false
 		}
 		last = allocated
 	}

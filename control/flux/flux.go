@@ -64,6 +64,7 @@ func managers(more []string) owned.Managers {
 // A kustomization is a Kustomization, decoded.
 type kustomization struct {
 	kustomizev1.Kustomization
+	stored bool // its status was written since it was read
 }
 
 // legacySpec are the fields of v1beta1 and v1beta2 that v1 has no more.

@@ -14,6 +14,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -102,7 +103,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		}
 		u = withFinalizer
 	}
-	before := &kustomization{*k.DeepCopy()}
+	before := &kustomization{Kustomization: *k.DeepCopy()}
 	requested, isRequested := meta.ReconcileAnnotationValue(u.GetAnnotations())
 	isRequested = isRequested && requested != k.Status.LastHandledReconcileAt
 
@@ -123,8 +124,10 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	if isRequested {
 		k.Status.LastHandledReconcileAt = requested
 	}
-	if err := writeStatus(ctx, r.client, u, &k.Status, statusManager); err != nil {
-		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+	if k.stored || !equality.Semantic.DeepEqual(before.Status, k.Status) {
+		if err := writeStatus(ctx, r.client, u, &k.Status, statusManager); err != nil {
+			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+		}
 	}
 	r.tell(k, before, out, time.Since(started))
 	return r.next(k, out, err), nil
@@ -249,6 +252,7 @@ type ledger struct {
 // Store implements [engine.Ledger]. It is the moment at which it is known that
 // there is work to do, so it says so too.
 func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
+	l.k.stored = true
 	l.k.Status.Inventory = toInventory(entries)
 	c := report.Conditions{List: &l.k.Status.Conditions, Generation: l.k.Generation}
 	c.Progress("Reconciliation in progress")
