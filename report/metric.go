@@ -30,7 +30,7 @@ var (
 		Name:    "plumb_commit_to_live_seconds",
 		Help:    "The time from seeing a revision at its source to having applied it.",
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 16),
-	}, unitLabels)
+	}, []string{"kind", "namespace"}) // a histogram is many series, and this one is looked at as a whole
 	success = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "plumb_last_success_timestamp_seconds",
 		Help: "When a unit was last found or made as its source wants it, in Unix time.",
@@ -66,7 +66,9 @@ func (s Subject) Failed(reason string) {
 func (s Subject) Corrected(n int) { drift.WithLabelValues(s.labels()...).Add(float64(n)) }
 
 // Live notes that a revision, seen at its source d ago, has been applied.
-func (s Subject) Live(d time.Duration) { latency.WithLabelValues(s.labels()...).Observe(d.Seconds()) }
+func (s Subject) Live(d time.Duration) {
+	latency.WithLabelValues(s.Kind, s.Namespace).Observe(d.Seconds())
+}
 
 // Succeeded notes that all is as it should be, now.
 func (s Subject) Succeeded() { success.WithLabelValues(s.labels()...).SetToCurrentTime() }
@@ -77,7 +79,7 @@ func (s Subject) Ready(v float64) { ready.WithLabelValues(s.labels()...).Set(v) 
 // Gone drops the series of a custom resource that is no more.
 func (s Subject) Gone() {
 	l := prometheus.Labels{"kind": s.Kind, "name": s.Name, "namespace": s.Namespace}
-	for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{duration, failures, drift, latency, success, ready} {
+	for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{duration, failures, drift, success, ready} {
 		v.DeletePartialMatch(l)
 	}
 }
