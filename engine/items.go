@@ -43,7 +43,8 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 		return nil, nil, err
 	}
 	st.missing = nil
-	src := &rendered{r: r}
+	src := &rendered{r: r, labels: u.Marks.Labels}
+	items = make([]apply.Item, 0, len(set)) // which does not move: the items refer to themselves
 	for i, o := range set {
 		ref, err := locate(p, u, o)
 		if fault.Is(err, "UnknownKind") {
@@ -57,8 +58,9 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 		items = append(items, apply.Item{
 			Ref: ref, Version: o.GroupVersionKind().Version, Digest: r.Items[i].Digest,
 			Policy: u.Policy(o),
-			Object: func() *unstructured.Unstructured { return finish(src, i, ref, u.Marks.Labels) },
 		})
+		it := &items[len(items)-1]
+		it.Object = func() *unstructured.Unstructured { return finish(src, i, it.Ref) }
 	}
 	seen := make(map[object.Ref]bool, len(items))
 	for _, it := range items {
@@ -95,8 +97,9 @@ func locate(k Kinds, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
 // rendered is a render as long as a unit is held true to it. Between two runs
 // it is packed.
 type rendered struct {
-	mu sync.Mutex
-	r  render.Result
+	labels map[string]string // of every object
+	mu     sync.Mutex
+	r      render.Result
 }
 
 // object returns the i-th object. It may be shared.
@@ -114,7 +117,7 @@ func (d *rendered) pack() {
 }
 
 // finish returns the i-th object of a render as it is applied.
-func finish(d *rendered, i int, ref object.Ref, labels map[string]string) *unstructured.Unstructured {
+func finish(d *rendered, i int, ref object.Ref) *unstructured.Unstructured {
 	o, err := d.object(i)
 	if err != nil {
 		// The bytes were made by encoding an object in this process.
@@ -124,9 +127,9 @@ func finish(d *rendered, i int, ref object.Ref, labels map[string]string) *unstr
 	o.SetNamespace(ref.Namespace)
 	l := o.GetLabels()
 	if l == nil {
-		l = make(map[string]string, len(labels))
+		l = make(map[string]string, len(d.labels))
 	}
-	for k, v := range labels {
+	for k, v := range d.labels {
 		l[k] = v
 	}
 	o.SetLabels(l)

@@ -37,7 +37,7 @@ func Objects(k Kinds, u Unit, r render.Result) (object.Set, error) {
 		if err != nil && !fault.Is(err, "UnknownKind") {
 			return nil, err
 		}
-		out[i] = finish(&rendered{r: r}, i, ref, u.Marks.Labels)
+		out[i] = finish(&rendered{r: r, labels: u.Marks.Labels}, i, ref)
 	}
 	return out, nil
 }

@@ -46,7 +46,7 @@ type Result struct {
 type Item struct {
 	Ref     object.Ref
 	Version string // of its API: with Ref.Group, its apiVersion
-	Digest  string // of its canonical JSON
+	Digest  string // of its canonical JSON: 32 bytes, to compare
 }
 
 // Objects returns the objects, in the order of Items. They may be shared, and
@@ -112,7 +112,7 @@ func newResult(set object.Set, l limits) (Result, error) {
 		items[i] = Item{
 			Ref:     object.RefOf(u),
 			Version: u.GroupVersionKind().Version,
-			Digest:  "sha256:" + hex.EncodeToString(sum[:]),
+			Digest:  string(sum[:]),
 		}
 		all.Write(b)
 		ends[i] = all.Len()

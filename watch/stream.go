@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,14 +37,28 @@ type record struct {
 	exists   bool
 	deleting bool
 	version  uint64 // resourceVersion, which orders events (KEP-5504)
-	uid      types.UID
 	health   health.Result
 	object   *unstructured.Unstructured // nil once every follower has settled it
-	by       map[string]*follower
+	by       []follower                 // hardly ever more than one
+}
+
+// of returns a unit's view of the record, or nil. It stands until the record
+// is joined or left.
+func (r *record) of(unit string) *follower {
+	if r == nil {
+		return nil
+	}
+	for i := range r.by {
+		if r.by[i].unit == unit {
+			return &r.by[i]
+		}
+	}
+	return nil
 }
 
 // A follower is one unit's view of a record.
 type follower struct {
+	unit     string
 	f        *following
 	print    uint64 // of the fields that count, now
 	baseline uint64 // and when it was settled; 0: never
@@ -68,38 +83,37 @@ func (s *stream) size() int {
 func (s *stream) join(unit string, f *following) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.records[f.name]
+	r := s.records[f.name()]
 	if r == nil {
 		r = &record{}
-		s.records[f.name] = r
+		s.records[f.name()] = r
 	}
-	if r.by == nil {
-		r.by = make(map[string]*follower, 1)
-	}
-	if r.by[unit] == nil {
-		s.follows++
-	}
-	fo := &follower{f: f}
 	// What one unit settles, another that wants the same may rely on only
-	// after it has looked itself: fo starts unsettled.
+	// after it has looked itself: a new follower starts unsettled.
+	fo := follower{unit: unit, f: f}
 	if r.object != nil {
 		fo.look(r.object)
 	}
-	r.by[unit] = fo
+	if was := r.of(unit); was != nil {
+		*was = fo
+		return
+	}
+	s.follows++
+	r.by = append(r.by, fo)
 }
 
 // leave reports whether the stream has no follower left.
 func (s *stream) leave(unit string, f *following) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.records[f.name]
-	if r != nil && r.by[unit] != nil && r.by[unit].f == f {
-		delete(r.by, unit)
+	r := s.records[f.name()]
+	if fo := r.of(unit); fo != nil && fo.f == f {
+		r.by = slices.DeleteFunc(r.by, func(fo follower) bool { return fo.unit == unit })
 		s.follows--
 		if len(r.by) == 0 {
-			r.object = nil
+			r.by, r.object = nil, nil
 			if !r.exists {
-				delete(s.records, f.name)
+				delete(s.records, f.name())
 			}
 		}
 	}
@@ -110,15 +124,15 @@ func (s *stream) live(unit string, name types.NamespacedName) (Live, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.records[name]
-	if r == nil || r.by[unit] == nil {
+	fo := r.of(unit)
+	if fo == nil {
 		return Live{}, false
 	}
-	fo := r.by[unit]
 	if !s.synced && !r.exists {
 		return Live{}, false
 	}
 	l := Live{
-		Exists: r.exists, UID: r.uid, Deleting: r.deleting, Health: r.health,
+		Exists: r.exists, Deleting: r.deleting, Health: r.health,
 		Digest: fo.digest, Settled: r.exists && fo.settled(), Object: r.object,
 	}
 	if fo.health != nil {
@@ -133,11 +147,11 @@ func (s *stream) live(unit string, name types.NamespacedName) (Live, bool) {
 func (s *stream) settle(unit string, f *following, digest string, obj *unstructured.Unstructured) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.records[f.name]
-	if r == nil || r.by[unit] == nil {
+	r := s.records[f.name()]
+	fo := r.of(unit)
+	if fo == nil {
 		return
 	}
-	fo := r.by[unit]
 	fo.baseline, fo.digest = owned.Print(obj, f.Managers), digest
 	if v := parseVersion(obj.GetResourceVersion()); !r.exists || v >= r.version {
 		r.take(obj, v)
@@ -148,19 +162,19 @@ func (s *stream) settle(unit string, f *following, digest string, obj *unstructu
 func (s *stream) unsettle(unit string, name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.records[name]; r != nil && r.by[unit] != nil {
-		r.by[unit].baseline, r.by[unit].digest = 0, ""
+	if fo := s.records[name].of(unit); fo != nil {
+		fo.baseline, fo.digest = 0, ""
 	}
 }
 
 // take makes obj what the record is about.
 func (r *record) take(obj *unstructured.Unstructured, version uint64) {
-	r.exists, r.version, r.uid = true, version, obj.GetUID()
+	r.exists, r.version = true, version
 	r.deleting = obj.GetDeletionTimestamp() != nil
 	r.health = health.Of(obj)
 	r.object = obj
-	for _, fo := range r.by {
-		fo.look(obj)
+	for i := range r.by {
+		r.by[i].look(obj)
 	}
 }
 
@@ -175,8 +189,8 @@ func (fo *follower) look(obj *unstructured.Unstructured) {
 
 // slim lets go of the object if nobody will ask for it.
 func (r *record) slim() {
-	for _, fo := range r.by {
-		if !fo.settled() {
+	for i := range r.by {
+		if !r.by[i].settled() {
 			return
 		}
 	}
@@ -206,15 +220,15 @@ func (r *record) glance(fo *follower) glance {
 // change runs f on the record of a name and returns the followers for whom it
 // made a difference.
 func (r *record) change(f func()) []string {
-	before := make(map[string]glance, len(r.by))
-	for unit, fo := range r.by {
-		before[unit] = r.glance(fo)
+	before := make([]glance, len(r.by))
+	for i := range r.by {
+		before[i] = r.glance(&r.by[i])
 	}
 	f()
 	var units []string
-	for unit, fo := range r.by {
-		if before[unit] != r.glance(fo) {
-			units = append(units, unit)
+	for i := range r.by {
+		if before[i] != r.glance(&r.by[i]) {
+			units = append(units, r.by[i].unit)
 		}
 	}
 	return units
@@ -251,8 +265,8 @@ func (s *stream) remove(name types.NamespacedName, version uint64) []string {
 		r.exists, r.deleting, r.object = false, false, nil
 		r.version = max(r.version, version)
 		r.health = health.Result{Status: health.Missing}
-		for _, fo := range r.by {
-			fo.health, fo.print = nil, 0
+		for i := range r.by {
+			r.by[i].health, r.by[i].print = nil, 0
 		}
 	})
 	if len(r.by) == 0 {
@@ -332,8 +346,8 @@ func (s *stream) Resync() error { return nil }
 func (s *stream) followers() map[string]bool {
 	units := map[string]bool{}
 	for _, r := range s.records {
-		for unit := range r.by {
-			units[unit] = true
+		for i := range r.by {
+			units[r.by[i].unit] = true
 		}
 	}
 	return units

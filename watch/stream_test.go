@@ -46,8 +46,8 @@ func newWorld() *world {
 	w.stream = &stream{records: map[types.NamespacedName]*record{}, keep: true, cancel: func() {}}
 	w.notify = func(unit string) { w.told = append(w.told, unit) }
 	w.f = &following{
-		Target: Target{Ref: object.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "a"}, Managers: managers},
-		stream: w.stream, name: types.NamespacedName{Namespace: "shop", Name: "a"},
+		Ref:  object.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "a"},
+		view: &view{Managers: managers}, stream: w.stream,
 	}
 	w.join("unit", w.f)
 	return w
@@ -55,7 +55,7 @@ func newWorld() *world {
 
 func (w *world) now(t *testing.T) Live {
 	t.Helper()
-	l, known := w.live("unit", w.f.name)
+	l, known := w.live("unit", w.f.name())
 	if !known {
 		t.Fatal("it is not known")
 	}
@@ -72,7 +72,7 @@ func (w *world) wasTold(t *testing.T, want bool) {
 
 func TestNothingIsKnownBeforeTheFirstList(t *testing.T) {
 	w := newWorld()
-	if _, known := w.live("unit", w.f.name); known {
+	if _, known := w.live("unit", w.f.name()); known {
 		t.Error("it is known not to exist, although nothing was listed")
 	}
 	_ = w.Replace(nil, "10")

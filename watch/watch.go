@@ -56,11 +56,9 @@ type Target struct {
 
 // Live is what is known of an object.
 type Live struct {
-	Exists          bool
-	UID             types.UID
-	ResourceVersion string
-	Deleting        bool
-	Health          health.Result
+	Exists   bool
+	Deleting bool
+	Health   health.Result
 	// Digest is that of the desired object that the live one was last
 	// settled against, and Settled says that it has not changed since in
 	// any field that counts. An object that was settled and is gone has a
@@ -81,7 +79,7 @@ type Watch struct {
 
 	mu      sync.Mutex
 	streams map[streamKey]*stream
-	units   map[string]map[object.Ref]*following
+	units   map[string]follows
 	waiting map[schema.GroupKind]map[string]bool // units that a kind is missing for
 	// narrow are the resources that may be watched only in single
 	// namespaces, and narrowed is how often one was added.
@@ -89,12 +87,58 @@ type Watch struct {
 	narrowed int
 }
 
-// following is a target and where its record is.
+// following is an object that a unit follows, and where its record is. There is
+// one for each object, so it is small.
 type following struct {
-	Target
+	object.Ref
+	*view
 	stream   *stream
-	name     types.NamespacedName
 	narrowed int // of the watch, when the stream was chosen
+}
+
+// A view is what a Target says besides which object it is. Those of one unit
+// that are equal are one.
+type view struct {
+	Version  string
+	Selector string
+	Managers owned.Managers
+	Judge    *health.Judge
+}
+
+func (f *following) name() types.NamespacedName {
+	return types.NamespacedName{Namespace: f.Namespace, Name: f.Name}
+}
+
+func (f *following) same(t Target) bool { return f.view.same(t) }
+
+func (v *view) same(t Target) bool {
+	return v.Version == t.Version && v.Selector == t.Selector && v.Judge == t.Judge &&
+		v.Managers.Self == t.Managers.Self && slices.Equal(v.Managers.Undo, t.Managers.Undo)
+}
+
+// follows are what a unit follows, sorted by Ref, each once.
+type follows []*following
+
+func (f follows) search(r object.Ref) (int, bool) {
+	return slices.BinarySearchFunc(f, r, func(f *following, r object.Ref) int { return object.Compare(f.Ref, r) })
+}
+
+func (f follows) find(r object.Ref) *following {
+	i, ok := f.search(r)
+	if !ok {
+		return nil
+	}
+	return f[i]
+}
+
+// view returns what t says besides which object it is.
+func (f follows) view(t Target) *view {
+	for _, other := range f {
+		if other.same(t) {
+			return other.view
+		}
+	}
+	return &view{Version: t.Version, Selector: t.Selector, Managers: t.Managers, Judge: t.Judge}
 }
 
 // New returns a Watch that runs until ctx is done. notify is called with a
@@ -103,7 +147,7 @@ func New(ctx context.Context, c *cluster.Client, log *slog.Logger, notify func(u
 	w := &Watch{
 		cluster: c, notify: notify, log: log, ctx: ctx,
 		streams: make(map[streamKey]*stream),
-		units:   make(map[string]map[object.Ref]*following),
+		units:   make(map[string]follows),
 		waiting: make(map[schema.GroupKind]map[string]bool),
 		narrow:  make(map[schema.GroupVersionResource]bool),
 	}
@@ -168,62 +212,103 @@ func (w *Watch) kindsChanged() {
 }
 
 // Follow makes targets the objects that the unit follows, instead of those it
-// followed before. Targets of a kind that the server does not have are left
-// out and named in the error; the unit is notified when the kinds change.
+// followed before; of two targets for one object, the first counts. Targets of
+// a kind that the server does not have are left out and named in the error; the
+// unit is notified when the kinds change.
 func (w *Watch) Follow(unit string, targets []Target) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	before := w.units[unit]
-	now := make(map[object.Ref]*following, len(targets))
+	if w.unchanged(before, targets) {
+		return nil
+	}
+	now := make(follows, 0, len(targets))
+	kept := make(map[object.Ref]*following, len(targets))
 	var errs []error
 	for _, t := range targets {
-		if f, ok := before[t.Ref]; ok && f.same(t) && f.narrowed == w.narrowed {
-			now[t.Ref] = f
-			delete(before, t.Ref)
+		if kept[t.Ref] != nil {
 			continue
 		}
-		m, err := w.cluster.Mapping(t.Ref.GroupKind().WithVersion(t.Version))
-		if err != nil {
-			if fault.Is(err, "UnknownKind") {
-				gk := t.Ref.GroupKind()
-				if w.waiting[gk] == nil {
-					w.waiting[gk] = map[string]bool{}
-				}
-				w.waiting[gk][unit] = true
+		f := before.find(t.Ref)
+		if f != nil && !f.same(t) {
+			f = nil
+		}
+		if f == nil || f.narrowed != w.narrowed {
+			key, err := w.key(unit, t)
+			if err != nil {
+				errs = append(errs, err)
+				continue
 			}
-			errs = append(errs, err)
-			continue
+			if f != nil && f.stream.key == key {
+				f.narrowed = w.narrowed
+			} else {
+				f = w.join(unit, t, key, now.view(t))
+			}
 		}
-		key := streamKey{resource: m.Resource, selector: t.Selector}
-		switch {
-		case t.Selector == "":
-			key.namespace, key.name = t.Ref.Namespace, t.Ref.Name
-		case w.narrow[m.Resource]:
-			key.namespace = t.Ref.Namespace
-		}
-		if f, ok := before[t.Ref]; ok && f.same(t) && f.stream.key == key {
-			f.narrowed = w.narrowed
-			now[t.Ref] = f
-			delete(before, t.Ref)
-			continue
-		}
-		s := w.streams[key]
-		if s == nil {
-			s = w.start(key)
-		}
-		f := &following{Target: t, stream: s, narrowed: w.narrowed, name: types.NamespacedName{Namespace: t.Ref.Namespace, Name: t.Ref.Name}}
-		s.join(unit, f)
-		now[t.Ref] = f
+		kept[t.Ref] = f
+		now = append(now, f)
 	}
 	for _, f := range before {
-		w.part(unit, f)
+		if kept[f.Ref] != f {
+			w.part(unit, f)
+		}
 	}
+	slices.SortFunc(now, func(a, b *following) int { return object.Compare(a.Ref, b.Ref) })
 	if len(now) == 0 {
 		delete(w.units, unit)
 	} else {
 		w.units[unit] = now
 	}
 	return errors.Join(dedupe(errs)...)
+}
+
+// unchanged reports whether these targets are what a unit follows already.
+func (w *Watch) unchanged(before follows, targets []Target) bool {
+	if len(before) != len(targets) {
+		return false
+	}
+	met := make([]bool, len(before))
+	for _, t := range targets {
+		i, ok := before.search(t.Ref)
+		if !ok || met[i] || before[i].narrowed != w.narrowed || !before[i].same(t) {
+			return false
+		}
+		met[i] = true
+	}
+	return true
+}
+
+// key says which stream a target is in.
+func (w *Watch) key(unit string, t Target) (streamKey, error) {
+	m, err := w.cluster.Mapping(t.Ref.GroupKind().WithVersion(t.Version))
+	if fault.Is(err, "UnknownKind") {
+		gk := t.Ref.GroupKind()
+		if w.waiting[gk] == nil {
+			w.waiting[gk] = map[string]bool{}
+		}
+		w.waiting[gk][unit] = true
+	}
+	if err != nil {
+		return streamKey{}, err
+	}
+	key := streamKey{resource: m.Resource, selector: t.Selector}
+	switch {
+	case t.Selector == "":
+		key.namespace, key.name = t.Ref.Namespace, t.Ref.Name
+	case w.narrow[m.Resource]:
+		key.namespace = t.Ref.Namespace
+	}
+	return key, nil
+}
+
+func (w *Watch) join(unit string, t Target, key streamKey, v *view) *following {
+	s := w.streams[key]
+	if s == nil {
+		s = w.start(key)
+	}
+	f := &following{Ref: t.Ref, view: v, stream: s, narrowed: w.narrowed}
+	s.join(unit, f)
+	return f
 }
 
 func dedupe(errs []error) []error {
@@ -233,11 +318,6 @@ func dedupe(errs []error) []error {
 		defer func() { seen[s] = true }()
 		return seen[s]
 	})
-}
-
-func (f *following) same(t Target) bool {
-	return f.Version == t.Version && f.Selector == t.Selector && f.Judge == t.Judge &&
-		f.Managers.Self == t.Managers.Self && slices.Equal(f.Managers.Undo, t.Managers.Undo)
 }
 
 // narrowTo has a resource watched namespace by namespace, because whoever
@@ -308,19 +388,19 @@ func cmpString(a, b string) int {
 // nothing may be concluded.
 func (w *Watch) Live(unit string, ref object.Ref) (l Live, known bool) {
 	w.mu.Lock()
-	f := w.units[unit][ref]
+	f := w.units[unit].find(ref)
 	w.mu.Unlock()
 	if f == nil {
 		return Live{}, false
 	}
-	return f.stream.live(unit, f.name)
+	return f.stream.live(unit, f.name())
 }
 
 // Settle says that the object is as the unit wants it: obj, as the server
 // returned it, holds what was desired under digest.
 func (w *Watch) Settle(unit string, ref object.Ref, digest string, obj *unstructured.Unstructured) {
 	w.mu.Lock()
-	f := w.units[unit][ref]
+	f := w.units[unit].find(ref)
 	w.mu.Unlock()
 	if f != nil {
 		f.stream.settle(unit, f, digest, obj)
@@ -331,10 +411,10 @@ func (w *Watch) Settle(unit string, ref object.Ref, digest string, obj *unstruct
 // plan looks at it afresh.
 func (w *Watch) Unsettle(unit string, ref object.Ref) {
 	w.mu.Lock()
-	f := w.units[unit][ref]
+	f := w.units[unit].find(ref)
 	w.mu.Unlock()
 	if f != nil {
-		f.stream.unsettle(unit, f.name)
+		f.stream.unsettle(unit, f.name())
 	}
 }
 
