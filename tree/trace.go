@@ -1,7 +1,9 @@
 package tree
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/gob"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -28,6 +30,37 @@ type sighting struct {
 
 // Len returns the number of names in the trace.
 func (t Trace) Len() int { return len(t.seen) }
+
+// MarshalBinary implements [encoding.BinaryMarshaler].
+func (t Trace) MarshalBinary() ([]byte, error) {
+	var b bytes.Buffer
+	seen := make(map[string]storedSighting, len(t.seen))
+	for name, s := range t.seen {
+		seen[name] = storedSighting{s.missing, s.kind, s.content, s.listing, s.subtree}
+	}
+	err := gob.NewEncoder(&b).Encode(seen)
+	return b.Bytes(), err
+}
+
+// UnmarshalBinary implements [encoding.BinaryUnmarshaler].
+func (t *Trace) UnmarshalBinary(b []byte) error {
+	var seen map[string]storedSighting
+	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&seen); err != nil {
+		return err
+	}
+	t.seen = make(map[string]sighting, len(seen))
+	for name, s := range seen {
+		t.seen[name] = sighting{s.Missing, s.Kind, s.Content, s.Listing, s.Subtree}
+	}
+	return nil
+}
+
+// A storedSighting is a sighting as it is encoded.
+type storedSighting struct {
+	Missing                   bool
+	Kind                      Kind
+	Content, Listing, Subtree ID
+}
 
 // Holds reports whether a reader that left this trace would see the same in
 // at. Where it would not, changed is one of the names that differ.
