@@ -33,6 +33,7 @@ import (
 
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source/git"
 )
 
@@ -67,7 +68,7 @@ KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.data, "data", defaultData(), "folder for fetched repositories; it may be emptied at any time")
+	f.StringVar(&o.data, "data", defaultData(), "folder for fetched repositories and what was rendered of them; it may be emptied at any time")
 	f.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "where to serve metrics; 0 is nowhere")
 	f.StringVar(&o.healthAddr, "health-addr", ":9440", "where to serve /healthz and /readyz; 0 is nowhere")
 	f.StringVar(&o.hintAddr, "hint-addr", ":9292", "where to take hints that a repository was pushed to: POST /hint; 0 is nowhere")
@@ -112,7 +113,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
-		Cache:                         cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache:                         cache.Options{DefaultTransform: flux.Slim},
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr},
 		HealthProbeBindAddress:        o.healthAddr,
 		PprofBindAddress:              o.pprofAddr,
@@ -140,8 +141,14 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 		return fmt.Errorf("open --data: %w", err)
 	}
 	defer store.Close()
+	renders, err := render.OpenFolder(filepath.Join(o.data, "renders"))
+	if err != nil {
+		return fmt.Errorf("open --data: %w", err)
+	}
 
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	// Of events that repeat, the last few hundred are remembered to be counted
+	// up; by default it would be thousands.
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx), record.WithCorrelatorOptions(record.CorrelatorOptions{LRUCacheSize: 512}))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: clientset.CoreV1().Events("")})
 	defer broadcaster.Shutdown()
 	recorder := broadcaster.NewRecorder(scheme, corev1.EventSource{Component: "plumb"})
@@ -149,7 +156,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	o.flux.OwnNamespace = ownNamespace()
 	dialect, err := flux.Setup(ctx, mgr, o.flux, flux.Parts{
 		Store: store, Clientset: clientset, Events: recorder, Log: log,
-		RenderMemory: o.renderMemory, Concurrent: o.concurrent, ArtifactHost: "plumb." + o.flux.OwnNamespace + ".svc",
+		RenderMemory: o.renderMemory, Renders: renders, Concurrent: o.concurrent, ArtifactHost: "plumb." + o.flux.OwnNamespace + ".svc",
 	})
 	if err != nil {
 		return err

@@ -32,8 +32,10 @@ type Options struct {
 	// the names of those that can't. It is asked before something is deleted
 	// or taken over, so that a unit that has not run yet counts too.
 	Units func(context.Context) (units []Unit, unknown []string)
-	// RenderMemory bounds the kept renders, in bytes.
+	// RenderMemory bounds the renders that are kept in memory, in bytes.
 	RenderMemory int64
+	// Renders is where they are kept, too; nil is nowhere.
+	Renders *render.Folder
 }
 
 // An Engine runs units. It is safe for concurrent use, for different units.
@@ -71,6 +73,7 @@ type state struct {
 	sinceFor string
 	contests map[object.Ref]*contest // objects that somebody has changed of late
 	held     bool                    // pruning
+	waits    bool                    // for all its objects to be healthy
 
 	mu       sync.Mutex
 	rendered string // the last revision that could be rendered
@@ -81,6 +84,9 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, ctx: ctx, cache: render.NewCache(o.RenderMemory),
 		at: make(map[string]*place), states: make(map[string]*state),
+	}
+	if o.Renders != nil {
+		e.cache.KeepIn(o.Renders, func(err error) { o.Log.Error("the folder for renders", "err", err) })
 	}
 	if _, err := e.place(Target{}, ""); err != nil {
 		return nil, err
@@ -151,8 +157,37 @@ func (e *Engine) state(u Unit) *state {
 }
 
 // Stands reports whether a unit that has run would render to the same in t, as
-// far as the tree goes. It takes some microseconds.
-func (e *Engine) Stands(unit string, t tree.Tree) bool { return e.cache.Stands(unit, t) }
+// far as the tree goes. d is how t differs from the tree before it, if that is
+// known.
+func (e *Engine) Stands(unit string, t tree.Tree, d *tree.Diff) bool {
+	return e.cache.Stands(unit, t, d)
+}
+
+// Rests reports whether nothing is known that a run of a unit would act on, if
+// the unit and its source are as they were at the last run, and that came to
+// rest. It may not be called while the unit runs.
+func (e *Engine) Rests(unit string) bool {
+	e.mu.Lock()
+	st := e.states[unit]
+	var p *place
+	if st != nil {
+		p = e.at[st.cluster]
+	}
+	e.mu.Unlock()
+	if p == nil || st.prepFor == "" || len(st.prepared) != len(st.inventory) || len(st.contests) > 0 {
+		return false
+	}
+	if synced, err := p.watch.Synced(unit); !synced || err != nil {
+		return false
+	}
+	for _, it := range st.prepared {
+		l, known := p.watch.Live(unit, it.Ref)
+		if !known || !l.Settled || l.Deleting || l.Digest != it.Digest || st.waits && l.Health.Status != health.Current {
+			return false
+		}
+	}
+	return true
+}
 
 // Forget drops what is remembered of a unit that is no more.
 func (e *Engine) Forget(unit string) {

@@ -17,6 +17,7 @@ import (
 // judge says how healthy u is. It waits for nothing: the events of the objects
 // wake the unit, and out.Next is when its time is up.
 func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Outcome) error {
+	st.waits = u.Health.Wait
 	var refs []object.Ref
 	if u.Health.Wait {
 		for _, it := range items {

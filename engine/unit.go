@@ -162,6 +162,13 @@ func (o Outcome) ChangedByGit() bool {
 	return slices.ContainsFunc(o.Changes, func(c *apply.Change) bool { return c.Cause != apply.Drift })
 }
 
+// AtRest reports whether all was done that there was to do, and nothing is
+// waited for.
+func (o Outcome) AtRest() bool {
+	return o.Applied && len(o.Held) == 0 && len(o.Fights) == 0 && o.Next.IsZero() &&
+		(o.Health == Unasked || o.Health == Healthy)
+}
+
 // A Pending is an object that is not healthy.
 type Pending struct {
 	Ref object.Ref

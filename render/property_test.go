@@ -29,22 +29,50 @@ func TestCachedEqualsColdOverAHistory(t *testing.T) {
 	}
 	t.Logf("go test ./render -run %s -seed %d", t.Name(), seed)
 	h := newHistory(seed)
-	cache := render.NewCache(1 << 20)
-	commits, hits, misses, refusals := 60, 0, 0, 0
+	cache, dir := render.NewCache(1<<20), t.TempDir()
+	commits, hits, misses, refusals, stood := 60, 0, 0, 0, 0
+	var before tree.Tree
 	for i := range commits {
 		if i > 0 {
 			h.commit()
 		}
 		at := tree.FromFiles(h.files)
+		var change *tree.Diff
+		if before != nil {
+			if d, ok := tree.Compare(before, at); ok {
+				change = &d
+			}
+		}
+		before = at
+		restarted := render.NewCache(1 << 20)
+		folder, err := render.OpenFolder(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		restarted.KeepIn(folder, func(err error) { t.Error(err) })
 		broken := 0
 		for name, o := range units() {
+			stands := i%2 == 0 && cache.Stands(name, at, change)
 			r, hit, err := cache.Objects(t.Context(), name, at, o)
-			cold, errCold := render.Objects(t.Context(), at, o)
-			if diff := cmp.Diff(outcome(cold, errCold), outcome(r, err)); diff != "" {
-				t.Fatalf("seed %d, unit %s after %s: -cold +cached:\n%s", seed, name, h.last, diff)
+			if stands {
+				stood++
 			}
-			if err == nil && (r.Digest != cold.Digest || !slices.Equal(r.Items, cold.Items)) {
-				t.Fatalf("seed %d, unit %s after %s: digests differ", seed, name, h.last)
+			if stands && !hit {
+				t.Errorf("seed %d, unit %s after %s: what stands was rendered", seed, name, h.last)
+			}
+			cold, errCold := render.Objects(t.Context(), at, o)
+			fromDisk, _, errDisk := restarted.Objects(t.Context(), name, at, o)
+			for _, got := range []struct {
+				how string
+				r   render.Result
+				err error
+			}{{"cached", r, err}, {"kept over a restart", fromDisk, errDisk}} {
+				if diff := cmp.Diff(outcome(cold, errCold), outcome(got.r, got.err)); diff != "" {
+					t.Fatalf("seed %d, unit %s after %s: -cold +%s:\n%s", seed, name, h.last, got.how, diff)
+				}
+				if err == nil && (got.r.Digest != cold.Digest || !slices.Equal(got.r.Items, cold.Items)) {
+					t.Fatalf("seed %d, unit %s after %s: digests differ when %s", seed, name, h.last, got.how)
+				}
 			}
 			switch {
 			case err != nil:
@@ -59,7 +87,7 @@ func TestCachedEqualsColdOverAHistory(t *testing.T) {
 		h.judge(broken)
 	}
 	t.Logf("%d hits, %d misses, %d refusals", hits, misses, refusals)
-	for what, n := range map[string]int{"hits": hits, "misses": misses, "refusals": refusals} {
+	for what, n := range map[string]int{"hits": hits, "misses": misses, "refusals": refusals, "without a look at the trees": stood} {
 		if n < commits/3 {
 			t.Errorf("seed %d: only %d %s: the history shows too little", seed, n, what)
 		}

@@ -133,6 +133,9 @@ type Substitution struct {
 	// error.
 	Vars map[string]string
 
+	// Secret says that some of the values come from a Secret.
+	Secret bool
+
 	// Always substitutes also when there are no Vars, so that defaults take
 	// effect.
 	Always bool
@@ -159,6 +162,9 @@ func (o Options) Digest() string {
 	h.Write(b)
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
+
+// secret reports whether the objects hold what may not be stored.
+func (o Options) secret() bool { return o.Substitute != nil && o.Substitute.Secret }
 
 // Objects renders the directory o.Path of t.
 func Objects(ctx context.Context, t tree.Tree, o Options) (Result, error) {

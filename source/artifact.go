@@ -34,6 +34,16 @@ type Artifact struct {
 	Fetched time.Time
 }
 
+// Same reports whether a and b, which may be nil, are one revision with one
+// content.
+func (a *Artifact) Same(b *Artifact) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	root := tree.RootID(a.Tree)
+	return a.Source == b.Source && a.Revision == b.Revision && root != "" && root == tree.RootID(b.Tree)
+}
+
 // A Shelf holds the newest good artifact of every source. It is safe for
 // concurrent use; the zero value is empty.
 type Shelf struct {
@@ -41,14 +51,17 @@ type Shelf struct {
 	now map[string]*Artifact
 }
 
-// Put makes a the newest artifact of its source.
-func (s *Shelf) Put(a *Artifact) {
+// Put makes a the newest artifact of its source, and returns the one before it,
+// or nil.
+func (s *Shelf) Put(a *Artifact) (before *Artifact) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.now == nil {
 		s.now = make(map[string]*Artifact)
 	}
+	before = s.now[a.Source]
 	s.now[a.Source] = a
+	return before
 }
 
 // Get returns the newest artifact of a source, or nil.

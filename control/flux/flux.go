@@ -78,11 +78,13 @@ type legacySpec struct {
 // the type does not have.
 func decode(u *unstructured.Unstructured, into any, legacy ...string) error {
 	o := u
-	if len(legacy) > 0 {
-		o = u.DeepCopy()
+	if spec, ok := u.Object["spec"].(map[string]any); ok && slices.ContainsFunc(legacy, func(f string) bool { _, ok := spec[f]; return ok }) {
+		o = &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+		spec = maps.Clone(spec)
 		for _, f := range legacy {
-			unstructured.RemoveNestedField(o.Object, "spec", f)
+			delete(spec, f)
 		}
+		o.Object["spec"] = spec
 	}
 	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true)
 	if err != nil {

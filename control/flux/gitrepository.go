@@ -43,8 +43,8 @@ type gitRepositories struct {
 	log    *slog.Logger
 	queue  *queue
 	ignore source.Ignorer
-	// published is told of every new artifact.
-	published func(source string)
+	// published is told of every new artifact, and of the one before it.
+	published func(source string, before *source.Artifact)
 	// host is where third parties would fetch artifacts from.
 	host string
 
@@ -101,7 +101,7 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		r.shelf.Drop(name)
 		r.refs.Forget(name)
 		subject.Gone()
-		r.published(name)
+		r.published(name, nil)
 		return ctrl.Result{}, nil
 	}
 	g, err := decodeGitRepository(u)
@@ -139,13 +139,14 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	if artifact != nil {
 		// On the shelf before it is in the status: whoever reads the status
 		// can rely on it.
-		r.shelf.Put(artifact)
+		if before := r.shelf.Put(artifact); before != artifact {
+			r.published(name, before)
+		}
 	}
 	if err := writeStatus(ctx, r.client, u, &g.Status, sourceManager); err != nil {
 		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 	}
 	if artifact != nil {
-		r.published(name)
 		subject.Took(time.Since(started))
 	}
 	r.tell(g, before, artifact, err, subject)
@@ -208,8 +209,8 @@ func (r *gitRepositories) restore(g *sourcev1.GitRepository, refs getter) {
 	if err != nil || digestOf(t) != g.Status.Artifact.Digest {
 		return
 	}
-	r.shelf.Put(artifactOf(name, g.Status.Artifact.Revision, snap.Commit, t, g.Status.Artifact.LastUpdateTime.Time))
-	r.published(name)
+	before := r.shelf.Put(artifactOf(name, g.Status.Artifact.Revision, snap.Commit, t, g.Status.Artifact.LastUpdateTime.Time))
+	r.published(name, before)
 }
 
 func artifactOf(name, revision string, c git.Commit, t tree.Tree, fetched time.Time) *source.Artifact {
@@ -264,8 +265,8 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 		return nil, true, err
 	}
 	a = artifactOf(name, head.Revision, snap.Commit, t, time.Now())
-	if have != nil && have.Revision == a.Revision && digestOf(have.Tree) == digestOf(a.Tree) {
-		a.Fetched = have.Fetched
+	if a.Same(have) {
+		a = have
 	}
 	return a, true, nil
 }

@@ -44,6 +44,7 @@ type kustomizations struct {
 	events record.EventRecorder
 	log    *slog.Logger
 	queue  *queue
+	calm   calm
 
 	mu       sync.Mutex
 	attempts map[types.NamespacedName]attempt
@@ -56,14 +57,15 @@ type attempt struct {
 	at    string // generation and revision: another one starts anew
 }
 
-// get reads a custom resource as it is stored.
+// get reads a custom resource as it is stored. What it holds is shared with the
+// cache, and may not be changed.
 func get(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)
-	if err := c.Get(ctx, key, u); err != nil {
+	if err := c.Get(ctx, key, u, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	return u, nil
+	return u, whole(u)
 }
 
 // Reconcile holds one Kustomization true.
@@ -75,6 +77,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		if client.IgnoreNotFound(err) == nil {
 			r.engine.Forget(name)
 			r.refs.Forget(name)
+			r.calm.forget(req.NamespacedName)
 			subject.Gone()
 			r.mu.Lock()
 			delete(r.attempts, req.NamespacedName)
@@ -83,6 +86,11 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, err
+	}
+	last, stirs, calm := r.calm.look(req.NamespacedName)
+	if calm && last.version == u.GetResourceVersion() && last.source == r.shelf.Get(last.source.Source) && r.engine.Rests(name) {
+		subject.Succeeded()
+		return ctrl.Result{RequeueAfter: soon(last.interval)}, nil
 	}
 	started := time.Now()
 	k, err := decodeKustomization(u)
@@ -103,7 +111,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		}
 		u = withFinalizer
 	}
-	before := &kustomization{Kustomization: *k.DeepCopy()}
+	before := k.Status.DeepCopy()
 	requested, isRequested := meta.ReconcileAnnotationValue(u.GetAnnotations())
 	isRequested = isRequested && requested != k.Status.LastHandledReconcileAt
 
@@ -124,10 +132,13 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	if isRequested {
 		k.Status.LastHandledReconcileAt = requested
 	}
-	if k.stored || !equality.Semantic.DeepEqual(before.Status, k.Status) {
+	if k.stored || !equality.Semantic.DeepEqual(*before, k.Status) {
 		if err := writeStatus(ctx, r.client, u, &k.Status, statusManager); err != nil {
 			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 		}
+	}
+	if err == nil && out.AtRest() {
+		r.calm.settle(req.NamespacedName, rest{stirs: stirs, version: u.GetResourceVersion(), source: r.shelfOf(k), interval: k.Spec.Interval.Duration})
 	}
 	r.tell(k, before, out, time.Since(started))
 	return r.next(k, out, err), nil
@@ -256,22 +267,11 @@ func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
 	l.k.Status.Inventory = toInventory(entries)
 	c := report.Conditions{List: &l.k.Status.Conditions, Generation: l.k.Generation}
 	c.Progress("Reconciliation in progress")
-	if err := writeStatus(ctx, l.r.client, l.u, &l.k.Status, statusManager); err != nil {
-		return err
-	}
-	// What is written at the end is compared with what is stored now.
-	stored, err := runtimeMap(&l.k.Status)
-	if err != nil {
-		return err
-	}
-	u := l.u.DeepCopy()
-	u.Object["status"] = stored
-	*l.u = *u
-	return nil
+	return writeStatus(ctx, l.r.client, l.u, &l.k.Status, statusManager)
 }
 
 // tell reports the outcome in events, metrics and the log.
-func (r *kustomizations) tell(k, before *kustomization, out engine.Outcome, took time.Duration) {
+func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome, took time.Duration) {
 	s := report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
 	log := r.log.With("kind", KustomizationKind.Kind, "namespace", k.Namespace, "name", k.Name, "revision", out.Revision)
 	var changed []string
@@ -294,7 +294,7 @@ func (r *kustomizations) tell(k, before *kustomization, out engine.Outcome, took
 	}
 	s.Corrected(corrected)
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
-	was := apimeta.FindStatusCondition(before.Status.Conditions, report.Ready)
+	was := apimeta.FindStatusCondition(before.Conditions, report.Ready)
 	if ready == nil {
 		return
 	}
@@ -302,7 +302,7 @@ func (r *kustomizations) tell(k, before *kustomization, out engine.Outcome, took
 	case metav1.ConditionTrue:
 		s.Ready(1)
 		s.Succeeded()
-		if k.Status.LastAppliedRevision != before.Status.LastAppliedRevision {
+		if k.Status.LastAppliedRevision != before.LastAppliedRevision {
 			if a := r.shelfOf(k); a != nil && a.Revision == out.Revision {
 				s.Live(time.Since(a.Fetched))
 			}
@@ -389,6 +389,9 @@ func driftOf(c *apply.Change) (what, who string) {
 	return strings.Join(paths, ", ") + " changed by " + by, who
 }
 
+// soon is when an interval that begins now is over.
+func soon(interval time.Duration) time.Duration { return jitter(interval, 0.05, rand.Float64) }
+
 // next says when to look at k again at the latest.
 func (r *kustomizations) next(k *kustomization, out engine.Outcome, err error) ctrl.Result {
 	key := types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
@@ -404,7 +407,7 @@ func (r *kustomizations) next(k *kustomization, out engine.Outcome, err error) c
 	r.attempts[key] = a
 	r.mu.Unlock()
 
-	after := jitter(k.Spec.Interval.Duration, 0.05, rand.Float64)
+	after := soon(k.Spec.Interval.Duration)
 	switch f := fault.Of(err); {
 	case err == nil:
 	case isSpecFault(err):
@@ -497,7 +500,7 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 		unit.Source = &source.Artifact{}
 	}
 	out, err := r.engine.Remove(ctx, unit)
-	r.tell(k, k, out, 0)
+	r.tell(k, k.Status.DeepCopy(), out, 0)
 	if len(out.Inventory) != len(unit.Remembers) {
 		k.Status.Inventory = toInventory(out.Inventory)
 	}
@@ -529,7 +532,7 @@ func (r *kustomizations) kindIsLeaving(ctx context.Context) (bool, error) {
 func (r *kustomizations) units(ctx context.Context) (units []engine.Unit, unknown []string) {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(KustomizationKind)
-	if err := r.client.List(ctx, list); err != nil {
+	if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, []string{"every Kustomization"}
 	}
 	return r.o.units(list.Items, r.refs.Peek(), r.shelf)
@@ -540,6 +543,10 @@ func (o Options) units(items []unstructured.Unstructured, refs getter, shelf *so
 	for i := range items {
 		u := &items[i]
 		name := unitName(KustomizationKind.Kind, u.GetNamespace(), u.GetName())
+		if err := whole(u); err != nil {
+			unknown = append(unknown, name)
+			continue
+		}
 		k, err := decodeKustomization(u)
 		if err != nil {
 			// What can't be read has not been applied by this version; what

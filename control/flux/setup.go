@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -21,8 +22,10 @@ import (
 
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/tree"
 )
 
 // Parts are what the controllers are made of.
@@ -32,7 +35,8 @@ type Parts struct {
 	Events       record.EventRecorder
 	Log          *slog.Logger
 	RenderMemory int64 // bytes
-	Concurrent   int   // units at once
+	Renders      *render.Folder
+	Concurrent   int // units at once
 	ArtifactHost string
 }
 
@@ -65,6 +69,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	wake := func(name string) {
 		switch kind, key := keyOf(name); kind {
 		case KustomizationKind.Kind:
+			ks.calm.stir(key)
 			ks.queue.add(key)
 		case GitRepositoryKind.Kind:
 			gr.queue.add(key)
@@ -74,7 +79,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	gr.refs = ks.refs
 	var err error
 	ks.engine, err = engine.New(ctx, engine.Options{
-		Config: mgr.GetConfig(), Log: p.Log, Wake: wake, Units: ks.units, RenderMemory: p.RenderMemory,
+		Config: mgr.GetConfig(), Log: p.Log, Wake: wake, Units: ks.units, RenderMemory: p.RenderMemory, Renders: p.Renders,
 	})
 	if err != nil {
 		return nil, err
@@ -82,11 +87,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	if err := index(ctx, mgr); err != nil {
 		return nil, err
 	}
-	gr.published = func(name string) {
+	gr.published = func(name string, before *source.Artifact) {
 		var untouched []types.NamespacedName
 		a := shelf.Get(name)
+		var diff *tree.Diff
+		if a != nil && before != nil {
+			if d, ok := tree.Compare(before.Tree, a.Tree); ok {
+				diff = &d
+			}
+		}
 		for _, u := range listBy(ctx, mgr.GetClient(), true, bySource, name, p.Log) {
-			if a != nil && ks.engine.Stands(unitName(KustomizationKind.Kind, u.Namespace, u.Name), a.Tree) {
+			if a != nil && ks.engine.Stands(unitName(KustomizationKind.Kind, u.Namespace, u.Name), a.Tree, diff) {
 				untouched = append(untouched, u)
 				continue
 			}
@@ -97,9 +108,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 			gr.queue.add(u)
 		}
 	}
-	opts := func(n int) controller.Options {
+	opts := func(name string, n int) controller.Options {
+		log := mgr.GetLogger().WithValues("controller", name)
 		return controller.Options{
 			MaxConcurrentReconciles: n,
+			// Which object it is about is in the errors. To have it in a logger
+			// for each run costs more than a run that finds nothing.
+			LogConstructor: func(*reconcile.Request) logr.Logger { return log },
 			// For what the API server can't be told or asked; a unit's own
 			// failures have times of their own.
 			UsePriorityQueue: new(true),
@@ -112,8 +127,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 		For(example(false), asked).
 		WatchesRawSource(gr.queue.source()).
 		// A server that does not answer holds one of these, and costs nothing.
-		WithOptions(opts(max(p.Concurrent, 64))).
-		Complete(gr)
+		WithOptions(opts("gitrepository", max(p.Concurrent, 64))).
+		Complete(named(GitRepositoryKind.Kind, gr))
 	if err != nil {
 		return nil, fmt.Errorf("set up sources: %w", err)
 	}
@@ -123,17 +138,29 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 			var out []reconcile.Request
 			name := unitName(KustomizationKind.Kind, dep.GetNamespace(), dep.GetName())
 			for _, key := range listBy(ctx, mgr.GetClient(), true, byDependency, name, p.Log) {
+				ks.calm.stir(key)
 				out = append(out, reconcile.Request{NamespacedName: key})
 			}
 			return out
 		})).
 		WatchesRawSource(ks.queue.source()).
-		WithOptions(opts(p.Concurrent)).
-		Complete(ks)
+		WithOptions(opts("kustomization", p.Concurrent)).
+		Complete(named(KustomizationKind.Kind, ks))
 	if err != nil {
 		return nil, fmt.Errorf("set up kustomizations: %w", err)
 	}
 	return &Dialect{git: gr}, nil
+}
+
+// named says in the errors of r which object they are about.
+func named(kind string, r reconcile.Reconciler) reconcile.Reconciler {
+	return reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+		result, err := r.Reconcile(ctx, req)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", unitName(kind, req.Namespace, req.Name), err)
+		}
+		return result, err
+	})
 }
 
 func example(kustomization bool) *unstructured.Unstructured {

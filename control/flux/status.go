@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -122,19 +123,24 @@ func note(k *kustomization, out engine.Outcome, took time.Duration) {
 	k.Status.History.Upsert(out.Digest, time.Now(), took.Round(time.Millisecond), ready.Reason, map[string]string{"revision": out.Revision})
 }
 
-// writeStatus stores status if it differs from what u has.
+// writeStatus stores status if it differs from what u has, and makes u what is
+// stored then.
 func writeStatus(ctx context.Context, c client.Client, u *unstructured.Unstructured, status any, manager string) error {
 	m, err := runtimeMap(status)
 	if err != nil {
 		return err
 	}
-	before, _, _ := unstructured.NestedMap(u.Object, "status")
+	before, _ := u.Object["status"].(map[string]any)
 	if equalJSON(before, m) {
 		return nil
 	}
-	changed := u.DeepCopy()
+	changed := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
 	changed.Object["status"] = m
-	return client.IgnoreNotFound(c.Status().Patch(ctx, changed, client.MergeFrom(u), client.FieldOwner(manager)))
+	if err := c.Status().Patch(ctx, changed, client.MergeFrom(u), client.FieldOwner(manager)); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	u.Object = changed.Object
+	return nil
 }
 
 func equalJSON(a, b map[string]any) bool {

@@ -182,6 +182,7 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 		return r, nil
 	}
 	vars := make(map[string]string)
+	secret := false
 	for _, f := range p.SubstituteFrom {
 		ref := lookup.Ref{Kind: lookup.Kind(f.Kind), Namespace: k.Namespace, Name: f.Name}
 		data, found, err := refs.Get(ref)
@@ -194,6 +195,7 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 				Hint: "create it, or mark it optional",
 			}
 		}
+		secret = secret || found && ref.Kind == lookup.Secret
 		for key, v := range data {
 			vars[key] = strings.ReplaceAll(string(v), "\n", "")
 		}
@@ -202,7 +204,7 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 		vars[key] = strings.ReplaceAll(v, "\n", "")
 	}
 	r.Substitute = &render.Substitution{
-		Vars: vars, Always: p.SubstituteStrategy == "Always", Strict: o.StrictSubstitution, DisabledKey: substituteKey,
+		Vars: vars, Secret: secret, Always: p.SubstituteStrategy == "Always", Strict: o.StrictSubstitution, DisabledKey: substituteKey,
 	}
 	return r, nil
 }

@@ -1,0 +1,74 @@
+package flux
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"plumb.dev/plumb/source"
+)
+
+// calm remembers which units were found true, and what they were made from.
+// Until one of these changes, or somebody asks for a look, an interval that is
+// over needs no more than a glance at what the watch knows.
+type calm struct {
+	mu    sync.Mutex
+	units map[types.NamespacedName]*quiet
+}
+
+// quiet is what is remembered of one unit.
+type quiet struct {
+	stirs uint64 // how often somebody asked for a look
+	rest  rest
+}
+
+// A rest is what a unit was made from when a look left nothing to do.
+type rest struct {
+	stirs    uint64 // when the look began
+	version  string // of the custom resource; empty: it was not at rest
+	source   *source.Artifact
+	interval time.Duration
+}
+
+func (c *calm) of(key types.NamespacedName) *quiet {
+	if c.units == nil {
+		c.units = make(map[types.NamespacedName]*quiet)
+	}
+	q := c.units[key]
+	if q == nil {
+		q = &quiet{}
+		c.units[key] = q
+	}
+	return q
+}
+
+// stir notes that somebody asks for a look.
+func (c *calm) stir(key types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.of(key).stirs++
+}
+
+// look returns the rest that a unit came to, if nobody has asked for a look
+// since, and how often somebody has asked for one so far.
+func (c *calm) look(key types.NamespacedName) (r rest, stirs uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.of(key)
+	return q.rest, q.stirs, q.rest.version != "" && q.rest.stirs == q.stirs
+}
+
+// settle notes what a look that found nothing to do was about.
+func (c *calm) settle(key types.NamespacedName, r rest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.of(key).rest = r
+}
+
+// forget drops a unit that is no more.
+func (c *calm) forget(key types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.units, key)
+}
