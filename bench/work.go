@@ -259,10 +259,30 @@ func (w *world) commit(ctx context.Context, t *told, unit, revision string) erro
 // fanOut measures commits that touch every app.
 func (w *world) fanOut(ctx context.Context) error {
 	var took, floors []time.Duration
-	for range max(1, w.runs/4) {
+	if _, err := w.audit.since(); err != nil {
+		return err
+	}
+	var requests map[request]int
+	for i := range max(1, w.runs/4) {
+		profiled := func() error { return nil }
+		before, _ := w.usage()
+		if i == 0 {
+			profiled = w.profile(ctx, "fan-out", time.Duration(w.n)*15*time.Millisecond)
+		}
 		d, err := w.fanOutOnce(ctx)
 		if err != nil {
 			return err
+		}
+		if err := profiled(); err != nil {
+			return err
+		}
+		if i == 0 {
+			if after, ok := w.usage(); ok {
+				w.cpu("fan-out: CPU of plumb", after.cpu-before.cpu)
+			}
+			if requests, err = w.audit.since(); err != nil {
+				return err
+			}
 		}
 		f, err := w.floorOfFanOut(ctx, w.version())
 		if err != nil {
@@ -272,6 +292,7 @@ func (w *world) fanOut(ctx context.Context) error {
 	}
 	w.seconds("fan-out: a commit to all apps → all live", took...).
 		over(quantile(floors, 0.5).Seconds(), "everything rendered, what changed applied").ratioAtMost(1.5)
+	w.requests("fan-out: requests of plumb", requests, nil).over(float64(w.n), "one for each object that changed")
 	return nil
 }
 

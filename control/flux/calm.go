@@ -19,8 +19,10 @@ type calm struct {
 
 // quiet is what is remembered of one unit.
 type quiet struct {
-	stirs uint64 // how often somebody asked for a look
-	rest  rest
+	stirs   uint64 // how often somebody asked for a look
+	rest    rest
+	crowded bool // it is one of many that a commit touches
+	late    bool // it has changed something that its status does not tell of yet
 }
 
 // A rest is what a unit was made from when a look left nothing to do.
@@ -64,6 +66,43 @@ func (c *calm) settle(key types.NamespacedName, r rest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.of(key).rest = r
+}
+
+// crowd notes that a commit touches all of these.
+func (c *calm) crowd(keys []types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range keys {
+		c.of(k).crowded = true
+	}
+}
+
+// yield reports whether a unit that has done its work should let others do
+// theirs before it says so. That is asked once for each crowd.
+func (c *calm) yield(key types.NamespacedName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.of(key)
+	crowded := q.crowded
+	q.crowded = false
+	return crowded
+}
+
+// postpone notes that a unit will say later what it did.
+func (c *calm) postpone(key types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.of(key).late = true
+}
+
+// late reports whether a unit has to say what it did before. It is asked once.
+func (c *calm) late(key types.NamespacedName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.of(key)
+	late := q.late
+	q.late = false
+	return late
 }
 
 // forget drops a unit that is no more.

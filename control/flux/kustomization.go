@@ -115,12 +115,22 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	requested, isRequested := meta.ReconcileAnnotationValue(u.GetAnnotations())
 	isRequested = isRequested && requested != k.Status.LastHandledReconcileAt
 
+	made := r.shelfOf(k) // or from what comes meanwhile, which is then another
 	out, err := r.run(ctx, k, u, isRequested)
 	if fault.Is(err, notYet) {
 		return ctrl.Result{RequeueAfter: time.Minute}, nil // what is missing wakes it
 	}
 	if wait := r.grace(req.NamespacedName, k, err); wait > 0 && !isRequested {
 		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	if crowded := r.calm.yield(req.NamespacedName); crowded && err == nil && len(out.Changes) > 0 && !k.stored && !isRequested && !r.isWaitedFor(ctx, name) {
+		// Many units have something to write: first it is live, then all
+		// say so.
+		r.tellChanges(k, out, time.Since(started))
+		r.tellLive(k, out)
+		r.calm.postpone(req.NamespacedName)
+		r.queue.addLow(req.NamespacedName)
+		return ctrl.Result{}, nil
 	}
 	if isSpecFault(err) {
 		c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
@@ -138,7 +148,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		}
 	}
 	if err == nil && out.AtRest() {
-		r.calm.settle(req.NamespacedName, rest{stirs: stirs, version: u.GetResourceVersion(), source: r.shelfOf(k), interval: k.Spec.Interval.Duration})
+		r.calm.settle(req.NamespacedName, rest{stirs: stirs, version: u.GetResourceVersion(), source: made, interval: k.Spec.Interval.Duration})
 	}
 	r.tell(k, before, out, time.Since(started))
 	return r.next(k, out, err), nil
@@ -270,10 +280,15 @@ func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
 	return writeStatus(ctx, l.r.client, l.u, &l.k.Status, statusManager)
 }
 
-// tell reports the outcome in events, metrics and the log.
-func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome, took time.Duration) {
+// isWaitedFor reports whether somebody depends on a unit.
+func (r *kustomizations) isWaitedFor(ctx context.Context, name string) bool {
+	return len(listBy(ctx, r.client, true, byDependency, name, r.log)) > 0
+}
+
+// tellChanges reports what was changed in events, metrics and the log.
+func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took time.Duration) {
 	s := report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
-	log := r.log.With("kind", KustomizationKind.Kind, "namespace", k.Namespace, "name", k.Name, "revision", out.Revision)
+	log := r.logOf(k, out)
 	var changed []string
 	corrected := 0
 	for _, c := range out.Changes {
@@ -293,6 +308,25 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 		}
 	}
 	s.Corrected(corrected)
+}
+
+// tellLive measures how long a revision that was just applied took to be live.
+func (r *kustomizations) tellLive(k *kustomization, out engine.Outcome) {
+	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision {
+		report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}.Live(time.Since(a.Fetched))
+	}
+}
+
+func (r *kustomizations) logOf(k *kustomization, out engine.Outcome) *slog.Logger {
+	return r.log.With("kind", KustomizationKind.Kind, "namespace", k.Namespace, "name", k.Name, "revision", out.Revision)
+}
+
+// tell reports the outcome in events, metrics and the log.
+func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome, took time.Duration) {
+	r.tellChanges(k, out, took)
+	s := report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
+	late := r.calm.late(types.NamespacedName{Namespace: k.Namespace, Name: k.Name})
+	changed := late || len(out.Changes) > 0
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
 	was := apimeta.FindStatusCondition(before.Conditions, report.Ready)
 	if ready == nil {
@@ -302,10 +336,8 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	case metav1.ConditionTrue:
 		s.Ready(1)
 		s.Succeeded()
-		if k.Status.LastAppliedRevision != before.LastAppliedRevision {
-			if a := r.shelfOf(k); a != nil && a.Revision == out.Revision {
-				s.Live(time.Since(a.Fetched))
-			}
+		if k.Status.LastAppliedRevision != before.LastAppliedRevision && !late {
+			r.tellLive(k, out)
 		}
 	case metav1.ConditionFalse:
 		s.Ready(0)
@@ -314,14 +346,14 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 		s.Ready(-1)
 	}
 	if was != nil && was.Status == ready.Status && was.Reason == ready.Reason &&
-		(was.Message == ready.Message || ready.Status == metav1.ConditionTrue && len(changed) == 0) {
+		(was.Message == ready.Message || ready.Status == metav1.ConditionTrue && !changed) {
 		return // that it is true at another revision too is in the status
 	}
 	switch ready.Status {
 	case metav1.ConditionTrue:
 		r.event(k, out.Revision, corev1.EventTypeNormal, ready.Reason, fmt.Sprintf("Reconciliation finished, next run in %s", k.Spec.Interval.Duration))
 	case metav1.ConditionFalse:
-		log.Error("reconciliation failed", "reason", ready.Reason, "err", ready.Message)
+		r.logOf(k, out).Error("reconciliation failed", "reason", ready.Reason, "err", ready.Message)
 		r.event(k, out.Revision, corev1.EventTypeWarning, ready.Reason, ready.Message)
 	}
 }

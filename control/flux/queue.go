@@ -47,8 +47,8 @@ func (q *queue) source() ctrlsource.Source {
 	})
 }
 
-// add has the object of that name reconciled. It does not block.
-func (q *queue) add(key types.NamespacedName) { q.put(priorityqueue.AddOpts{}, key) }
+// add has the objects of those names reconciled. It does not block.
+func (q *queue) add(keys ...types.NamespacedName) { q.put(priorityqueue.AddOpts{}, keys...) }
 
 // addLow has the objects of those names reconciled when nothing else has to be.
 func (q *queue) addLow(keys ...types.NamespacedName) {

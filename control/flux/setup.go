@@ -88,7 +88,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 		return nil, err
 	}
 	gr.published = func(name string, before *source.Artifact) {
-		var untouched []types.NamespacedName
+		var touched, untouched []types.NamespacedName
 		a := shelf.Get(name)
 		var diff *tree.Diff
 		if a != nil && before != nil {
@@ -99,10 +99,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 		for _, u := range listBy(ctx, mgr.GetClient(), true, bySource, name, p.Log) {
 			if a != nil && ks.engine.Stands(unitName(KustomizationKind.Kind, u.Namespace, u.Name), a.Tree, diff) {
 				untouched = append(untouched, u)
-				continue
+			} else {
+				touched = append(touched, u)
 			}
-			ks.queue.add(u)
 		}
+		if len(touched) > p.Concurrent {
+			ks.calm.crowd(touched)
+		}
+		ks.queue.add(touched...)
 		ks.queue.addLow(untouched...)
 		for _, u := range listBy(ctx, mgr.GetClient(), false, byInclude, name, p.Log) {
 			gr.queue.add(u)

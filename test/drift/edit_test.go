@@ -157,11 +157,13 @@ func (e *editor) change(u *unstructured.Unstructured) string {
 					continue
 				}
 				walk(at, v[k])
-				if at == ".metadata" || at == ".type" || strings.HasSuffix(at, "].port") || strings.HasSuffix(at, "].containerPort") {
-					// The type of a Secret is immutable, and a port is the
-					// key of its list: with another one the name would be
-					// there twice, once of each manager. The server refuses
-					// both corrections, and the unit's condition says so.
+				if at == ".metadata" || at == ".type" || strings.HasSuffix(at, "].port") || strings.HasSuffix(at, "].containerPort") || strings.HasSuffix(at, "].mountPath") {
+					// The type of a Secret is immutable, and these are the
+					// keys of their lists: with another one there would be
+					// two elements, one of each manager. Of ports the server
+					// refuses two with one name, and the unit's condition
+					// says so; a mount beside ours is the other's, as a
+					// sidecar is.
 					continue
 				}
 				places = append(places, place{at, func(to any) {
