@@ -10,7 +10,9 @@ import (
 // memoryTidier gives memory back to the system once a burst of work is over.
 // The garbage collector alone would keep room for the next one, as much as
 // what is in use, for as long as little is allocated.
-type memoryTidier struct{}
+type memoryTidier struct {
+	trim func() // lets go of what will hardly be asked for again
+}
 
 const (
 	tidyEvery = 5 * time.Second
@@ -19,7 +21,7 @@ const (
 )
 
 // Start implements [sigs.k8s.io/controller-runtime/pkg/manager.Runnable].
-func (memoryTidier) Start(ctx context.Context) error {
+func (m memoryTidier) Start(ctx context.Context) error {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	var last uint64
@@ -37,6 +39,7 @@ func (memoryTidier) Start(ctx context.Context) error {
 		case since > burst:
 			untidy = true
 		case since < quiet && untidy:
+			m.trim()
 			debug.FreeOSMemory()
 			untidy = false
 		}

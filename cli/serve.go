@@ -167,7 +167,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	if err := mgr.AddReadyzCheck("synced", synced(mgr)); err != nil {
 		return err
 	}
-	if err := mgr.Add(memoryTidier{}); err != nil {
+	if err := mgr.Add(memoryTidier{trim: store.Trim}); err != nil {
 		return err
 	}
 	if o.hintAddr != "0" {

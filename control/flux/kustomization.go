@@ -60,19 +60,25 @@ type attempt struct {
 // get reads a custom resource as it is stored. What it holds is shared with the
 // cache, and may not be changed.
 func get(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (*unstructured.Unstructured, error) {
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(gvk)
-	if err := c.Get(ctx, key, u, client.UnsafeDisableDeepCopy); err != nil {
+	u, err := peek(ctx, c, gvk, key)
+	if err != nil {
 		return nil, err
 	}
 	return u, whole(u)
+}
+
+// peek is get but for the status, which may be as [Slim] has it.
+func peek(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	return u, c.Get(ctx, key, u, client.UnsafeDisableDeepCopy)
 }
 
 // Reconcile holds one Kustomization true.
 func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	name := unitName(KustomizationKind.Kind, req.Namespace, req.Name)
 	subject := report.Subject{Kind: KustomizationKind.Kind, Name: req.Name, Namespace: req.Namespace}
-	u, err := get(ctx, r.client, KustomizationKind, req.NamespacedName)
+	u, err := peek(ctx, r.client, KustomizationKind, req.NamespacedName)
 	if err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			r.engine.Forget(name)
@@ -93,6 +99,9 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: soon(last.interval)}, nil
 	}
 	started := time.Now()
+	if err := whole(u); err != nil {
+		return ctrl.Result{}, err
+	}
 	k, err := decodeKustomization(u)
 	if err != nil {
 		return ctrl.Result{}, r.stalled(ctx, u, subject, err)
@@ -421,8 +430,15 @@ func driftOf(c *apply.Change) (what, who string) {
 	return strings.Join(paths, ", ") + " changed by " + by, who
 }
 
-// soon is when an interval that begins now is over.
-func soon(interval time.Duration) time.Duration { return jitter(interval, 0.05, rand.Float64) }
+// soon is when an interval that begins now is over. Long ones end with a full
+// second of the clock, so that those of many units wake the process together.
+func soon(interval time.Duration) time.Duration {
+	after := jitter(interval, 0.05, rand.Float64)
+	if interval < 20*time.Second {
+		return after
+	}
+	return time.Until(time.Now().Add(after).Truncate(time.Second))
+}
 
 // next says when to look at k again at the latest.
 func (r *kustomizations) next(k *kustomization, out engine.Outcome, err error) ctrl.Result {

@@ -57,3 +57,12 @@ func (c *lru[K, V]) add(k K, v V, cost int64) {
 		c.held -= e.cost
 	}
 }
+
+// clear lets go of all that is kept.
+func (c *lru[K, V]) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.order.Init()
+	c.at = make(map[K]*list.Element)
+	c.held = 0
+}

@@ -133,6 +133,14 @@ func readSalt(name string) ([]byte, error) {
 	return salt, os.WriteFile(name, salt, 0o600)
 }
 
+// Trim lets go of file contents in memory. What has been rendered need not be
+// read again until it changes; directories are kept, since the next revision
+// is compared with them.
+func (s *Store) Trim() {
+	s.caches.blobs.clear()
+	s.caches.bases.clear()
+}
+
 // Close gives the directory up. Snapshots stay readable.
 func (s *Store) Close() error {
 	s.mu.Lock()
