@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -14,6 +15,12 @@ type memoryTidier struct {
 	trim func() // lets go of what will hardly be asked for again
 }
 
+// gcPercent is how much the heap may grow between two collections, unless GOGC
+// says otherwise: half of Go's own default. It takes a sixth off the memory of
+// a thousand units, and what it adds to the work is less than can be measured
+// beside that of rendering.
+const gcPercent = 50
+
 const (
 	tidyEvery = 5 * time.Second
 	burst     = 64 << 20 // bytes allocated between two looks
@@ -22,6 +29,9 @@ const (
 
 // Start implements [sigs.k8s.io/controller-runtime/pkg/manager.Runnable].
 func (m memoryTidier) Start(ctx context.Context) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	var last uint64
