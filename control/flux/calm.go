@@ -21,8 +21,9 @@ type calm struct {
 type quiet struct {
 	stirs   uint64 // how often somebody asked for a look
 	rest    rest
-	crowded bool // it is one of many that a commit touches
-	late    bool // it has changed something that its status does not tell of yet
+	crowded bool   // it is one of many that a commit touches
+	late    bool   // it has changed something that its status does not tell of yet
+	live    string // the revision of which it was last measured when it was live
 }
 
 // A rest is what a unit was made from when a look left nothing to do.
@@ -103,6 +104,18 @@ func (c *calm) late(key types.NamespacedName) bool {
 	late := q.late
 	q.late = false
 	return late
+}
+
+// measure reports whether it has not been measured yet when a revision was live.
+// A run that is so quick that it reads the status of before the last one would
+// measure it again.
+func (c *calm) measure(key types.NamespacedName, revision string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.of(key)
+	is := q.live != revision
+	q.live = revision
+	return is
 }
 
 // forget drops a unit that is no more.

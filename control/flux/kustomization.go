@@ -321,7 +321,8 @@ func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took 
 
 // tellLive measures how long a revision that was just applied took to be live.
 func (r *kustomizations) tellLive(k *kustomization, out engine.Outcome) {
-	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision {
+	key := types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
+	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision && r.calm.measure(key, a.Revision) {
 		report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}.Live(time.Since(a.Fetched))
 	}
 }
@@ -345,7 +346,7 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	case metav1.ConditionTrue:
 		s.Ready(1)
 		s.Succeeded()
-		if k.Status.LastAppliedRevision != before.LastAppliedRevision && !late {
+		if k.Status.LastAppliedRevision != before.LastAppliedRevision {
 			r.tellLive(k, out)
 		}
 	case metav1.ConditionFalse:
@@ -360,7 +361,7 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	}
 	switch ready.Status {
 	case metav1.ConditionTrue:
-		r.event(k, out.Revision, corev1.EventTypeNormal, ready.Reason, fmt.Sprintf("Reconciliation finished, next run in %s", k.Spec.Interval.Duration))
+		r.event(k, out.Revision, corev1.EventTypeNormal, ready.Reason, fmt.Sprintf("Reconciliation finished at %s, next run in %s", out.Revision, k.Spec.Interval.Duration))
 	case metav1.ConditionFalse:
 		r.logOf(k, out).Error("reconciliation failed", "reason", ready.Reason, "err", ready.Message)
 		r.event(k, out.Revision, corev1.EventTypeWarning, ready.Reason, ready.Message)

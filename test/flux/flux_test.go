@@ -42,6 +42,7 @@ func TestFields(t *testing.T) {
 		{"a failed Job fails the unit at once", failedJob},
 		{"dependants run as soon as what they depend on is ready", dependsOn},
 		{"a circle of dependencies is named", circle},
+		{"a commit that touches many units is live, and then all say so", crowd},
 		{"a readyExpr replaces the built-in check", readyExpr},
 		{"variables come from ConfigMaps and Secrets and change at once", substitution},
 		{"what the Kustomization adds is in the objects", overrides},
@@ -592,6 +593,64 @@ func unsupported(t *testing.T, w *pt.World) {
 	if _, err := w.Object(t.Context(), configMap, ns, "c"); !apierrors.IsNotFound(err) {
 		t.Errorf("a stalled unit applied its objects: %v", err)
 	}
+}
+
+// crowd has more units than are worked on at once, one of which another depends
+// on.
+func crowd(t *testing.T, w *pt.World) {
+	const units = 24
+	files := func(value string) map[string]string {
+		m := map[string]string{}
+		for i := range units {
+			m[fmt.Sprintf("app-%d/c.yaml", i)] = fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c-%d}\ndata: {key: %s}\n", i, value)
+		}
+		return m
+	}
+	ns, r := start(t, w, files("one"))
+	for i := range units {
+		var spec []string
+		if i == 1 {
+			spec = append(spec, "dependsOn: [{name: u-0}]")
+		}
+		w.Unit(t, ns, fmt.Sprintf("u-%d", i), "src", fmt.Sprintf("./app-%d", i), spec...)
+	}
+	for i := range units {
+		w.AwaitReady(t, ns, fmt.Sprintf("u-%d", i), "")
+	}
+	commit := w.Commit(t, r, files("two"))
+	for i := range units {
+		name := fmt.Sprintf("u-%d", i)
+		s := w.AwaitReady(t, ns, name, commit)
+		if len(s.Inventory.Entries) != 1 {
+			t.Errorf("%s: inventory %+v", name, s.Inventory)
+		}
+		c, err := w.Object(t.Context(), configMap, ns, fmt.Sprintf("c-%d", i))
+		if value, _, _ := unstructured.NestedString(c.Object, "data", "key"); err != nil || value != "two" {
+			t.Errorf("%s says that it has applied %s, and key is %q, %v", name, commit, value, err)
+		}
+		for _, want := range []string{"configured", "Reconciliation finished"} {
+			kubetest.Eventually(t, pt.Patience, func() error {
+				out := kubectl(t, w, "-n", ns, "get", "events", "--field-selector", "involvedObject.kind=Kustomization,involvedObject.name="+name,
+					"-o", `jsonpath={range .items[*]}{.metadata.annotations.kustomize\.toolkit\.fluxcd\.io/revision} {.message}{"\n"}{end}`)
+				if !slices.ContainsFunc(strings.Split(out, "\n"), func(l string) bool { return strings.Contains(l, commit) && strings.Contains(l, want) }) {
+					return fmt.Errorf("no event of %s at %s says %q:\n%s", name, commit, want, out)
+				}
+				return nil
+			})
+		}
+	}
+	kubetest.Eventually(t, pt.Patience, func() error {
+		body, _ := pt.Get(t, w.Plumb.Metric)
+		want := fmt.Sprintf(`plumb_commit_to_live_seconds_count{kind="Kustomization",namespace="%s"} `, ns)
+		for line := range strings.Lines(body) {
+			if count, ok := strings.CutPrefix(line, want); ok && strings.TrimSpace(count) != fmt.Sprint(2*units) {
+				return fmt.Errorf("%s commits went live, not %d", strings.TrimSpace(count), 2*units)
+			} else if ok {
+				return nil
+			}
+		}
+		return fmt.Errorf("no line %s in the metrics", want)
+	})
 }
 
 func metrics(t *testing.T, w *pt.World) {
