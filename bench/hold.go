@@ -191,7 +191,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // restart ends plumb and starts it again, until it has found every unit to be
-// as it should.
+// as it should: once with what it has kept in its folder, as a process that was
+// killed, and once without, as one that goes to another machine.
 func (w *world) restart(ctx context.Context) error {
 	if err := w.plumb.stop(); err != nil {
 		return err
@@ -204,12 +205,37 @@ func (w *world) restart(ctx context.Context) error {
 		}
 	}
 	least := (time.Since(began) + w.loop.render).Seconds()
-	if _, err := w.audit.since(); err != nil {
+	const what = "restart: started → every unit known to be ready"
+	took, requests, err := w.startAgain(ctx)
+	if err != nil {
 		return err
 	}
-	began = time.Now()
-	if err := w.serve(); err != nil {
+	w.seconds(what, took).over(least, "a list of each kind, everything rendered").atMost(6)
+	w.requests("restart: writes", requests, request.writes).atMost(0)
+	w.requests("restart: reads", requests, func(r request) bool { return !r.writes() })
+	if u, ok := w.usage(); ok {
+		w.cpu("restart: CPU of plumb", u.cpu)
+		w.add("restart: peak memory of plumb", "MB", u.peak)
+	}
+	if err := errors.Join(w.plumb.stop(), os.RemoveAll(w.data())); err != nil {
 		return err
+	}
+	if took, requests, err = w.startAgain(ctx); err != nil {
+		return err
+	}
+	w.seconds(what+", its folder lost", took).over(least, "a list of each kind, everything rendered")
+	w.requests("restart: writes, its folder lost", requests, request.writes)
+	return nil
+}
+
+// startAgain starts plumb and waits until it has found every unit to be ready.
+func (w *world) startAgain(ctx context.Context) (time.Duration, map[request]int, error) {
+	if _, err := w.audit.since(); err != nil {
+		return 0, nil, err
+	}
+	began := time.Now()
+	if err := w.serve(); err != nil {
+		return 0, nil, err
 	}
 	err := until(ctx, w.patience(), w.plumb, func() error {
 		if err := sleep(ctx, 30*time.Millisecond); err != nil { // to ask costs something too
@@ -217,23 +243,12 @@ func (w *world) restart(ctx context.Context) error {
 		}
 		return w.allReady(ctx)
 	})
-	if err != nil {
-		return err
-	}
 	took := time.Since(began)
-	u, ok := w.usage()
-	requests, err := w.audit.since()
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
-	w.seconds("restart: started → every unit known to be ready", took).over(least, "a list of each kind, everything rendered").atMost(6)
-	w.requests("restart: writes", requests, request.writes).atMost(0)
-	w.requests("restart: reads", requests, func(r request) bool { return !r.writes() })
-	if ok {
-		w.cpu("restart: CPU of plumb", u.cpu)
-		w.add("restart: peak memory of plumb", "MB", u.peak)
-	}
-	return nil
+	requests, err := w.audit.since()
+	return took, requests, err
 }
 
 // allReady asks plumb's metrics whether every unit is ready.

@@ -208,7 +208,7 @@ func (w *world) serve() (err error) {
 			return err
 		}
 	}
-	w.plumb, err = start(w.dir, "plumb", w.plumbPath, "serve", "--kubeconfig", w.kubeconfig, "--data", filepath.Join(w.dir, "data"),
+	w.plumb, err = start(w.dir, "plumb", w.plumbPath, "serve", "--kubeconfig", w.kubeconfig, "--data", w.data(),
 		"--hint-addr", w.hint, "--health-addr", w.health, "--metrics-addr", w.metrics, "--pprof-addr", w.pprof)
 	return err
 }
@@ -282,6 +282,9 @@ func (w *world) profile(ctx context.Context, name string, length time.Duration) 
 	}()
 	return func() error { return errors.Join(write("heap", ofPlumb("heap")), <-done, <-done) }
 }
+
+// data is the folder of plumb.
+func (w *world) data() string { return filepath.Join(w.dir, "data") }
 
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
