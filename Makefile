@@ -50,8 +50,8 @@ generate: check-go ## write the generated files again: the custom resource defin
 	@$(GO) generate ./api/...
 
 .PHONY: bench
-bench: check-go check-git sandbox plumb ## run the benchmark and print its figures
-	@exec $(GO) run ./bench
+bench: check-go check-git sandbox plumb ## run the benchmark, print its figures and write them to bin/figures.json
+	@exec $(GO) run ./bench -json bin/figures.json $(ARGS)
 
 .PHONY: clean
 clean: ## remove bin/; programs kept for other clones stay in the user's cache folder
