@@ -16,9 +16,8 @@ type memoryTidier struct {
 }
 
 // gcPercent is how much the heap may grow between two collections, unless GOGC
-// says otherwise: half of Go's own default. It takes a sixth off the memory of
-// a thousand units, and what it adds to the work is less than can be measured
-// beside that of rendering.
+// says otherwise: half of Go's own default. It takes an eighth off the memory
+// of a thousand units, for some hundredths of the cores while they are made.
 const gcPercent = 50
 
 const (
