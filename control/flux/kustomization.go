@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -292,143 +290,6 @@ func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
 // isWaitedFor reports whether somebody depends on a unit.
 func (r *kustomizations) isWaitedFor(ctx context.Context, name string) bool {
 	return len(listBy(ctx, r.client, true, byDependency, name, r.log)) > 0
-}
-
-// tellChanges reports what was changed in events, metrics and the log.
-func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took time.Duration) {
-	s := report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
-	log := r.logOf(k, out)
-	var changed []string
-	corrected := 0
-	for _, c := range out.Changes {
-		changed = append(changed, fmt.Sprintf("%s %s", c.Ref, pastTense(c)))
-		if c.Cause == apply.Drift {
-			corrected++
-			what, who := driftOf(c)
-			log.Info("drift corrected", "object", c.Ref.String(), "drift", what, "manager", who)
-			r.event(k, out.Revision, corev1.EventTypeWarning, "DriftCorrected", fmt.Sprintf("%s: %s, put back", c.Ref, what))
-		}
-	}
-	if len(changed) > 0 {
-		s.Took(took)
-		log.Info("applied", "changed", len(changed), "took", took.Round(time.Millisecond).String())
-		if corrected < len(changed) {
-			r.event(k, out.Revision, corev1.EventTypeNormal, report.Progressing, strings.Join(changed, "\n"))
-		}
-	}
-	s.Corrected(corrected)
-}
-
-// tellLive measures how long a revision that was just applied took to be live.
-func (r *kustomizations) tellLive(k *kustomization, out engine.Outcome) {
-	key := types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
-	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision && r.calm.measure(key, a.Revision) {
-		report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}.Live(time.Since(a.Fetched))
-	}
-}
-
-func (r *kustomizations) logOf(k *kustomization, out engine.Outcome) *slog.Logger {
-	return r.log.With("kind", KustomizationKind.Kind, "namespace", k.Namespace, "name", k.Name, "revision", out.Revision)
-}
-
-// tell reports the outcome in events, metrics and the log.
-func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome, took time.Duration) {
-	r.tellChanges(k, out, took)
-	s := report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
-	late := r.calm.late(types.NamespacedName{Namespace: k.Namespace, Name: k.Name})
-	changed := late || len(out.Changes) > 0
-	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
-	was := apimeta.FindStatusCondition(before.Conditions, report.Ready)
-	if ready == nil {
-		return
-	}
-	switch ready.Status {
-	case metav1.ConditionTrue:
-		s.Ready(1)
-		s.Succeeded()
-		if k.Status.LastAppliedRevision != before.LastAppliedRevision {
-			r.tellLive(k, out)
-		}
-	case metav1.ConditionFalse:
-		s.Ready(0)
-		s.Failed(ready.Reason)
-	default:
-		s.Ready(-1)
-	}
-	if was != nil && was.Status == ready.Status && was.Reason == ready.Reason &&
-		(was.Message == ready.Message || ready.Status == metav1.ConditionTrue && !changed) {
-		return // that it is true at another revision too is in the status
-	}
-	switch ready.Status {
-	case metav1.ConditionTrue:
-		r.event(k, out.Revision, corev1.EventTypeNormal, ready.Reason, fmt.Sprintf("Reconciliation finished at %s, next run in %s", out.Revision, k.Spec.Interval.Duration))
-	case metav1.ConditionFalse:
-		r.logOf(k, out).Error("reconciliation failed", "reason", ready.Reason, "err", ready.Message)
-		r.event(k, out.Revision, corev1.EventTypeWarning, ready.Reason, ready.Message)
-	}
-}
-
-func (r *kustomizations) shelfOf(k *kustomization) *source.Artifact {
-	from, err := r.o.sourceName(k)
-	if err != nil {
-		return nil
-	}
-	return r.shelf.Get(from)
-}
-
-// event records a core/v1 Event about k.
-func (r *kustomizations) event(k *kustomization, revision, kind, reason, message string) {
-	ann := map[string]string{}
-	if revision != "" {
-		ann[revisionMetadata] = revision
-	}
-	for key, v := range k.Annotations {
-		if strings.HasPrefix(key, eventMetadata) {
-			ann[key] = v
-		}
-	}
-	o := &kustomizev1.Kustomization{ObjectMeta: k.ObjectMeta}
-	o.SetGroupVersionKind(KustomizationKind)
-	r.events.AnnotatedEventf(o, ann, kind, reason, "%s", clip(message))
-}
-
-func pastTense(c *apply.Change) string {
-	switch c.Action {
-	case apply.Create:
-		return "created"
-	case apply.Update:
-		return "configured"
-	case apply.Recreate:
-		return "recreated"
-	case apply.Delete:
-		return "deleted"
-	case apply.Release:
-		return "released: " + c.Why
-	}
-	return c.Action.String()
-}
-
-// driftOf says what somebody did to an object, and who, where that is known.
-func driftOf(c *apply.Change) (what, who string) {
-	if c.Action == apply.Create {
-		return "deleted by somebody", ""
-	}
-	var paths []string
-	for _, f := range c.Fields {
-		if f.Manager != "" {
-			who = f.Manager
-		}
-		if len(paths) == 5 {
-			paths = append(paths, "…")
-			break
-		}
-		paths = append(paths, f.Path)
-	}
-	by := who
-	if by == "" {
-		by = "somebody"
-	}
-	return strings.Join(paths, ", ") + " changed by " + by, who
 }
 
 // soon is when an interval that begins now is over. Long ones end with a full
