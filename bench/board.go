@@ -77,8 +77,8 @@ func (w *world) first(ctx context.Context, seen <-chan sighting, within time.Dur
 			}
 		case <-ctx.Done():
 			return time.Time{}, ctx.Err()
-		case <-w.plumb.ended:
-			return time.Time{}, w.plumb.failure()
+		case <-w.plumb.Ended():
+			return time.Time{}, w.plumb.Failure()
 		case <-timeout.C:
 			return time.Time{}, fmt.Errorf("not all was as it should be after %s", within)
 		}

@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+
+	"plumb.dev/plumb/internal/child"
 )
 
 const byHand = "changed by hand"
@@ -194,7 +196,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // as it should: once with what it has kept in its folder, as a process that was
 // killed, and once without, as one that goes to another machine.
 func (w *world) restart(ctx context.Context) error {
-	if err := w.plumb.stop(); err != nil {
+	if err := w.plumb.Stop(stopPatience); err != nil {
 		return err
 	}
 	// The bare loop has to know as much: what there is, and what should be.
@@ -217,7 +219,7 @@ func (w *world) restart(ctx context.Context) error {
 		w.cpu("restart: CPU of plumb", u.cpu)
 		w.add("restart: peak memory of plumb", "MB", u.peak)
 	}
-	if err := errors.Join(w.plumb.stop(), os.RemoveAll(w.data())); err != nil {
+	if err := errors.Join(w.plumb.Stop(stopPatience), os.RemoveAll(w.data())); err != nil {
 		return err
 	}
 	if took, requests, err = w.startAgain(ctx); err != nil {
@@ -237,7 +239,7 @@ func (w *world) startAgain(ctx context.Context) (time.Duration, map[request]int,
 	if err := w.serve(); err != nil {
 		return 0, nil, err
 	}
-	err := until(ctx, w.patience(), w.plumb, func() error {
+	err := w.plumb.Until(ctx, w.patience(), func() error {
 		if err := sleep(ctx, 30*time.Millisecond); err != nil { // to ask costs something too
 			return err
 		}
@@ -254,7 +256,7 @@ func (w *world) startAgain(ctx context.Context) (time.Duration, map[request]int,
 // allReady asks plumb's metrics whether every unit is ready.
 func (w *world) allReady(ctx context.Context) error {
 	var m bytes.Buffer
-	if err := get(ctx, "http://"+w.metrics+"/metrics", &m); err != nil {
+	if err := child.Get(ctx, "http://"+w.metrics+"/metrics", &m); err != nil {
 		return err
 	}
 	n := 0

@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+
+	"plumb.dev/plumb/internal/child"
 )
 
 // patience is how long anything may take.
@@ -22,7 +24,7 @@ func (w *world) cold(ctx context.Context) error {
 	if err := w.serve(); err != nil {
 		return err
 	}
-	if err := until(ctx, time.Minute, w.plumb, func() error { return get(ctx, "http://"+w.health+"/readyz", io.Discard) }); err != nil {
+	if err := w.plumb.Until(ctx, time.Minute, func() error { return child.Get(ctx, "http://"+w.health+"/readyz", io.Discard) }); err != nil {
 		return err
 	}
 	seen, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
@@ -431,7 +433,7 @@ func (w *world) chain(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return until(ctx, w.patience(), w.plumb, func() error {
+	return w.plumb.Until(ctx, w.patience(), func() error {
 		_, err := w.client.Resource(kustomizations).Namespace(unitSpace).Get(ctx, chainName(0), metav1.GetOptions{})
 		if err == nil {
 			return errors.New("the first of the chain is still there")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"plumb.dev/plumb/api/flux"
+	"plumb.dev/plumb/internal/child"
 )
 
 // The namespaces: of the custom resources, of what plumb applies, and of what
@@ -66,9 +66,9 @@ type world struct {
 	kubeconfig string
 	client     dynamic.Interface
 	core       rest.Interface
-	sandboxUp  *child
-	gitUp      *child
-	plumb      *child
+	sandboxUp  *child.Child
+	gitUp      *child.Child
+	plumb      *child.Child
 	repo, url  string // the bare repository
 	hint       string // addresses of plumb
 	health     string
@@ -91,7 +91,7 @@ func newWorld(ctx context.Context, b *bench, n int) (w *world, err error) {
 			err = errors.Join(err, w.end())
 		}
 	}()
-	w.sandboxUp, err = start(dir, "sandbox", b.sandboxPath, "up", "--dir", filepath.Join(dir, "cluster"), "--kubeconfig", w.kubeconfig,
+	w.sandboxUp, err = child.Start(dir, "sandbox", nil, b.sandboxPath, "up", "--dir", filepath.Join(dir, "cluster"), "--kubeconfig", w.kubeconfig,
 		"--api-only", "--ephemeral", "--audit", "--until-eof")
 	if err != nil {
 		return w, err
@@ -100,7 +100,7 @@ func newWorld(ctx context.Context, b *bench, n int) (w *world, err error) {
 	if err := w.serveGit(ctx); err != nil {
 		return w, err
 	}
-	err = until(ctx, 3*time.Minute, w.sandboxUp, func() error { _, err := os.Stat(w.kubeconfig); return err })
+	err = w.sandboxUp.Until(ctx, 3*time.Minute, func() error { _, err := os.Stat(w.kubeconfig); return err })
 	if err != nil {
 		return w, err
 	}
@@ -120,9 +120,12 @@ func newWorld(ctx context.Context, b *bench, n int) (w *world, err error) {
 	return w, w.install(ctx)
 }
 
+// stopPatience is how long a program may take to end.
+const stopPatience = 30 * time.Second
+
 // end ends all that runs and removes what it left.
 func (w *world) end() error {
-	return errors.Join(w.plumb.stop(), w.gitUp.stop(), w.sandboxUp.stop(), os.RemoveAll(w.dir))
+	return errors.Join(w.plumb.Stop(stopPatience), w.gitUp.Stop(stopPatience), w.sandboxUp.Stop(stopPatience), os.RemoveAll(w.dir))
 }
 
 // serveGit makes the repository and serves it.
@@ -143,16 +146,16 @@ func (w *world) serveGit(ctx context.Context) error {
 	if err := importCommit(ctx, w.repo, files, "all apps"); err != nil {
 		return err
 	}
-	addr, err := freeAddr()
+	addr, err := child.FreeAddr("127.0.0.1")
 	if err != nil {
 		return err
 	}
 	w.url = "http://" + addr + "/apps.git"
-	w.gitUp, err = start(w.dir, "git", w.sandboxPath, "git", "--root", filepath.Dir(w.repo), "--addr", addr, "--until-eof")
+	w.gitUp, err = child.Start(w.dir, "git", nil, w.sandboxPath, "git", "--root", filepath.Dir(w.repo), "--addr", addr, "--until-eof")
 	if err != nil {
 		return err
 	}
-	return until(ctx, 30*time.Second, w.gitUp, func() error { return get(ctx, w.url+"/info/refs?service=git-upload-pack", io.Discard) })
+	return w.gitUp.Until(ctx, 30*time.Second, func() error { return child.Get(ctx, w.url+"/info/refs?service=git-upload-pack", io.Discard) })
 }
 
 // install makes the namespaces and the definitions.
@@ -189,7 +192,7 @@ func (w *world) define(ctx context.Context, d *unstructured.Unstructured) error 
 	if _, err := w.client.Resource(definitions).Create(ctx, d, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("define %s: %w", d.GetName(), err)
 	}
-	return until(ctx, time.Minute, w.sandboxUp, func() error {
+	return w.sandboxUp.Until(ctx, time.Minute, func() error {
 		u, err := w.client.Resource(definitions).Get(ctx, d.GetName(), metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -204,16 +207,16 @@ func (w *world) define(ctx context.Context, d *unstructured.Unstructured) error 
 // serve starts plumb. It does not wait until it is ready.
 func (w *world) serve() (err error) {
 	for _, addr := range []*string{&w.hint, &w.health, &w.metrics, &w.pprof} {
-		if *addr, err = freeAddr(); err != nil {
+		if *addr, err = child.FreeAddr("127.0.0.1"); err != nil {
 			return err
 		}
 	}
-	w.plumb, err = start(w.dir, "plumb", w.plumbPath, "serve", "--kubeconfig", w.kubeconfig, "--data", w.data(),
+	w.plumb, err = child.Start(w.dir, "plumb", nil, w.plumbPath, "serve", "--kubeconfig", w.kubeconfig, "--data", w.data(),
 		"--hint-addr", w.hint, "--health-addr", w.health, "--metrics-addr", w.metrics, "--pprof-addr", w.pprof)
 	return err
 }
 
-func (w *world) usage() (usage, bool) { return usageOf(w.plumb.cmd.Process.Pid) }
+func (w *world) usage() (usage, bool) { return usageOf(w.plumb.PID()) }
 
 // serverCPU is what the API server and etcd have used.
 func (w *world) serverCPU() time.Duration {
@@ -265,7 +268,7 @@ func (w *world) profile(ctx context.Context, name string, length time.Duration) 
 		return errors.Join(get(f), f.Close())
 	}
 	ofPlumb := func(query string) func(io.Writer) error {
-		return func(f io.Writer) error { return get(ctx, "http://"+w.pprof+"/debug/pprof/"+query, f) }
+		return func(f io.Writer) error { return child.Get(ctx, "http://"+w.pprof+"/debug/pprof/"+query, f) }
 	}
 	seconds := fmt.Sprint(int(max(1, length.Seconds())))
 	done := make(chan error, 2)
@@ -285,51 +288,6 @@ func (w *world) profile(ctx context.Context, name string, length time.Duration) 
 
 // data is the folder of plumb.
 func (w *world) data() string { return filepath.Join(w.dir, "data") }
-
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-func get(ctx context.Context, url string, into io.Writer) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	_, err = io.Copy(into, resp.Body)
-	return err
-}
-
-// until calls done until it returns no error, as long as the child that has
-// to do it runs.
-func until(ctx context.Context, within time.Duration, c *child, done func() error) error {
-	deadline := time.Now().Add(within)
-	for {
-		err := done()
-		if err == nil {
-			return nil
-		}
-		if err := errors.Join(c.failure(), ctx.Err()); err != nil {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("not so after %s: %w", within, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
 
 // condition reports whether a condition of an object is true.
 func condition(u *unstructured.Unstructured, name string) bool {

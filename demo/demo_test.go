@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"plumb.dev/plumb/internal/child"
 	"plumb.dev/plumb/internal/gittest"
 	"plumb.dev/plumb/internal/kubetest"
 	"plumb.dev/plumb/internal/plumbtest"
@@ -238,7 +239,7 @@ func programs(t *testing.T) string {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	addr, err := freeAddr("127.0.0.1")
+	addr, err := child.FreeAddr("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"plumb.dev/plumb/internal/child"
 	"plumb.dev/plumb/internal/tools"
 )
 
@@ -125,7 +126,7 @@ func isFree(addr, flag string) error {
 // another is a value for the flag that would do at the moment.
 func another(addr, flag string) string {
 	host, _, _ := net.SplitHostPort(addr)
-	free, err := freeAddr(host)
+	free, err := child.FreeAddr(host)
 	if err != nil {
 		return host + ":PORT"
 	}
@@ -134,15 +135,6 @@ func another(addr, flag string) string {
 		return port
 	}
 	return free
-}
-
-// freeAddr is an address nobody listens on.
-func freeAddr(host string) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // A demo is what runs.
@@ -156,7 +148,7 @@ type demo struct {
 	hint       string // where plumb takes hints
 	metrics    string
 
-	cluster, git, plumb *child
+	cluster, git, plumb *child.Child
 }
 
 func (d *demo) url(repository string) string {
@@ -220,13 +212,14 @@ func removeAbandoned() {
 	}
 }
 
+// patience is how long a child may take to end.
+const patience = 20 * time.Second
+
 // end stops what was started, last first, and removes the folder.
 func (d *demo) end() error {
 	var errs []error
-	for _, c := range []*child{d.plumb, d.git, d.cluster} {
-		if c != nil {
-			errs = append(errs, c.stop())
-		}
+	for _, c := range []*child.Child{d.plumb, d.git, d.cluster} {
+		errs = append(errs, c.Stop(patience))
 	}
 	errs = append(errs, os.RemoveAll(d.dir), d.lock.Close())
 	return errors.Join(errs...)
@@ -237,12 +230,12 @@ func (d *demo) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-d.cluster.ended:
-		return d.cluster.failure()
-	case <-d.git.ended:
-		return d.git.failure()
-	case <-d.plumb.ended:
-		return d.plumb.failure()
+	case <-d.cluster.Ended():
+		return d.cluster.Failure()
+	case <-d.git.Ended():
+		return d.git.Failure()
+	case <-d.plumb.Ended():
+		return d.plumb.Failure()
 	}
 }
 

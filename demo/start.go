@@ -3,14 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"plumb.dev/plumb/internal/child"
 )
 
 // start brings up everything, and tells how far it is.
@@ -79,7 +79,7 @@ func (d *demo) startGit(ctx context.Context) error {
 			return fmt.Errorf("make a repository of examples/%s: %w", e.Name(), err)
 		}
 	}
-	hint, err := freeAddr("127.0.0.1")
+	hint, err := child.FreeAddr("127.0.0.1")
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (d *demo) startGit(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, d.git, 30*time.Second, func() error {
-		return answers(ctx, d.url("monorepo")+"/info/refs?service=git-upload-pack")
+		return child.Get(ctx, d.url("monorepo")+"/info/refs?service=git-upload-pack", io.Discard)
 	})
 }
 
@@ -147,11 +147,11 @@ func (d *demo) install(ctx context.Context) error {
 }
 
 func (d *demo) startPlumb(ctx context.Context) error {
-	health, err := freeAddr("127.0.0.1")
+	health, err := child.FreeAddr("127.0.0.1")
 	if err != nil {
 		return err
 	}
-	if d.metrics, err = freeAddr("127.0.0.1"); err != nil {
+	if d.metrics, err = child.FreeAddr("127.0.0.1"); err != nil {
 		return err
 	}
 	d.plumb, err = d.startChild("plumb", "plumb", "serve", "--data", filepath.Join(d.dir, "plumb"), "--log-format", "text",
@@ -159,7 +159,7 @@ func (d *demo) startPlumb(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return until(ctx, d.plumb, time.Minute, func() error { return answers(ctx, "http://"+health+"/readyz") })
+	return until(ctx, d.plumb, time.Minute, func() error { return child.Get(ctx, "http://"+health+"/readyz", io.Discard) })
 }
 
 func (d *demo) kubectl(ctx context.Context, args ...string) error {
@@ -224,41 +224,18 @@ func ready(u *unstructured.Unstructured) (status, message string) {
 	return status, message
 }
 
-// until calls done until it returns no error. It gives up when the child that
-// has to do it ends, or after a while.
-func until(ctx context.Context, c *child, within time.Duration, done func() error) error {
-	timeout := time.NewTimer(within)
-	defer timeout.Stop()
-	for {
-		err := done()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-c.ended:
-			return c.failure()
-		case <-timeout.C:
-			return fmt.Errorf("not so after %s: %w; see %s", within, err, c.log)
-		case <-time.After(25 * time.Millisecond):
-		}
-	}
+// startChild starts a program of bin/.
+func (d *demo) startChild(name, program string, args ...string) (*child.Child, error) {
+	return child.Start(d.dir, name, append(os.Environ(), "KUBECONFIG="+d.kubeconfig), d.bin(program), args...)
 }
 
-// answers returns nil if a GET is answered with OK.
-func answers(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(strings.ToLower(resp.Status))
-	}
-	return nil
+// until calls done until it returns no error, as long as the child that has to
+// do it runs.
+func until(ctx context.Context, c *child.Child, within time.Duration, done func() error) error {
+	return c.Until(ctx, within, func() error {
+		if err := done(); err != nil {
+			return fmt.Errorf("%w; see %s", err, c.Log)
+		}
+		return nil
+	})
 }

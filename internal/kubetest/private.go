@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"plumb.dev/plumb/internal/child"
 )
 
 // Private starts a sandbox for this test alone, and ends it with the test.
@@ -125,7 +127,7 @@ func startSandbox(exe, dir, kubeconfig string, log io.Writer, flags ...string) (
 	args := append([]string{"up", "--dir", dir, "--kubeconfig", kubeconfig}, flags...)
 	s := &sandbox{dir: dir, cmd: exec.Command(exe, args...), ended: make(chan error, 1), done: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.SysProcAttr = endsWithParent()
+	s.cmd.SysProcAttr = child.EndsWithParent()
 	s.cmd.WaitDelay = 5 * time.Second
 	if err := s.cmd.Start(); err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"plumb.dev/plumb/internal/child"
 	"plumb.dev/plumb/internal/gittest"
 	"plumb.dev/plumb/internal/kubetest"
 	"plumb.dev/plumb/internal/tools"
@@ -145,12 +145,11 @@ func Serve(t testing.TB, env *kubetest.Env, flags ...string) *Process {
 }
 
 func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := child.FreeAddr("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // Start starts the process, if it does not run.
