@@ -34,7 +34,10 @@ type rest struct {
 	interval time.Duration
 }
 
-func (c *calm) of(key types.NamespacedName) *quiet {
+// with calls f with what is remembered of a unit.
+func (c *calm) with(key types.NamespacedName, f func(*quiet)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.units == nil {
 		c.units = make(map[types.NamespacedName]*quiet)
 	}
@@ -43,78 +46,52 @@ func (c *calm) of(key types.NamespacedName) *quiet {
 		q = &quiet{}
 		c.units[key] = q
 	}
-	return q
+	f(q)
 }
 
 // stir notes that somebody asks for a look.
-func (c *calm) stir(key types.NamespacedName) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.of(key).stirs++
-}
+func (c *calm) stir(key types.NamespacedName) { c.with(key, func(q *quiet) { q.stirs++ }) }
 
 // look returns the rest that a unit came to, if nobody has asked for a look
 // since, and how often somebody has asked for one so far.
 func (c *calm) look(key types.NamespacedName) (r rest, stirs uint64, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	q := c.of(key)
-	return q.rest, q.stirs, q.rest.version != "" && q.rest.stirs == q.stirs
+	c.with(key, func(q *quiet) {
+		r, stirs, ok = q.rest, q.stirs, q.rest.version != "" && q.rest.stirs == q.stirs
+	})
+	return r, stirs, ok
 }
 
-// settle notes what a look that found nothing to do was about.
-func (c *calm) settle(key types.NamespacedName, r rest) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.of(key).rest = r
-}
+// settle notes what a look that left nothing to do was about.
+func (c *calm) settle(key types.NamespacedName, r rest) { c.with(key, func(q *quiet) { q.rest = r }) }
 
 // crowd notes that a commit touches all of these.
 func (c *calm) crowd(keys []types.NamespacedName) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, k := range keys {
-		c.of(k).crowded = true
+		c.with(k, func(q *quiet) { q.crowded = true })
 	}
 }
 
 // yield reports whether a unit that has done its work should let others do
 // theirs before it says so. That is asked once for each crowd.
-func (c *calm) yield(key types.NamespacedName) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	q := c.of(key)
-	crowded := q.crowded
-	q.crowded = false
+func (c *calm) yield(key types.NamespacedName) (crowded bool) {
+	c.with(key, func(q *quiet) { crowded, q.crowded = q.crowded, false })
 	return crowded
 }
 
 // postpone notes that a unit will say later what it did.
-func (c *calm) postpone(key types.NamespacedName) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.of(key).late = true
-}
+func (c *calm) postpone(key types.NamespacedName) { c.with(key, func(q *quiet) { q.late = true }) }
 
 // late reports whether a unit has to say what it did before. It is asked once.
-func (c *calm) late(key types.NamespacedName) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	q := c.of(key)
-	late := q.late
-	q.late = false
+func (c *calm) late(key types.NamespacedName) (late bool) {
+	c.with(key, func(q *quiet) { late, q.late = q.late, false })
 	return late
 }
 
 // measure reports whether it has not been measured yet when a revision was live.
 // A run that is so quick that it reads the status of before the last one would
 // measure it again.
-func (c *calm) measure(key types.NamespacedName, revision string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	q := c.of(key)
-	is := q.live != revision
-	q.live = revision
+func (c *calm) measure(key types.NamespacedName, revision string) (is bool) {
+	c.with(key, func(q *quiet) { is, q.live = q.live != revision, revision })
 	return is
 }
 

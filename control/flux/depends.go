@@ -36,7 +36,7 @@ func (r *kustomizations) checkDependencies(ctx context.Context, k *kustomization
 	if len(keys) == 0 {
 		return nil
 	}
-	if cycle := r.cycle(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Name}); cycle != nil {
+	if cycle := r.cycle(ctx, k.key()); cycle != nil {
 		return &fault.Error{
 			Next: fault.Stall, Reason: meta.DependencyNotReadyReason,
 			Err:  fmt.Errorf("spec.dependsOn goes in a circle: %s", strings.Join(cycle, " → ")),

@@ -27,6 +27,7 @@ import (
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object/owned"
+	"plumb.dev/plumb/report"
 )
 
 // The kinds of the dialect.
@@ -65,6 +66,14 @@ func managers(more []string) owned.Managers {
 type kustomization struct {
 	kustomizev1.Kustomization
 	stored bool // its status was written since it was read
+}
+
+func (k *kustomization) key() types.NamespacedName {
+	return types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
+}
+
+func (k *kustomization) subject() report.Subject {
+	return report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
 }
 
 // legacySpec are the fields of v1beta1 and v1beta2 that v1 has no more.

@@ -398,11 +398,11 @@ func credentialsOf(m git.Remote) []string {
 
 // digestOf identifies what a tree holds.
 func digestOf(t tree.Tree) string {
-	e, err := t.Lookup(".")
-	if err != nil {
+	root := tree.RootID(t)
+	if root == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(e.ID))
+	sum := sha256.Sum256([]byte(root))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 

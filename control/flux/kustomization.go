@@ -304,7 +304,7 @@ func soon(interval time.Duration) time.Duration {
 
 // next says when to look at k again at the latest.
 func (r *kustomizations) next(k *kustomization, out engine.Outcome, err error) ctrl.Result {
-	key := types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
+	key := k.key()
 	at := fmt.Sprintf("%d %s", k.Generation, out.Revision)
 	r.mu.Lock()
 	a := r.attempts[key]

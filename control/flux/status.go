@@ -130,12 +130,17 @@ func writeStatus(ctx context.Context, c client.Client, u *unstructured.Unstructu
 	if err != nil {
 		return err
 	}
+	return writeRaw(ctx, c, u, m, manager)
+}
+
+// writeRaw is writeStatus for a status that is not of a type.
+func writeRaw(ctx context.Context, c client.Client, u *unstructured.Unstructured, status map[string]any, manager string) error {
 	before, _ := u.Object["status"].(map[string]any)
-	if equalJSON(before, m) {
+	if equalJSON(before, status) {
 		return nil
 	}
 	changed := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
-	changed.Object["status"] = m
+	changed.Object["status"] = status
 	if err := c.Status().Patch(ctx, changed, client.MergeFrom(u), client.FieldOwner(manager)); err != nil {
 		return client.IgnoreNotFound(err)
 	}
@@ -184,13 +189,7 @@ func stallRaw(ctx context.Context, c client.Client, u *unstructured.Unstructured
 		return err
 	}
 	status["conditions"], status["observedGeneration"] = m["conditions"], u.GetGeneration()
-	before, _, _ := unstructured.NestedMap(u.Object, "status")
-	if equalJSON(before, status) {
-		return nil
-	}
-	changed := u.DeepCopy()
-	changed.Object["status"] = status
-	return client.IgnoreNotFound(c.Status().Patch(ctx, changed, client.MergeFrom(u), client.FieldOwner(manager)))
+	return writeRaw(ctx, c, u, status, manager)
 }
 
 // clip bounds the message of an event; the API server takes 1,024 bytes.

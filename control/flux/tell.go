@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/engine"
@@ -20,7 +19,7 @@ import (
 
 // tellChanges reports what was changed in events, metrics and the log.
 func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took time.Duration) {
-	s := report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
+	s := k.subject()
 	log := r.logOf(k, out)
 	var changed []string
 	corrected := 0
@@ -45,9 +44,8 @@ func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took 
 
 // tellLive measures how long a revision that was just applied took to be live.
 func (r *kustomizations) tellLive(k *kustomization, out engine.Outcome) {
-	key := types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
-	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision && r.calm.measure(key, a.Revision) {
-		report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}.Live(time.Since(a.Fetched))
+	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision && r.calm.measure(k.key(), a.Revision) {
+		k.subject().Live(time.Since(a.Fetched))
 	}
 }
 
@@ -58,8 +56,8 @@ func (r *kustomizations) logOf(k *kustomization, out engine.Outcome) *slog.Logge
 // tell reports the outcome in events, metrics and the log.
 func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome, took time.Duration) {
 	r.tellChanges(k, out, took)
-	s := report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
-	late := r.calm.late(types.NamespacedName{Namespace: k.Namespace, Name: k.Name})
+	s := k.subject()
+	late := r.calm.late(k.key())
 	changed := late || len(out.Changes) > 0
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
 	was := apimeta.FindStatusCondition(before.Conditions, report.Ready)
