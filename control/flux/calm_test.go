@@ -3,6 +3,7 @@ package flux
 import (
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -47,5 +48,29 @@ func TestAUnitYieldsOnceForEachCrowd(t *testing.T) {
 	c.postpone(web)
 	if !c.late(web) || c.late(web) {
 		t.Error("it is not late once")
+	}
+}
+
+// The answer to a write may hold what somebody else wrote since the run began.
+func TestARunIsNotAboutWhatWasWrittenDuringIt(t *testing.T) {
+	k := &kustomization{}
+	k.Generation, k.Annotations = 3, map[string]string{"a": "b"}
+	for name, c := range map[string]struct {
+		generation  int64
+		annotations map[string]string
+		want        bool
+	}{
+		"nothing":        {3, map[string]string{"a": "b"}, false},
+		"kubectl's copy": {3, map[string]string{"a": "b", "kubectl.kubernetes.io/last-applied-configuration": "{}"}, false},
+		"another spec":   {4, map[string]string{"a": "b"}, true},
+		"a request":      {3, map[string]string{"a": "b", "reconcile.fluxcd.io/requestedAt": "now"}, true},
+		"one less":       {3, nil, true},
+	} {
+		u := &unstructured.Unstructured{Object: map[string]any{}}
+		u.SetGeneration(c.generation)
+		u.SetAnnotations(c.annotations)
+		if got := k.changedIn(u); got != c.want {
+			t.Errorf("%s: changed: %v", name, got)
+		}
 	}
 }

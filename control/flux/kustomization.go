@@ -154,7 +154,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 		}
 	}
-	if err == nil && out.AtRest() {
+	if err == nil && out.AtRest() && !k.changedIn(u) {
 		r.calm.settle(req.NamespacedName, rest{stirs: stirs, version: u.GetResourceVersion(), source: made, interval: k.Spec.Interval.Duration})
 	}
 	r.tell(k, before, out, time.Since(started))

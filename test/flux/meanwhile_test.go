@@ -1,0 +1,108 @@
+package flux_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"plumb.dev/plumb/internal/kubetest"
+	pt "plumb.dev/plumb/internal/plumbtest"
+)
+
+// What somebody writes to a Kustomization between the moment at which a run
+// has read it and the moment at which the run stores its result is not in what
+// the run did, though it is in the object that the API server answers with.
+func TestWhatIsAskedForDuringARunIsDoneAfterIt(t *testing.T) {
+	env := kubetest.Private(t, "--api-only")
+	var meanwhile atomic.Pointer[func()]
+	w := pt.On(t, env.Through(t, func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/status") {
+			return next.RoundTrip(r)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		do := (*func())(nil)
+		if bytes.Contains(body, []byte("Applied revision")) {
+			do = meanwhile.Swap(nil)
+		}
+		if do == nil {
+			return next.RoundTrip(r)
+		}
+		(*do)()
+		resp, err := next.RoundTrip(r)
+		time.Sleep(300 * time.Millisecond) // a slow answer: the watch is quicker
+		return resp, err
+	}))
+	for _, c := range []struct {
+		name, patch string
+		then        func(t *testing.T, ns string)
+	}{
+		{
+			"a request", `{"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}}`,
+			func(t *testing.T, ns string) {
+				w.Await(t, pt.Kustomization, ns, "app", pt.Has("status.lastHandledReconcileAt", "now"))
+			},
+		},
+		{
+			"another path", `{"spec": {"path": "./b"}}`,
+			func(t *testing.T, ns string) {
+				w.Await(t, configMap, ns, "b", nil)
+				w.AwaitGone(t, configMap, ns, "a")
+				w.AwaitReady(t, ns, "app", "")
+			},
+		},
+		{
+			"its deletion", "",
+			func(t *testing.T, ns string) {
+				w.AwaitGone(t, pt.Kustomization, ns, "app")
+				w.AwaitGone(t, configMap, ns, "a")
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ns := w.Namespace(t)
+			r := w.Git.Repo(t, ns)
+			r.Commit(t, map[string]string{"a/a.yaml": pt.ConfigMap("a"), "b/b.yaml": pt.ConfigMap("b")}, "first")
+			w.Source(t, ns, "app", r)
+			w.Unit(t, ns, "app", "app", "./a")
+			w.AwaitReady(t, ns, "app", "")
+
+			done := make(chan error, 1)
+			do := func() {
+				u := &unstructured.Unstructured{}
+				u.SetAPIVersion("kustomize.toolkit.fluxcd.io/v1")
+				u.SetKind("Kustomization")
+				u.SetNamespace(ns)
+				u.SetName("app")
+				if c.patch == "" {
+					done <- w.Client.Delete(t.Context(), u)
+					return
+				}
+				done <- w.Client.Patch(t.Context(), u, client.RawPatch(types.MergePatchType, []byte(c.patch)))
+			}
+			meanwhile.Store(&do)
+			// Nothing of this is the unit's, so no object's change wakes it again.
+			w.Commit(t, r, map[string]string{"README.md": "more"})
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
+			case <-time.After(pt.Patience):
+				t.Fatal("no run stored its result")
+			}
+			c.then(t, ns)
+		})
+	}
+}
