@@ -21,9 +21,8 @@ type calm struct {
 type quiet struct {
 	stirs   uint64 // how often somebody asked for a look
 	rest    rest
-	crowded bool   // it is one of many that a commit touches
-	late    bool   // it has changed something that its status does not tell of yet
-	live    string // the revision of which it was last measured when it was live
+	crowded bool // it is one of many that a commit touches
+	late    bool // it has changed something that its status does not tell of yet
 }
 
 // A rest is what a unit was made from when a look left nothing to do.
@@ -85,14 +84,6 @@ func (c *calm) postpone(key types.NamespacedName) { c.with(key, func(q *quiet) {
 func (c *calm) late(key types.NamespacedName) (late bool) {
 	c.with(key, func(q *quiet) { late, q.late = q.late, false })
 	return late
-}
-
-// measure reports whether it has not been measured yet when a revision was live.
-// A run that is so quick that it reads the status of before the last one would
-// measure it again.
-func (c *calm) measure(key types.NamespacedName, revision string) (is bool) {
-	c.with(key, func(q *quiet) { is, q.live = q.live != revision, revision })
-	return is
 }
 
 // forget drops a unit that is no more.

@@ -34,15 +34,16 @@ const sourceManager = "gotk-source-controller"
 
 // gitRepositories reconciles GitRepositories.
 type gitRepositories struct {
-	o      Options
-	client client.Client
-	store  *git.Store
-	shelf  *source.Shelf
-	refs   *lookup.Reader
-	events record.EventRecorder
-	log    *slog.Logger
-	queue  *queue
-	ignore source.Ignorer
+	o        Options
+	client   client.Client
+	statuses *statuses
+	store    *git.Store
+	shelf    *source.Shelf
+	refs     *lookup.Reader
+	events   record.EventRecorder
+	log      *slog.Logger
+	queue    *queue
+	ignore   source.Ignorer
 	// published is told of every new artifact, and of the one before it.
 	published func(source string, before *source.Artifact)
 	// host is where third parties would fetch artifacts from.
@@ -100,14 +101,18 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		r.mu.Unlock()
 		r.shelf.Drop(name)
 		r.refs.Forget(name)
+		r.statuses.forget(req.NamespacedName)
 		subject.Gone()
 		r.published(name, nil)
 		return ctrl.Result{}, nil
 	}
+	if r.statuses.behind(u) {
+		return ctrl.Result{RequeueAfter: catchUp}, nil
+	}
 	g, err := decodeGitRepository(u)
 	if err != nil {
 		subject.Failed(reasonOf(err, "InvalidSpec"))
-		return ctrl.Result{}, stallRaw(ctx, r.client, u, err, sourceManager)
+		return ctrl.Result{}, r.statuses.stall(ctx, u, err)
 	}
 	if !g.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, r.letGo(ctx, u)
@@ -143,7 +148,7 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 			r.published(name, before)
 		}
 	}
-	if err := writeStatus(ctx, r.client, u, &g.Status, sourceManager); err != nil {
+	if err := r.statuses.write(ctx, u, &g.Status); err != nil {
 		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 	}
 	if artifact != nil {

@@ -33,16 +33,17 @@ import (
 
 // kustomizations reconciles Kustomizations.
 type kustomizations struct {
-	o      Options
-	client client.Client // reads come from the cache
-	live   client.Reader // reads go to the server
-	engine *engine.Engine
-	shelf  *source.Shelf
-	refs   *lookup.Reader
-	events record.EventRecorder
-	log    *slog.Logger
-	queue  *queue
-	calm   calm
+	o        Options
+	client   client.Client // reads come from the cache
+	live     client.Reader // reads go to the server
+	statuses *statuses
+	engine   *engine.Engine
+	shelf    *source.Shelf
+	refs     *lookup.Reader
+	events   record.EventRecorder
+	log      *slog.Logger
+	queue    *queue
+	calm     calm
 
 	mu       sync.Mutex
 	attempts map[types.NamespacedName]attempt
@@ -82,6 +83,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 			r.engine.Forget(name)
 			r.refs.Forget(name)
 			r.calm.forget(req.NamespacedName)
+			r.statuses.forget(req.NamespacedName)
 			subject.Gone()
 			r.mu.Lock()
 			delete(r.attempts, req.NamespacedName)
@@ -90,6 +92,9 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, err
+	}
+	if r.statuses.behind(u) {
+		return ctrl.Result{RequeueAfter: catchUp}, nil
 	}
 	last, stirs, calm := r.calm.look(req.NamespacedName)
 	if calm && last.version == u.GetResourceVersion() && last.source == r.shelf.Get(last.source.Source) && r.engine.Rests(name) {
@@ -150,7 +155,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		k.Status.LastHandledReconcileAt = requested
 	}
 	if k.stored || !equality.Semantic.DeepEqual(*before, k.Status) {
-		if err := writeStatus(ctx, r.client, u, &k.Status, statusManager); err != nil {
+		if err := r.statuses.write(ctx, u, &k.Status); err != nil {
 			return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 		}
 	}
@@ -267,7 +272,7 @@ func isSpecFault(err error) bool {
 func (r *kustomizations) stalled(ctx context.Context, u *unstructured.Unstructured, s report.Subject, cause error) error {
 	s.Failed(reasonOf(cause, "InvalidSpec"))
 	s.Ready(0)
-	return stallRaw(ctx, r.client, u, cause, statusManager)
+	return r.statuses.stall(ctx, u, cause)
 }
 
 // A ledger stores the inventory in the status.
@@ -284,7 +289,7 @@ func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
 	l.k.Status.Inventory = toInventory(entries)
 	c := report.Conditions{List: &l.k.Status.Conditions, Generation: l.k.Generation}
 	c.Progress("Reconciliation in progress")
-	return writeStatus(ctx, l.r.client, l.u, &l.k.Status, statusManager)
+	return l.r.statuses.write(ctx, l.u, &l.k.Status)
 }
 
 // isWaitedFor reports whether somebody depends on a unit.
@@ -367,7 +372,7 @@ func (r *kustomizations) finalize(ctx context.Context, k *kustomization, u *unst
 			if err != nil {
 				c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
 				c.Retry(reasonOf(err, meta.PruneFailedReason), err.Error())
-				if err := writeStatus(ctx, r.client, u, &k.Status, statusManager); err != nil {
+				if err := r.statuses.write(ctx, u, &k.Status); err != nil {
 					return ctrl.Result{}, err
 				}
 				r.event(k, "", corev1.EventTypeWarning, meta.PruneFailedReason, err.Error()+"; to leave the objects, set spec.deletionPolicy to Orphan")
@@ -421,7 +426,7 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 		r.event(k, "", corev1.EventTypeWarning, "PruneHeld", h.Ref.String()+" was left: "+h.Why)
 	}
 	if waits && len(out.Inventory) > 0 && err == nil {
-		return false, writeStatus(ctx, r.client, u, &k.Status, statusManager)
+		return false, r.statuses.write(ctx, u, &k.Status)
 	}
 	return true, nil
 }

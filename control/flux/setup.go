@@ -58,12 +58,12 @@ func (d *Dialect) Hint(url string) int { return d.git.Hint(url) }
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect, error) {
 	shelf := &source.Shelf{}
 	ks := &kustomizations{
-		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), shelf: shelf,
+		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager), shelf: shelf,
 		events: p.Events, log: p.Log, queue: &queue{},
 		attempts: make(map[types.NamespacedName]attempt), waiting: make(map[types.NamespacedName]time.Time),
 	}
 	gr := &gitRepositories{
-		o: o, client: mgr.GetClient(), store: p.Store, shelf: shelf,
+		o: o, client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Store, shelf: shelf,
 		events: p.Events, log: p.Log, queue: &queue{}, polls: make(map[types.NamespacedName]*poll), host: p.ArtifactHost,
 	}
 	wake := func(name string) {

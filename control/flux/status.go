@@ -1,20 +1,13 @@
 package flux
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
@@ -121,75 +114,6 @@ func note(k *kustomization, out engine.Outcome, took time.Duration) {
 		return
 	}
 	k.Status.History.Upsert(out.Digest, time.Now(), took.Round(time.Millisecond), ready.Reason, map[string]string{"revision": out.Revision})
-}
-
-// writeStatus stores status if it differs from what u has, and makes u what is
-// stored then.
-func writeStatus(ctx context.Context, c client.Client, u *unstructured.Unstructured, status any, manager string) error {
-	m, err := runtimeMap(status)
-	if err != nil {
-		return err
-	}
-	return writeRaw(ctx, c, u, m, manager)
-}
-
-// writeRaw is writeStatus for a status that is not of a type.
-func writeRaw(ctx context.Context, c client.Client, u *unstructured.Unstructured, status map[string]any, manager string) error {
-	before, _ := u.Object["status"].(map[string]any)
-	if equalJSON(before, status) {
-		return nil
-	}
-	changed := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
-	changed.Object["status"] = status
-	if err := c.Status().Patch(ctx, changed, client.MergeFrom(u), client.FieldOwner(manager)); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	u.Object = changed.Object
-	return nil
-}
-
-func equalJSON(a, b map[string]any) bool {
-	x, err1 := json.Marshal(a)
-	y, err2 := json.Marshal(b)
-	return err1 == nil && err2 == nil && slices.Equal(x, y)
-}
-
-func runtimeMap(status any) (map[string]any, error) {
-	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
-	if err != nil {
-		return nil, fmt.Errorf("encode status: %w", err)
-	}
-	return m, nil
-}
-
-func decodeStatus(u *unstructured.Unstructured, into any) error {
-	m, _, err := unstructured.NestedMap(u.Object, "status")
-	if err != nil {
-		return err
-	}
-	return runtime.DefaultUnstructuredConverter.FromUnstructured(m, into)
-}
-
-// stallRaw stalls a resource that can't be decoded, leaving the rest of its
-// status as it is.
-func stallRaw(ctx context.Context, c client.Client, u *unstructured.Unstructured, cause error, manager string) error {
-	status, _, _ := unstructured.NestedMap(u.Object, "status")
-	var list struct {
-		Conditions []metav1.Condition `json:"conditions"`
-	}
-	if status == nil {
-		status = map[string]any{}
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(status, &list); err != nil {
-		list.Conditions = nil
-	}
-	report.Conditions{List: &list.Conditions, Generation: u.GetGeneration()}.Stall(reasonOf(cause, "InvalidSpec"), cause.Error())
-	m, err := runtimeMap(&list)
-	if err != nil {
-		return err
-	}
-	status["conditions"], status["observedGeneration"] = m["conditions"], u.GetGeneration()
-	return writeRaw(ctx, c, u, status, manager)
 }
 
 // clip bounds the message of an event; the API server takes 1,024 bytes.

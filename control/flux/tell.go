@@ -44,7 +44,7 @@ func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took 
 
 // tellLive measures how long a revision that was just applied took to be live.
 func (r *kustomizations) tellLive(k *kustomization, out engine.Outcome) {
-	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision && r.calm.measure(k.key(), a.Revision) {
+	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision {
 		k.subject().Live(time.Since(a.Fetched))
 	}
 }
@@ -68,7 +68,7 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	case metav1.ConditionTrue:
 		s.Ready(1)
 		s.Succeeded()
-		if k.Status.LastAppliedRevision != before.LastAppliedRevision {
+		if k.Status.LastAppliedRevision != before.LastAppliedRevision && (!late || len(out.Changes) > 0) {
 			r.tellLive(k, out)
 		}
 	case metav1.ConditionFalse:

@@ -2,9 +2,13 @@ package flux_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,4 +109,68 @@ func TestWhatIsAskedForDuringARunIsDoneAfterIt(t *testing.T) {
 			c.then(t, ns)
 		})
 	}
+}
+
+// A run may begin before the watch has told of what the last one stored. What
+// it concludes is compared with what is stored, and not with what the watch
+// last told.
+func TestAStatusIsRightWhenTheWatchIsSlow(t *testing.T) {
+	var slow sync.RWMutex
+	env := kubetest.Private(t, "--api-only").Through(t, func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(r)
+		if err == nil && strings.HasSuffix(r.URL.Path, "/kustomizations") && r.URL.Query().Has("watch") {
+			resp.Body = gate{resp.Body, &slow}
+		}
+		return resp, err
+	})
+	w := pt.On(t, env)
+	ns := w.Namespace(t)
+	r := w.Git.Repo(t, "app")
+	first := r.Commit(t, map[string]string{"a/a.yaml": pt.ConfigMap("a")}, "first")
+	w.Source(t, ns, "app", r)
+	w.Unit(t, ns, "app", "app", "./a")
+	w.AwaitReady(t, ns, "app", first)
+
+	slow.Lock()
+	second := w.Commit(t, r, map[string]string{"README.md": "more"})
+	w.AwaitReady(t, ns, "app", second)
+	runs := reconciles(t, w)
+	r.ForcePush(t, "main", first)
+	w.Poke(t, r)
+	kubetest.Eventually(t, pt.Patience, func() error {
+		if now := reconciles(t, w); now <= runs {
+			return fmt.Errorf("the unit was not looked at again after %d runs", now)
+		}
+		return nil
+	})
+	slow.Unlock()
+	w.AwaitReady(t, ns, "app", first)
+}
+
+// gate is a body of which nothing is read while a lock is held.
+type gate struct {
+	io.ReadCloser
+	lock *sync.RWMutex
+}
+
+func (g gate) Read(b []byte) (int, error) {
+	n, err := g.ReadCloser.Read(b)
+	g.lock.RLock()
+	defer g.lock.RUnlock()
+	return n, err
+}
+
+// reconciles returns how often units were reconciled so far.
+func reconciles(t *testing.T, w *pt.World) int {
+	t.Helper()
+	text, _ := pt.Get(t, w.Plumb.Metric)
+	m := regexp.MustCompile(`(?m)^controller_runtime_reconcile_time_seconds_count\{controller="kustomization"\} (\d+)$`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatal("reconciles are not counted")
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
