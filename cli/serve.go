@@ -14,9 +14,11 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilwait "k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -125,12 +127,8 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	for _, kind := range []schema.GroupVersionKind{flux.GitRepositoryKind, flux.KustomizationKind} {
-		if _, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version); apimeta.IsNoMatchError(err) {
-			return fmt.Errorf("start: the cluster has no %s; run: plumb install --crds", kind)
-		} else if err != nil {
-			return fmt.Errorf("start: ask %s for its kinds: %w", cluster.Host(config), err)
-		}
+	if err := hasKinds(ctx, mgr.GetRESTMapper(), cluster.Host(config), log); err != nil {
+		return fmt.Errorf("start: %w", err)
 	}
 	clientset, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -182,6 +180,41 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra
 	log.Info("plumb serves", "server", cluster.Host(config))
 	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// startPatience is how long a start tries to reach the API server. It is less
+// than what the liveness probe of plumb install gives it; what a start that
+// fails is slowed down by, growing to five minutes, is much more.
+const startPatience = 20 * time.Second
+
+// hasKinds checks that the cluster has plumb's custom resource definitions.
+func hasKinds(ctx context.Context, mapper apimeta.RESTMapper, host string, log *slog.Logger) error {
+	for _, kind := range []schema.GroupVersionKind{flux.GitRepositoryKind, flux.KustomizationKind} {
+		var last error
+		err := utilwait.PollUntilContextTimeout(ctx, time.Second, startPatience, true, func(context.Context) (bool, error) {
+			switch _, err := mapper.RESTMapping(kind.GroupKind(), kind.Version); {
+			case err == nil:
+				return true, nil
+			case apimeta.IsNoMatchError(err):
+				return false, fmt.Errorf("the cluster has no %s; run: plumb install --crds", kind)
+			case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
+				return false, fmt.Errorf("ask %s for its kinds: %w", host, err)
+			default:
+				if last == nil {
+					log.Info("the API server does not answer yet", "server", host, "for", startPatience.String(), "err", err)
+				}
+				last = err
+				return false, nil
+			}
+		})
+		if last != nil && utilwait.Interrupted(err) {
+			return fmt.Errorf("ask %s for its kinds: %w", host, last)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package kubetest
 
 import (
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -33,7 +35,8 @@ func (e *Env) Through(t testing.TB, do RoundTrip) *Env {
 	}
 	front := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(server) },
-		FlushInterval: -1, // watches
+		FlushInterval: -1,                         // watches
+		ErrorLog:      log.New(io.Discard, "", 0), // do means it
 		Transport:     transport(func(r *http.Request) (*http.Response, error) { return do(next, r) }),
 	})
 	t.Cleanup(func() {

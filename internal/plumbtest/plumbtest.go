@@ -169,7 +169,12 @@ func (p *Process) Start() {
 	}
 	p.cmd, p.done = cmd, make(chan struct{})
 	go func(done chan struct{}) {
-		_ = cmd.Wait() // it is ended by signals
+		_ = cmd.Wait() // most often it is ended by a signal
+		p.mu.Lock()
+		if p.cmd == cmd {
+			p.cmd = nil
+		}
+		p.mu.Unlock()
 		close(done)
 	}(p.done)
 }

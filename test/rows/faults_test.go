@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -568,4 +570,27 @@ func TestServeWithoutDefinitionsSaysWhatToDo(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	contains(t, string(out), "GitRepository", "plumb install --crds")
+}
+
+// D11: a start while the API server does not answer waits for it.
+func TestD11AStartWaitsForTheAPIServer(t *testing.T) {
+	var up atomic.Bool
+	w := pt.On(t, kubetest.Private(t, "--api-only").Through(t, func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+		if !up.Load() {
+			return nil, errors.New("down")
+		}
+		return next.RoundTrip(r)
+	}))
+	kubetest.Eventually(t, pt.Patience, func() error {
+		if log := w.Plumb.Log(); !strings.Contains(log, "the API server does not answer yet") {
+			return fmt.Errorf("nothing is said of it: %s", log)
+		}
+		return nil
+	})
+	up.Store(true)
+	ns := w.Namespace(t)
+	unit(t, w, ns, "u", three)
+	if !w.Plumb.Runs() {
+		t.Error("it was not this process that applied the unit")
+	}
 }
