@@ -18,7 +18,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -81,9 +80,7 @@ func (k *kustomization) subject() report.Subject {
 // asks for something else than k does, which was read before it: that write
 // stores the result of a run that knew nothing of it.
 func (k *kustomization) changedIn(u *unstructured.Unstructured) bool {
-	now := u.GetAnnotations()
-	delete(now, corev1.LastAppliedConfigAnnotation) // which the cache does not have
-	return u.GetGeneration() != k.Generation || !maps.Equal(now, k.Annotations)
+	return u.GetGeneration() != k.Generation || !maps.Equal(u.GetAnnotations(), k.Annotations)
 }
 
 // legacySpec are the fields of v1beta1 and v1beta2 that v1 has no more.

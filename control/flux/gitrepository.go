@@ -91,7 +91,7 @@ func sameURL(a, b string) bool {
 func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	name := unitName(GitRepositoryKind.Kind, req.Namespace, req.Name)
 	subject := report.Subject{Kind: GitRepositoryKind.Kind, Name: req.Name, Namespace: req.Namespace}
-	u, err := get(ctx, r.client, GitRepositoryKind, req.NamespacedName)
+	u, err := peek(ctx, r.client, GitRepositoryKind, req.NamespacedName)
 	if err != nil {
 		if client.IgnoreNotFound(err) != nil {
 			return ctrl.Result{}, err
@@ -106,8 +106,9 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		r.published(name, nil)
 		return ctrl.Result{}, nil
 	}
-	if r.statuses.behind(u) {
-		return ctrl.Result{RequeueAfter: catchUp}, nil
+	u = r.statuses.newest(u)
+	if err := whole(u); err != nil {
+		return ctrl.Result{}, err
 	}
 	g, err := decodeGitRepository(u)
 	if err != nil {

@@ -93,9 +93,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		}
 		return ctrl.Result{}, err
 	}
-	if r.statuses.behind(u) {
-		return ctrl.Result{RequeueAfter: catchUp}, nil
-	}
+	u = r.statuses.newest(u)
 	last, stirs, calm := r.calm.look(req.NamespacedName)
 	if calm && last.version == u.GetResourceVersion() && last.source == r.shelf.Get(last.source.Source) && r.engine.Rests(name) {
 		subject.Succeeded()

@@ -139,6 +139,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	err = ctrl.NewControllerManagedBy(mgr).Named("kustomization").
 		For(example(true), asked).
 		Watches(example(true), handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, dep client.Object) []reconcile.Request {
+			if u, ok := dep.(*unstructured.Unstructured); ok {
+				ks.statuses.newest(u) // lets go of what the cache has now
+			}
 			var out []reconcile.Request
 			name := unitName(KustomizationKind.Kind, dep.GetNamespace(), dep.GetName())
 			for _, key := range listBy(ctx, mgr.GetClient(), true, byDependency, name, p.Log) {

@@ -19,8 +19,8 @@ import (
 	"plumb.dev/plumb/report"
 )
 
-// statuses stores that of the custom resources of one kind, and knows when
-// the cache has not seen yet what it has stored.
+// statuses stores that of the custom resources of one kind, and knows what it
+// has stored until the cache does.
 //
 // A status is written as its difference to what was read. If that is older
 // than what was stored last, the difference is a wrong one, and none where a
@@ -31,43 +31,39 @@ type statuses struct {
 	manager string
 
 	mu      sync.Mutex
-	written map[types.NamespacedName]version
+	written map[types.NamespacedName]written
 }
 
-// A version is a resource version, and when it was written.
-type version struct {
-	is string
-	at time.Time
+// written is an object as it was after a write, as [Slim] has it.
+type written struct {
+	object *unstructured.Unstructured
+	at     time.Time
 }
 
-const (
-	// catchUp is how long to wait for the cache before it is asked again.
-	catchUp = 10 * time.Millisecond
-	// longestLag is how old what was stored may be, for the cache to have to
-	// have it: with a server that was set back, it never will.
-	longestLag = 30 * time.Second
-)
+// longestLag is how long what was written counts although the cache has it not:
+// that of a server that was set back never will.
+const longestLag = 30 * time.Second
 
 func newStatuses(c client.Client, manager string) *statuses {
-	return &statuses{client: c, manager: manager, written: make(map[types.NamespacedName]version)}
+	return &statuses{client: c, manager: manager, written: make(map[types.NamespacedName]written)}
 }
 
-// behind reports whether u, which is from the cache, is from before the last
-// write.
-func (s *statuses) behind(u *unstructured.Unstructured) bool {
+// newest returns u, which is from the cache, or what was written since. It is
+// shared, and its status is as [Slim] has it.
+func (s *statuses) newest(u *unstructured.Unstructured) *unstructured.Unstructured {
 	key := client.ObjectKeyFromObject(u)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last, ok := s.written[key]
 	if !ok {
-		return false
+		return u
 	}
-	order, err := resourceversion.CompareResourceVersion(u.GetResourceVersion(), last.is)
+	order, err := resourceversion.CompareResourceVersion(u.GetResourceVersion(), last.object.GetResourceVersion())
 	if err == nil && order < 0 && time.Since(last.at) < longestLag {
-		return true
+		return &unstructured.Unstructured{Object: last.object.Object}
 	}
 	delete(s.written, key)
-	return false
+	return u
 }
 
 // forget drops what is known of an object that is no more.
@@ -99,9 +95,13 @@ func (s *statuses) writeRaw(ctx context.Context, u *unstructured.Unstructured, s
 		return client.IgnoreNotFound(err)
 	}
 	u.Object = changed.Object
+	kept := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+	if _, err := Slim(kept); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.written[client.ObjectKeyFromObject(u)] = version{is: u.GetResourceVersion(), at: time.Now()}
+	s.written[client.ObjectKeyFromObject(u)] = written{kept, time.Now()}
 	return nil
 }
 
