@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -239,19 +238,7 @@ func (w *world) serverCPU() time.Duration {
 
 // poke tells plumb that the repository was pushed to.
 func (w *world) poke(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.hint+"/hint", strings.NewReader(`{"url": "`+w.url+`"}`))
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("hint: %s", resp.Status)
-	}
-	return nil
+	return child.Hint(ctx, "http://"+w.hint+"/hint", w.url)
 }
 
 // profile writes profiles of plumb and of the API server, until the returned

@@ -4,7 +4,9 @@
 package child
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -131,13 +133,34 @@ func Get(ctx context.Context, url string, into io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return answer(req, http.StatusOK, into)
+}
+
+// Hint tells plumb, by the URL of its --hint-addr, that a repository was
+// pushed to. Where nobody listens the error is a [url.Error].
+func Hint(ctx context.Context, to, repository string) error {
+	body, err := json.Marshal(map[string]string{"url": repository})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return answer(req, http.StatusAccepted, io.Discard)
+}
+
+// answer writes to into what a request is answered with, if that is as it
+// should be.
+func answer(req *http.Request, status int, into io.Writer) error {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, resp.Status)
+	if resp.StatusCode != status {
+		return fmt.Errorf("%s: %s", req.URL, resp.Status)
 	}
 	_, err = io.Copy(into, resp.Body)
 	return err

@@ -8,7 +8,6 @@ package plumbtest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -232,21 +231,7 @@ func (p *Process) Log() string {
 // Poke tells plumb that r was pushed to.
 func (w *World) Poke(t testing.TB, r *gittest.Repository) {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"url": r.URL()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	kubetest.Eventually(t, Patience, func() error {
-		resp, err := http.Post(w.Plumb.Hint, "application/json", bytes.NewReader(body))
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusAccepted {
-			return fmt.Errorf("hint: %s", resp.Status)
-		}
-		return nil
-	})
+	kubetest.Eventually(t, Patience, func() error { return child.Hint(t.Context(), w.Plumb.Hint, r.URL()) })
 }
 
 // Commit writes files to r and tells plumb.

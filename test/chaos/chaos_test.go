@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"plumb.dev/plumb/internal/child"
 	"plumb.dev/plumb/internal/gittest"
 	"plumb.dev/plumb/internal/kubetest"
 	pt "plumb.dev/plumb/internal/plumbtest"
@@ -216,13 +218,9 @@ func (c *chaos) commit(r *rand.Rand) {
 		c.repo.Commit(c.t, map[string]string{f: c.manifests()[f]}, "change "+f)
 	}
 	// As a webhook, which may find nobody; but then a start asks by itself.
-	resp, err := http.Post(c.w.Plumb.Hint, "application/json", strings.NewReader(fmt.Sprintf(`{"url": %q}`, c.repo.URL())))
-	if err != nil {
-		return
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusAccepted {
-		c.t.Errorf("hint: %s", resp.Status)
+	err := child.Hint(c.t.Context(), c.w.Plumb.Hint, c.repo.URL())
+	if unheard := (*url.Error)(nil); !errors.As(err, &unheard) {
+		c.check(err)
 	}
 }
 
