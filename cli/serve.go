@@ -191,12 +191,11 @@ const startPatience = 20 * time.Second
 
 // hasKinds checks that the cluster has plumb's custom resource definitions.
 func hasKinds(ctx context.Context, mapper apimeta.RESTMapper, host string, log *slog.Logger) error {
-	for _, kind := range []schema.GroupVersionKind{flux.GitRepositoryKind, flux.KustomizationKind} {
-		var last error
-		err := utilwait.PollUntilContextTimeout(ctx, time.Second, startPatience, true, func(context.Context) (bool, error) {
+	var last error
+	err := utilwait.PollUntilContextTimeout(ctx, time.Second, startPatience, true, func(context.Context) (bool, error) {
+		for _, kind := range []schema.GroupVersionKind{flux.GitRepositoryKind, flux.KustomizationKind} {
 			switch _, err := mapper.RESTMapping(kind.GroupKind(), kind.Version); {
 			case err == nil:
-				return true, nil
 			case apimeta.IsNoMatchError(err):
 				return false, fmt.Errorf("the cluster has no %s; run: plumb install --crds", kind)
 			case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
@@ -208,15 +207,13 @@ func hasKinds(ctx context.Context, mapper apimeta.RESTMapper, host string, log *
 				last = err
 				return false, nil
 			}
-		})
-		if last != nil && utilwait.Interrupted(err) {
-			return fmt.Errorf("ask %s for its kinds: %w", host, last)
 		}
-		if err != nil {
-			return err
-		}
+		return true, nil
+	})
+	if last != nil && utilwait.Interrupted(err) {
+		return fmt.Errorf("ask %s for its kinds: %w", host, last)
 	}
-	return nil
+	return err
 }
 
 func (o serveOptions) logger(cmd *cobra.Command) (*slog.Logger, error) {
