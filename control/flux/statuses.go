@@ -49,21 +49,21 @@ func newStatuses(c client.Client, manager string) *statuses {
 }
 
 // newest returns u, which is from the cache, or what was written since. It is
-// shared, and its status is as [Slim] has it.
+// shared, and its status is as [Slim] has it. What the cache has is let go of.
 func (s *statuses) newest(u *unstructured.Unstructured) *unstructured.Unstructured {
 	key := client.ObjectKeyFromObject(u)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last, ok := s.written[key]
-	if !ok {
-		return u
-	}
-	order, err := resourceversion.CompareResourceVersion(u.GetResourceVersion(), last.object.GetResourceVersion())
-	if err == nil && order < 0 && time.Since(last.at) < longestLag {
+	if last, ok := s.written[key]; ok && last.after(u) {
 		return &unstructured.Unstructured{Object: last.object.Object}
 	}
 	delete(s.written, key)
 	return u
+}
+
+func (w written) after(u *unstructured.Unstructured) bool {
+	order, err := resourceversion.CompareResourceVersion(u.GetResourceVersion(), w.object.GetResourceVersion())
+	return err == nil && order < 0 && time.Since(w.at) < longestLag
 }
 
 // forget drops what is known of an object that is no more.
