@@ -91,7 +91,7 @@ func (d *desk) patch(manager, patch string) {
 func (d *desk) write(live *unstructured.Unstructured, leave []owned.Path) (*apply.Change, []*apply.Change) {
 	d.t.Helper()
 	d.settled = false
-	p, _ := apply.Make([]apply.Item{d.item}, nil, managers, nil, func(object.Ref) (apply.Live, bool) {
+	p, _ := apply.Make([]apply.Item{d.item}, nil, managers, apply.Order{}, func(object.Ref) (apply.Live, bool) {
 		return apply.Live{Exists: live != nil, Digest: "1", Object: live}, true
 	}, func(*unstructured.Unstructured) apply.Policy { return apply.Policy{} })
 	if len(p.Stages) == 0 {

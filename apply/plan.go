@@ -14,9 +14,7 @@
 package apply
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -139,7 +137,7 @@ func (p Plan) Writes() int {
 // Make plans. live returns what is known of each object that is desired; for
 // one that it knows nothing of, everything waits. policy reads what a live
 // object says about itself: one that asks to be left alone is.
-func Make(items []Item, inventory []Entry, m owned.Managers, custom []string, live func(object.Ref) (Live, bool), policy func(*unstructured.Unstructured) Policy) (p Plan, ok bool) {
+func Make(items []Item, inventory []Entry, m owned.Managers, order Order, live func(object.Ref) (Live, bool), policy func(*unstructured.Unstructured) Policy) (p Plan, ok bool) {
 	desired := make(map[object.Ref]bool, len(items))
 	stages := map[int][]*Change{}
 	for i := range items {
@@ -179,12 +177,12 @@ func Make(items []Item, inventory []Entry, m owned.Managers, custom []string, li
 		default:
 			c.Action = Update
 		}
-		n := stageOf(it.Ref, custom)
+		n := order.stage(it.Ref)
 		stages[n] = append(stages[n], c)
 	}
 	for n := range lastStage + 1 {
 		if s := stages[n]; len(s) > 0 {
-			slices.SortStableFunc(s, func(a, b *Change) int { return cmp.Compare(rank(a.Ref), rank(b.Ref)) })
+			slices.SortStableFunc(s, inOrder)
 			p.Stages = append(p.Stages, s)
 		}
 	}
@@ -193,9 +191,7 @@ func Make(items []Item, inventory []Entry, m owned.Managers, custom []string, li
 			p.Prune = append(p.Prune, &Change{Ref: e.Ref, Version: e.Version, Action: Delete, Cause: Git})
 		}
 	}
-	slices.SortStableFunc(p.Prune, func(a, b *Change) int {
-		return cmp.Or(-cmp.Compare(stageOf(a.Ref, custom), stageOf(b.Ref, custom)), -cmp.Compare(rank(a.Ref), rank(b.Ref)), object.Compare(a.Ref, b.Ref))
-	})
+	order.sort(p.Prune)
 	return p, true
 }
 
@@ -208,49 +204,6 @@ func managers(m owned.Managers, p Policy) owned.Managers {
 
 // Managers returns whose fields count for an object under p.
 func (p Policy) Managers(m owned.Managers) owned.Managers { return managers(m, p) }
-
-// The stages: what others need to exist goes first.
-const (
-	stageDefinitions = iota
-	stageClasses
-	stageCustom
-	stageRest
-	lastStage = stageRest
-)
-
-func stageOf(r object.Ref, custom []string) int {
-	switch {
-	case r.Group == "apiextensions.k8s.io" && r.Kind == "CustomResourceDefinition",
-		r.Group == "" && r.Kind == "Namespace",
-		r.Group == "rbac.authorization.k8s.io" && r.Kind == "ClusterRole":
-		return stageDefinitions
-	case r.Namespace == "" && strings.HasSuffix(r.Kind, "Class"):
-		return stageClasses
-	case slices.ContainsFunc(custom, func(s string) bool {
-		return strings.EqualFold(s, r.Kind) || strings.EqualFold(s, r.Group+"/"+r.Kind)
-	}):
-		return stageCustom
-	}
-	return stageRest
-}
-
-// order is the order within a stage, and backwards that of deletion: what
-// gives rights and settings before what uses them.
-var order = []string{
-	"Namespace", "CustomResourceDefinition", "ClusterRole", "ResourceQuota", "LimitRange", "PriorityClass",
-	"ServiceAccount", "Role", "ClusterRoleBinding", "RoleBinding", "NetworkPolicy", "PodDisruptionBudget",
-	"ConfigMap", "Secret", "PersistentVolume", "PersistentVolumeClaim", "Service",
-}
-
-func rank(r object.Ref) int {
-	if i := slices.Index(order, r.Kind); i >= 0 {
-		return i
-	}
-	if strings.HasSuffix(r.Kind, "WebhookConfiguration") {
-		return len(order) + 1
-	}
-	return len(order)
-}
 
 // An Entry is an object in an inventory: one that a unit has written, or is
 // about to.

@@ -81,7 +81,7 @@ func TestMakeDecides(t *testing.T) {
 				Ref: ref("ConfigMap", "a"), Version: "v1", Digest: "now", Policy: c.policy,
 				Object: func() *unstructured.Unstructured { return cm("git", "") },
 			}}
-			p, ok := apply.Make(items, apply.Inventory(items), self, nil,
+			p, ok := apply.Make(items, apply.Inventory(items), self, apply.Order{},
 				func(object.Ref) (apply.Live, bool) { return c.live, true },
 				func(*unstructured.Unstructured) apply.Policy { return c.says })
 			if diff := cmp.Diff(c.want, strings.TrimSpace(text(p))); !ok || diff != "" {
@@ -94,7 +94,7 @@ func TestMakeDecides(t *testing.T) {
 // Nothing is planned from what is not known.
 func TestMakeWaitsForEveryObject(t *testing.T) {
 	items := []apply.Item{{Ref: ref("ConfigMap", "a")}, {Ref: ref("ConfigMap", "b")}}
-	p, ok := apply.Make(items, nil, self, nil, func(r object.Ref) (apply.Live, bool) { return apply.Live{}, r.Name == "a" }, nil)
+	p, ok := apply.Make(items, nil, self, apply.Order{}, func(r object.Ref) (apply.Live, bool) { return apply.Live{}, r.Name == "a" }, nil)
 	if ok || p.Writes() != 0 {
 		t.Errorf("it plans %q, knowing nothing of b", text(p))
 	}
@@ -111,7 +111,7 @@ func TestMakeOrders(t *testing.T) {
 		items = append(items, apply.Item{Ref: r, Version: "v1"})
 	}
 	missing := func(object.Ref) (apply.Live, bool) { return apply.Live{}, true }
-	p, _ := apply.Make(items, nil, self, []string{"setting"}, missing, nil)
+	p, _ := apply.Make(items, nil, self, apply.Order{Stage: []string{"setting"}}, missing, nil)
 	want := `0 create Namespace/shop: first
 0 create CustomResourceDefinition/x: first
 1 create PriorityClass/high: first
@@ -124,7 +124,7 @@ func TestMakeOrders(t *testing.T) {
 	if diff := cmp.Diff(want, text(p)); diff != "" {
 		t.Errorf("created: -want +got:\n%s", diff)
 	}
-	p, _ = apply.Make(nil, apply.Inventory(items), self, []string{"setting"}, missing, nil)
+	p, _ = apply.Make(nil, apply.Inventory(items), self, apply.Order{Stage: []string{"setting"}}, missing, nil)
 	want = `delete ValidatingWebhookConfiguration/shop/w
 delete Deployment/shop/web
 delete ConfigMap/shop/c

@@ -7,12 +7,16 @@ import (
 	"slices"
 	"strings"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
@@ -26,10 +30,14 @@ type Pruned struct {
 	Gone bool
 	// Deleted: this call deleted it, or would have.
 	Deleted bool
+	// Going: it is being deleted, and still there.
+	Going bool
 }
 
 // Prune deletes the object of c, if it may be deleted. Every answer but a
-// clear one keeps the object and its place in the inventory.
+// clear one keeps the object and its place in the inventory. leaving are the
+// objects that were deleted before it, or would be: only those are no reason
+// to keep what they are in.
 func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]bool) (Pruned, error) {
 	p := Pruned{Change: c}
 	live, err := a.get(ctx, c)
@@ -53,6 +61,7 @@ func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]b
 		return p, nil
 	}
 	if live.GetDeletionTimestamp() != nil {
+		p.Going = true
 		c.Action, c.Why = Hold, "it is being deleted"
 		if f := live.GetFinalizers(); len(f) > 0 {
 			c.Why += ", held by " + strings.Join(f, ", ")
@@ -80,9 +89,9 @@ func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]b
 		return p, about(c.Ref, fmt.Errorf("prune: %w", err))
 	}
 	p.Deleted = true
-	if _, err := a.get(ctx, c); apierrors.IsNotFound(err) {
-		p.Gone = true
-	}
+	_, err = a.get(ctx, c)
+	p.Gone = apierrors.IsNotFound(err)
+	p.Going = !p.Gone
 	return p, nil
 }
 
@@ -107,38 +116,46 @@ func (a *Applier) protected(ctx context.Context, live *unstructured.Unstructured
 }
 
 // instances says whether a CRD has custom resources left.
-func (a *Applier) instances(ctx context.Context, crd *unstructured.Unstructured, leaving map[object.Ref]bool) (string, error) {
-	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
-	plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
-	kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
-	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
-	for _, v := range versions {
-		m, _ := v.(map[string]any)
-		if served, _ := m["served"].(bool); !served {
-			continue
+func (a *Applier) instances(ctx context.Context, live *unstructured.Unstructured, leaving map[object.Ref]bool) (string, error) {
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &crd); err != nil {
+		return "", err
+	}
+	served := slices.IndexFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Served })
+	if served < 0 {
+		return "none of its versions is served, so it can't be told whether there are objects left", nil
+	}
+	md, err := metadata.NewForConfig(a.config())
+	if err != nil {
+		return "", err
+	}
+	group, kind, plural := crd.Spec.Group, crd.Spec.Names.Kind, crd.Spec.Names.Plural
+	list, err := md.Resource(schema.GroupVersionResource{Group: group, Version: crd.Spec.Versions[served].Name, Resource: plural}).
+		List(ctx, metav1.ListOptions{}) // every version shows the same objects
+	if err != nil {
+		return "", fmt.Errorf("list its %s: %w", plural, err)
+	}
+	for _, o := range list.Items {
+		if ref := (object.Ref{Group: group, Kind: kind, Namespace: o.Namespace, Name: o.Name}); !leaving[ref] {
+			return fmt.Sprintf("there are still objects of kind %s, such as %s", kind, ref), nil
 		}
-		name, _ := m["name"].(string)
-		list, err := a.Client.Dynamic().Resource(schema.GroupVersionResource{Group: group, Version: name, Resource: plural}).
-			List(ctx, metav1.ListOptions{Limit: 1})
-		if err != nil {
-			return "", fmt.Errorf("list its %s: %w", plural, err)
-		}
-		if len(list.Items) > 0 {
-			return fmt.Sprintf("there are still objects of kind %s", kind), nil
-		}
-		return "", nil // every version shows the same objects
 	}
 	return "", nil
+}
+
+// config is the configuration to connect with in the name of the unit.
+func (a *Applier) config() *rest.Config {
+	config := a.Client.Config()
+	if a.Client.User != "" {
+		config.Impersonate.UserName = a.Client.User
+	}
+	return config
 }
 
 // foreign says what a namespace holds that neither leaves with it nor comes
 // with every namespace, nor belongs to something else in it.
 func (a *Applier) foreign(ctx context.Context, namespace string, leaving map[object.Ref]bool) (string, error) {
-	config := a.Client.Config()
-	if a.Client.User != "" {
-		config.Impersonate.UserName = a.Client.User
-	}
-	disco, err := discovery.NewDiscoveryClientForConfig(config)
+	disco, err := discovery.NewDiscoveryClientForConfig(a.config())
 	if err != nil {
 		return "", err
 	}
@@ -146,7 +163,7 @@ func (a *Applier) foreign(ctx context.Context, namespace string, leaving map[obj
 	if err != nil {
 		return "", fmt.Errorf("list the kinds that it may hold: %w", err)
 	}
-	md, err := metadata.NewForConfig(config)
+	md, err := metadata.NewForConfig(a.config())
 	if err != nil {
 		return "", err
 	}
@@ -168,14 +185,37 @@ func (a *Applier) foreign(ctx context.Context, namespace string, leaving map[obj
 			}
 			for _, o := range objs.Items {
 				ref := object.Ref{Group: gv.Group, Kind: r.Kind, Namespace: namespace, Name: o.Name}
-				if metav1.GetControllerOf(&o) != nil || leaving[ref] || given(ref) || o.DeletionTimestamp != nil {
+				if leaving[ref] || given(ref) || o.DeletionTimestamp != nil {
 					continue
 				}
-				return fmt.Sprintf("the namespace still holds %s, which is not of this unit", ref), nil
+				if inside, err := a.ownedInside(&o); err != nil {
+					return "", err
+				} else if inside {
+					continue
+				}
+				return fmt.Sprintf("the namespace still holds %s", ref), nil
 			}
 		}
 	}
 	return "", nil
+}
+
+// ownedInside reports whether o has a controller in its own namespace. Then it
+// goes and stays with that, which is looked at by itself. One that is of the
+// cluster outlives the namespace.
+func (a *Applier) ownedInside(o metav1.Object) (bool, error) {
+	by := metav1.GetControllerOf(o)
+	if by == nil {
+		return false, nil
+	}
+	m, err := a.Client.Mapping(schema.FromAPIVersionAndKind(by.APIVersion, by.Kind))
+	if fault.Is(err, "UnknownKind") {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return m.Scope.Name() == apimeta.RESTScopeNameNamespace, nil
 }
 
 // passing are kinds whose objects nobody keeps.

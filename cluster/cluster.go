@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -102,6 +103,20 @@ func (c *Cluster) Mapping(gvk schema.GroupVersionKind) (*apimeta.RESTMapping, er
 	}
 	c.mu.Unlock()
 	return m, nil
+}
+
+const accountPrefix = "system:serviceaccount:"
+
+// User returns the name by which a service account is impersonated.
+func User(namespace, account string) string {
+	return accountPrefix + namespace + ":" + account
+}
+
+// Account returns the service account of such a name.
+func Account(user string) (namespace, name string, ok bool) {
+	rest, ok := strings.CutPrefix(user, accountPrefix)
+	namespace, name, _ = strings.Cut(rest, ":")
+	return namespace, name, ok && name != ""
 }
 
 // As returns a client that acts as the given user, such as

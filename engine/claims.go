@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -110,14 +111,18 @@ func (e *Engine) prune(ctx context.Context, u Unit, st *state, a *apply.Applier,
 	if err != nil || len(prune) == 0 {
 		return err
 	}
-	if err := guard(u, st, prune, before); err != nil {
-		for _, c := range prune {
+	lost := losses(prune, st.prepared)
+	if err := guard(u, st, lost, before); err != nil {
+		held := make(map[*apply.Change]bool, len(lost))
+		for _, c := range lost {
+			held[c] = true
 			c.Action, c.Why = apply.Hold, "see the unit's condition"
 		}
-		out.Held = append(out.Held, prune...)
-		return err
+		out.Held = append(out.Held, lost...)
+		renamed := slices.DeleteFunc(slices.Clone(prune), func(c *apply.Change) bool { return held[c] })
+		return errors.Join(err, e.delete(ctx, u, a, renamed, gone, out))
 	}
-	return e.delete(ctx, a, prune, gone, out)
+	return e.delete(ctx, u, a, prune, gone, out)
 }
 
 // release takes from prune what other units claim: it stays, with its UID, and
@@ -185,22 +190,62 @@ func (e *Engine) brokeJustNow(u Unit) bool {
 	return st.rendered != "" && st.rendered != u.Source.Revision
 }
 
+// generatedName is a name that ends in a hash of the content, in the digits that
+// Kustomize's generators use, and what is before that.
+var generatedName = regexp.MustCompile(`^(.+)-[24-9bcdfghkmt]{10}$`)
+
+// losses are the objects of prune that nothing replaces: one whose name holds
+// a hash of its content has another name with other content, and is the same
+// to who wrote it.
+func losses(prune []*apply.Change, desired []apply.Item) []*apply.Change {
+	base := func(r object.Ref) (object.Ref, bool) {
+		m := generatedName.FindStringSubmatch(r.Name)
+		if m == nil {
+			return r, false
+		}
+		r.Name = m[1]
+		return r, true
+	}
+	successors := map[object.Ref]int{}
+	for _, it := range desired {
+		if b, ok := base(it.Ref); ok {
+			successors[b]++
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(prune), func(c *apply.Change) bool {
+		b, ok := base(c.Ref)
+		if !ok || successors[b] == 0 {
+			return false
+		}
+		successors[b]--
+		return true
+	})
+}
+
 // guard holds pruning that looks like a mistake.
-func guard(u Unit, st *state, prune []*apply.Change, before int) error {
+func guard(u Unit, st *state, lost []*apply.Change, before int) error {
+	if len(lost) == 0 {
+		st.held = false
+		return nil
+	}
 	if len(st.prepared) == 0 && !u.Prune.AllowEmpty {
 		return &fault.Error{
 			Next: fault.Stall, Reason: "EmptyRender",
-			Err:  fmt.Errorf("path %q at %s holds no objects; the %s that are there were kept", u.Render.Path, u.Source.Revision, count(prune)),
+			Err:  fmt.Errorf("path %q at %s holds no objects; the %s that are there were kept", u.Render.Path, u.Source.Revision, count(lost)),
 			Hint: "restore the files, or allow it with the annotation plumb.dev/allow-empty: \"true\"",
 		}
 	}
-	held := st.held || u.Prune.Held
+	held, most := st.held || u.Prune.Held, 2*len(lost) > before
 	st.held = false
-	if len(prune) >= manyPruned && (held || 2*len(prune) > before) && u.Prune.Approved != u.Source.Revision {
+	if len(lost) >= manyPruned && (held || most) && u.Prune.Approved != u.Source.Revision {
 		st.held = true
+		why := "which is more than half"
+		if !most {
+			why = "the rest of what was more than half when it was first held"
+		}
 		return &fault.Error{
 			Next: fault.Stall, Reason: "PruneHeld",
-			Err: fmt.Errorf("%s would prune %d of %d objects, which were kept: %s", u.Source.Revision, len(prune), before, names(prune, 20)),
+			Err: fmt.Errorf("%s would prune %d of %d objects, %s; they were kept: %s", u.Source.Revision, len(lost), before, why, names(lost, 20)),
 			Hint: "restore them, or approve it with the annotation plumb.dev/approve-prune: " + u.Source.Revision +
 				", as plumb sync --approve-prune does",
 		}
@@ -208,26 +253,50 @@ func guard(u Unit, st *state, prune []*apply.Change, before int) error {
 	return nil
 }
 
-func (e *Engine) delete(ctx context.Context, a *apply.Applier, prune []*apply.Change, gone map[object.Ref]bool, out *Outcome) error {
+// delete deletes, a step at a time, as [apply.Order] has it: what still has work
+// to do as it goes keeps what it may need for that.
+func (e *Engine) delete(ctx context.Context, u Unit, a *apply.Applier, prune []*apply.Change, gone map[object.Ref]bool, out *Outcome) error {
 	leaving := make(map[object.Ref]bool, len(prune))
-	for _, c := range prune {
-		leaving[c.Ref] = true
-	}
 	var errs []error
-	for _, c := range prune {
-		p, err := a.Prune(ctx, c, leaving)
-		if err != nil {
-			errs = append(errs, err)
+	steps := u.Order.Leaving(prune)
+	for i, step := range steps {
+		var going []*apply.Change
+		failed := false
+		for _, c := range step {
+			p, err := a.Prune(ctx, c, leaving)
+			if err != nil {
+				errs = append(errs, err)
+				failed = failed || !fault.Is(err, "PruneProtected")
+			}
+			if p.Gone {
+				gone[c.Ref] = true
+			}
+			if p.Going {
+				going = append(going, c)
+			}
+			if p.Deleted {
+				leaving[c.Ref] = true
+				out.Changes = append(out.Changes, c)
+			}
+			if c.Action == apply.Hold {
+				out.Held = append(out.Held, c)
+			}
 		}
-		if p.Gone {
-			gone[c.Ref] = true
+		later := slices.Concat(steps[i+1:]...)
+		if len(later) == 0 || !failed && len(going) == 0 {
+			continue
 		}
-		if p.Deleted {
-			out.Changes = append(out.Changes, c)
+		for _, c := range later {
+			c.Action, c.Why = apply.Hold, "what was deleted before it may still need it"
 		}
-		if c.Action == apply.Hold {
-			out.Held = append(out.Held, c)
+		out.Held = append(out.Held, later...)
+		if !failed {
+			errs = append(errs, &fault.Error{
+				Next: fault.Wait, Reason: "Progressing",
+				Err: fmt.Errorf("%s deleted once %s gone", areAll(later), areAll(going)),
+			})
 		}
+		break
 	}
 	if err := errors.Join(errs...); err != nil {
 		f := fault.Of(err)
@@ -238,6 +307,14 @@ func (e *Engine) delete(ctx context.Context, a *apply.Applier, prune []*apply.Ch
 		return &fault.Error{Next: f.Next, Reason: reason, Err: err}
 	}
 	return nil
+}
+
+// areAll names some objects as the subject of a sentence.
+func areAll(c []*apply.Change) string {
+	if len(c) == 1 {
+		return c[0].Ref.String() + " is"
+	}
+	return names(c, 5) + " are"
 }
 
 // Remove deletes everything that u has applied, because u is going away, and
@@ -253,7 +330,7 @@ func (e *Engine) Remove(ctx context.Context, u Unit) (out Outcome, err error) {
 	if err != nil {
 		return out, err
 	}
-	plan, _ := apply.Make(nil, st.inventory, u.Managers, u.Stages, nil, u.Policy)
+	plan, _ := apply.Make(nil, st.inventory, u.Managers, u.Order, nil, u.Policy)
 	gone := map[object.Ref]bool{}
 	defer func() { st.inventory = apply.Without(st.inventory, gone) }()
 	if err := p.watch.Follow(u.Name, e.targets(u, st, nil)); err != nil && !fault.Is(err, "UnknownKind") {
@@ -263,7 +340,7 @@ func (e *Engine) Remove(ctx context.Context, u Unit) (out Outcome, err error) {
 	if err != nil {
 		return out, err
 	}
-	return out, e.delete(ctx, e.applier(ctx, u, p, client), prune, gone, &out)
+	return out, e.delete(ctx, u, e.applier(ctx, u, p, client), prune, gone, &out)
 }
 
 func count(c []*apply.Change) string {

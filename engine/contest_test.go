@@ -78,7 +78,7 @@ func newGame(t *testing.T) *game {
 func (g *game) run() (out Outcome) {
 	g.t.Helper()
 	item := apply.Item{Ref: ref, Version: "v1", Digest: g.digest, Object: g.desired.object}
-	p, ok := apply.Make([]apply.Item{item}, nil, self, nil, func(object.Ref) (apply.Live, bool) {
+	p, ok := apply.Make([]apply.Item{item}, nil, self, apply.Order{}, func(object.Ref) (apply.Live, bool) {
 		if g.live == nil {
 			return apply.Live{Digest: g.known}, true
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 
 	"plumb.dev/plumb/apply"
@@ -68,6 +69,7 @@ type state struct {
 	prepFor  string
 	source   *rendered      // of prepared
 	missing  []watch.Target // of kinds that the cluster does not have
+	ignored  int            // of prepared: how many are left alone
 	judges   map[Expr]*health.Judge
 	since    time.Time // when waiting for health began, and for what
 	sinceFor string
@@ -174,13 +176,16 @@ func (e *Engine) Rests(unit string) bool {
 		p = e.at[st.cluster]
 	}
 	e.mu.Unlock()
-	if p == nil || st.prepFor == "" || len(st.prepared) != len(st.inventory) || len(st.contests) > 0 {
+	if p == nil || st.prepFor == "" || len(st.prepared) != len(st.inventory)+st.ignored || len(st.contests) > 0 {
 		return false
 	}
 	if synced, err := p.watch.Synced(unit); !synced || err != nil {
 		return false
 	}
 	for _, it := range st.prepared {
+		if it.Policy.Mode == apply.Ignore {
+			continue
+		}
 		l, known := p.watch.Live(unit, it.Ref)
 		if !known || !l.Settled || l.Deleting || l.Digest != it.Digest || st.waits && l.Health.Status != health.Current {
 			return false
@@ -223,6 +228,19 @@ func (e *Engine) Doubt(unit string) {
 	for _, it := range st.inventory {
 		p.watch.Unsettle(unit, it.Ref)
 	}
+}
+
+// Read reads an object of a cluster in plumb's own name.
+func (e *Engine) Read(ctx context.Context, t Target, ref object.Ref, version string) (*unstructured.Unstructured, error) {
+	p, err := e.place(t, "")
+	if err != nil {
+		return nil, err
+	}
+	client, err := p.As("")
+	if err != nil {
+		return nil, err
+	}
+	return client.Get(ctx, ref, version)
 }
 
 // Run does for u what can be done now. The outcome holds all that was learned,
@@ -272,7 +290,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 		return out, err
 	}
 
-	plan, ok := apply.Make(items, st.inventory, u.Managers, u.Stages, func(r object.Ref) (apply.Live, bool) {
+	plan, ok := apply.Make(items, st.inventory, u.Managers, u.Order, func(r object.Ref) (apply.Live, bool) {
 		l, known := p.watch.Live(u.Name, r)
 		return apply.Live{Exists: l.Exists, Deleting: l.Deleting, Settled: l.Settled, Digest: l.Digest, Object: l.Object}, known
 	}, u.Policy)
@@ -311,7 +329,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 // server has let all of it pass: what was refused was never there.
 func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier, p *place, plan apply.Plan, items []apply.Item, unknown []object.Ref, ledger Ledger, out *Outcome) error {
 	entries := apply.Inventory(items)
-	st.inventory = apply.Union(apply.Without(entries, refs(plan.Stages...)), st.inventory)
+	st.inventory = apply.Union(apply.Without(entries, refs(plan.Stages...)), apply.Without(st.inventory, ignored(items)))
 	for i, stage := range plan.Stages {
 		if len(unknown) > 0 && i == len(plan.Stages)-1 {
 			// Part of the last stage can't be written, so none of it is,
@@ -368,6 +386,17 @@ func (e *Engine) correct(ctx context.Context, st *state, a *apply.Applier, refus
 		corrections = append(corrections, apply.Corrections(stage)...)
 	}
 	return errors.Join(append(errs, e.makeStage(ctx, st, a, corrections, out))...)
+}
+
+// ignored are the objects that the source says are not its own any more.
+func ignored(items []apply.Item) map[object.Ref]bool {
+	set := make(map[object.Ref]bool)
+	for _, it := range items {
+		if it.Policy.Mode == apply.Ignore {
+			set[it.Ref] = true
+		}
+	}
+	return set
 }
 
 // refs are the objects of some stages.

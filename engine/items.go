@@ -73,6 +73,7 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 		seen[it.Ref] = true
 	}
 	st.prepared, st.prepFor, st.source = items, key, src
+	st.ignored = len(ignored(items))
 	if len(unknown) > 0 {
 		st.prepFor = ""
 	}

@@ -74,7 +74,7 @@ func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(con
 	if err != nil {
 		return out, err
 	}
-	plan, _ := apply.Make(items, st.inventory, u.Managers, u.Stages, func(r object.Ref) (apply.Live, bool) {
+	plan, _ := apply.Make(items, st.inventory, u.Managers, u.Order, func(r object.Ref) (apply.Live, bool) {
 		o := live[r]
 		return apply.Live{Exists: o != nil, Deleting: o != nil && o.GetDeletionTimestamp() != nil, Object: o}, true
 	}, u.Policy)

@@ -45,8 +45,8 @@ type Unit struct {
 	Policy func(*unstructured.Unstructured) apply.Policy
 
 	Managers owned.Managers
-	Force    bool     // recreate objects whose change is immutable
-	Stages   []string // kinds that are applied before the rest
+	Force    bool // recreate objects whose change is immutable
+	Order    apply.Order
 	Prune    Prune
 	Health   Health
 	// Leaving: the unit is being deleted and claims nothing.

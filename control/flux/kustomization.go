@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,9 +26,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/source"
 )
@@ -367,13 +371,8 @@ func (r *kustomizations) finalize(ctx context.Context, k *kustomization, u *unst
 	if deletes && !k.Spec.Suspend {
 		done, err := r.remove(ctx, k, u, waits)
 		if err != nil || !done {
-			if err != nil {
-				c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
-				c.Retry(reasonOf(err, meta.PruneFailedReason), err.Error())
-				if err := r.statuses.write(ctx, u, &k.Status); err != nil {
-					return ctrl.Result{}, err
-				}
-				r.event(k, "", corev1.EventTypeWarning, meta.PruneFailedReason, err.Error()+"; to leave the objects, set spec.deletionPolicy to Orphan")
+			if err := r.tellRemoval(ctx, k, u, err); err != nil {
+				return ctrl.Result{}, err
 			}
 			return r.next(k, engine.Outcome{}, errors.Join(err, errors.New("deletion goes on"))), nil
 		}
@@ -388,6 +387,25 @@ func (r *kustomizations) finalize(ctx context.Context, k *kustomization, u *unst
 	return ctrl.Result{}, nil
 }
 
+// tellRemoval says why a unit that is being deleted is still there.
+func (r *kustomizations) tellRemoval(ctx context.Context, k *kustomization, u *unstructured.Unstructured, cause error) error {
+	if cause == nil {
+		return nil
+	}
+	c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
+	waits := fault.Of(cause).Reason == report.Progressing
+	if waits {
+		c.Progress("Deletion in progress: " + cause.Error())
+	} else {
+		c.Retry(reasonOf(cause, meta.PruneFailedReason), cause.Error())
+	}
+	if err := r.statuses.write(ctx, u, &k.Status); err != nil || waits {
+		return err
+	}
+	r.event(k, "", corev1.EventTypeWarning, meta.PruneFailedReason, cause.Error()+"; to leave the objects, set spec.deletionPolicy to Orphan")
+	return nil
+}
+
 // remove deletes what k has applied. done is false while something that has
 // to be waited for is left.
 func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstructured.Unstructured, waits bool) (done bool, err error) {
@@ -395,11 +413,15 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 	defer session.End()
 	// Where the objects are, which they are and in whose name they go has to
 	// be known. What else may be wrong with the spec does not count now.
-	if _, err := inventoryOf(&k.Status); err != nil {
+	entries, err := inventoryOf(&k.Status)
+	if err != nil {
 		return false, err
 	}
-	if _, err := r.o.target(k, session); err != nil {
+	if gone, err := r.identityGone(ctx, k, session); err != nil {
 		return false, err
+	} else if gone != "" {
+		r.leave(k, entries, gone)
+		return true, nil
 	}
 	unit, err := r.o.toUnit(k, session)
 	if err != nil {
@@ -417,7 +439,7 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 	if len(out.Inventory) != len(unit.Remembers) {
 		k.Status.Inventory = toInventory(out.Inventory)
 	}
-	if err != nil && !fault.Is(err, "PruneProtected") {
+	if err != nil && (!fault.Is(err, "PruneProtected") || fault.Is(err, report.Progressing)) {
 		return false, err
 	}
 	for _, h := range out.Held {
@@ -427,6 +449,45 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 		return false, r.statuses.write(ctx, u, &k.Status)
 	}
 	return true, nil
+}
+
+// identityGone says what is gone of whom k acts as, and where: without that,
+// nothing can be deleted in its name any more, today or later.
+func (r *kustomizations) identityGone(ctx context.Context, k *kustomization, refs getter) (string, error) {
+	if ref, ok := kubeconfigSecret(k); ok {
+		switch _, found, err := refs.Get(ref); {
+		case err != nil:
+			return "", err
+		case !found:
+			return ref.String() + " does not exist", nil
+		}
+	}
+	target, err := r.o.target(k, refs)
+	if err != nil {
+		return "", err
+	}
+	ns, name, ok := cluster.Account(target.User)
+	if !ok {
+		return "", nil
+	}
+	_, err = r.engine.Read(ctx, target, object.Ref{Kind: "ServiceAccount", Namespace: ns, Name: name}, "v1")
+	if apierrors.IsNotFound(err) {
+		return fmt.Sprintf("ServiceAccount %s/%s does not exist", ns, name), nil
+	}
+	return "", err
+}
+
+// leave says which objects are left because nobody may delete them any more.
+func (r *kustomizations) leave(k *kustomization, entries []apply.Entry, why string) {
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Ref.String()
+	}
+	if len(names) == 0 {
+		return
+	}
+	r.log.Warn("deleted without pruning", "kind", KustomizationKind.Kind, "namespace", k.Namespace, "name", k.Name, "err", why, "left", names)
+	r.event(k, "", corev1.EventTypeWarning, meta.PruneFailedReason, why+", so these were left: "+strings.Join(names, ", "))
 }
 
 // kindIsLeaving reports whether Kustomizations go because their definition

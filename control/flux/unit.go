@@ -51,7 +51,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 		Policy:   policyOf,
 		Managers: managers(o.OverrideManagers),
 		Force:    k.Spec.Force,
-		Stages:   o.CustomStageKinds,
+		Order:    apply.Order{Stage: o.CustomStageKinds, Needed: sourceKinds},
 		Prune: engine.Prune{
 			Enabled:    k.Spec.Prune,
 			AllowEmpty: strings.EqualFold(k.Annotations[allowEmpty], "true"),
@@ -91,7 +91,7 @@ func (o Options) target(k *kustomization, refs getter) (t engine.Target, err err
 		if strings.ContainsAny(account, ":/") {
 			return t, accessDenied("spec.serviceAccountName %q is not the name of a service account in namespace %s", account, k.Namespace)
 		}
-		t.User = fmt.Sprintf("system:serviceaccount:%s:%s", k.Namespace, account)
+		t.User = cluster.User(k.Namespace, account)
 	}
 	kc := k.Spec.KubeConfig
 	if kc == nil {
@@ -103,7 +103,7 @@ func (o Options) target(k *kustomization, refs getter) (t engine.Target, err err
 	if kc.SecretRef == nil {
 		return t, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.kubeConfig names no Secret")}
 	}
-	ref := lookup.Ref{Kind: lookup.Secret, Namespace: k.Namespace, Name: kc.SecretRef.Name}
+	ref, _ := kubeconfigSecret(k)
 	data, found, err := refs.Get(ref)
 	if err != nil {
 		return t, err
@@ -131,6 +131,16 @@ func (o Options) target(k *kustomization, refs getter) (t engine.Target, err err
 		}
 	}
 	return t, missing(fmt.Sprintf("%s has no key %s", ref, strings.Join(keys, " or ")))
+}
+
+// kubeconfigSecret is the Secret that holds the way to the unit's cluster, if
+// there is one.
+func kubeconfigSecret(k *kustomization) (ref lookup.Ref, ok bool) {
+	kc := k.Spec.KubeConfig
+	if kc == nil || kc.SecretRef == nil {
+		return ref, false
+	}
+	return lookup.Ref{Kind: lookup.Secret, Namespace: k.Namespace, Name: kc.SecretRef.Name}, true
 }
 
 func checks(k *kustomization) (out []engine.Check, exprs []engine.Expr, err error) {
@@ -238,7 +248,7 @@ func policyOf(o *unstructured.Unstructured) (p apply.Policy) {
 	case is("reconcile", "disabled"):
 		p.Mode, p.Keep = apply.Ignore, true
 	case is("ssa", "Ignore"):
-		p.Mode = apply.Ignore
+		p.Mode, p.Keep = apply.Ignore, true
 	case is("ssa", "IfNotPresent"):
 		p.Mode = apply.IfNotPresent
 	case is("ssa", "Merge"):
@@ -248,6 +258,12 @@ func policyOf(o *unstructured.Unstructured) (p apply.Policy) {
 	p.Keep = p.Keep || is("prune", "disabled")
 	p.PruneProtected = strings.EqualFold(ann[pruneProtected], "allowed")
 	return p
+}
+
+// sourceKinds are what units are made from, and need as long as they are there.
+var sourceKinds = []string{
+	"source.toolkit.fluxcd.io/GitRepository", "source.toolkit.fluxcd.io/OCIRepository", "source.toolkit.fluxcd.io/Bucket",
+	"source.toolkit.fluxcd.io/HelmRepository", "source.toolkit.fluxcd.io/HelmChart", "source.toolkit.fluxcd.io/ExternalArtifact",
 }
 
 // sourceName is the name of the artifact that a Kustomization is made from.

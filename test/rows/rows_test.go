@@ -47,7 +47,16 @@ func TestRows(t *testing.T) {
 		{"D08 an object converges when its definition comes later", objectBeforeDefinition},
 		{"D09 an immutable change names the field and recreates only on request", immutable},
 		{"D15 fields that kubectl applied go when Git no longer has them", kubectlFields},
-		{"D16 a missing service account is reported and can be let go of", serviceAccountGone},
+		{"D16 an account that may not delete is reported and can be let go of", serviceAccountPowerless},
+		{"D16 a tenant goes with all that is its own", tenantRemoved},
+		{"what a tenant's unit needs stays until it is gone", tenantHeldUp},
+		{"a unit whose account is gone leaves its objects and goes", accountGone},
+		{"a unit whose kubeconfig is gone leaves its objects and goes", kubeconfigGone},
+		{"a namespace that is deleted is not held by the unit in it", namespaceDeleted},
+		{"a namespace stays with what is kept in it", keptKeepsNamespace},
+		{"a namespace stays with what another unit took over", movedKeepsNamespace},
+		{"an object that asks not to be applied is not pruned", ignoredIsNotPruned},
+		{"a generated object with another name is no loss", generatedNamesMayChange},
 		{"D16 a cluster that is gone is reported and can be let go of", clusterGone},
 		{"D17 a parent that can't be rendered keeps its children", brokenParent},
 		{"a commit that is refused in part does not keep the rest from being held true", refusedCommit},
@@ -346,22 +355,12 @@ func kubectlFields(t *testing.T, w *pt.World) {
 	}
 }
 
-func serviceAccountGone(t *testing.T, w *pt.World) {
+func serviceAccountPowerless(t *testing.T, w *pt.World) {
 	ns := w.Namespace(t)
-	w.Apply(t, fmt.Sprintf(`
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: deployer, namespace: %[1]s}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: deployer, namespace: %[1]s}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
-subjects: [{kind: ServiceAccount, name: deployer, namespace: %[1]s}]
-`, ns))
+	w.Apply(t, account(ns))
 	unit(t, w, ns, "u", three, "serviceAccountName: deployer")
 	for _, args := range [][]string{
-		{"-n", ns, "delete", "rolebinding/deployer", "serviceaccount/deployer"},
+		{"-n", ns, "delete", "rolebinding/deployer"},
 		{"-n", ns, "delete", "kustomizations.kustomize.toolkit.fluxcd.io/u", "--wait=false"},
 	} {
 		if out, err := w.Kubectl(t.Context(), "", args...); err != nil {
@@ -433,18 +432,23 @@ func forward(t *testing.T, to string) (addr string, stop func()) {
 	return l.Addr().String(), stop
 }
 
-func clusterGone(t *testing.T, w *pt.World) {
-	ns := w.Namespace(t)
-	addr, stop := forward(t, strings.TrimPrefix(w.Config.Host, "https://"))
+// kubeconfig is one with an administrator's rights, without any file.
+func kubeconfig(w *pt.World, addr string) string {
 	b64 := base64.StdEncoding.EncodeToString
-	w.Apply(t, kubeconfigSecret(ns, "remote", fmt.Sprintf(`
+	return fmt.Sprintf(`
 apiVersion: v1
 kind: Config
 clusters: [{name: c, cluster: {server: "https://%s", certificate-authority-data: %s}}]
 users: [{name: u, user: {client-certificate-data: %s, client-key-data: %s}}]
 contexts: [{name: x, context: {cluster: c, user: u}}]
 current-context: x
-`, addr, b64(w.Config.CAData), b64(w.Config.CertData), b64(w.Config.KeyData))))
+`, addr, b64(w.Config.CAData), b64(w.Config.CertData), b64(w.Config.KeyData))
+}
+
+func clusterGone(t *testing.T, w *pt.World) {
+	ns := w.Namespace(t)
+	addr, stop := forward(t, strings.TrimPrefix(w.Config.Host, "https://"))
+	w.Apply(t, kubeconfigSecret(ns, "remote", kubeconfig(w, addr)))
 	unit(t, w, ns, "u", three, "kubeConfig: {secretRef: {name: remote}}")
 	w.Await(t, configMap, ns, "a", nil)
 	stop()
@@ -457,7 +461,7 @@ current-context: x
 	contains(t, w.AwaitReason(t, pt.Kustomization, ns, "u", "PruneFailed"), "connection refused")
 	orphan(t, w, ns, "u")
 	stillThere(t, w, configMap, ns, "a", "b", "c")
-	if strings.Contains(w.Plumb.Log(), b64(w.Config.KeyData)[:40]) {
+	if strings.Contains(w.Plumb.Log(), base64.StdEncoding.EncodeToString(w.Config.KeyData)[:40]) {
 		t.Error("the key is in the log")
 	}
 }
