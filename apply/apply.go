@@ -56,7 +56,8 @@ func (a *Applier) Settle(changes []*Change) {
 
 // Try asks the server about each change of a stage, and makes none. An error
 // says that one is refused: then none of the stage should be made, but for the
-// [Corrections].
+// [Corrections]. What may be refused only for the lack of what the same stage
+// brings is left [Untried], see [Applier.TryRest].
 func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 	// One object is as good as its own trial, if it is known that it is
 	// ours and has to change: nothing can be left half-way.
@@ -68,23 +69,39 @@ func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 				}
 			}
 			if c.Action == Nothing || c.Action == Update && a.Mine(c.live) {
-				c.tried = true
+				c.trial = passed
 				return nil
 			}
 		}
 	}
+	bringing := enablers(stage)
 	return each(stage, func(c *Change) error {
-		err := a.try(ctx, c)
-		c.tried = err == nil
+		if bringing.admits(c) {
+			return nil
+		}
+		err := a.ask(ctx, c)
+		if bringing.mayMend(c, err) {
+			c.trial = unasked
+			return nil
+		}
 		return err
 	})
+}
+
+func (a *Applier) ask(ctx context.Context, c *Change) error {
+	c.trial = passed
+	err := a.try(ctx, c)
+	if err != nil {
+		c.trial = refused
+	}
+	return err
 }
 
 // Corrections returns those changes of a stage that put right what somebody
 // changed, and were not refused: they bring nothing new, so they need not wait
 // until the rest can be made too.
 func Corrections(stage []*Change) []*Change {
-	return slices.DeleteFunc(slices.Clone(stage), func(c *Change) bool { return c.Cause != Drift || !c.tried })
+	return slices.DeleteFunc(slices.Clone(stage), func(c *Change) bool { return c.Cause != Drift || c.trial != passed })
 }
 
 // Stage makes the changes of one stage, which were tried before. It returns
@@ -141,6 +158,9 @@ func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured
 		o.DryRun = []string{metav1.DryRunAll}
 	}
 	desired := c.item.Object()
+	if c.live != nil && c.Action == Update {
+		desired = owned.LetFill(desired, c.live, a.Managers)
+	}
 	if c.partial() {
 		if desired, err = owned.Leave(desired, c.live, c.Leave, c.Managers(a.Managers)); err != nil {
 			return nil, err

@@ -113,9 +113,18 @@ type Change struct {
 
 	item  *Item
 	live  *unstructured.Unstructured
-	tried bool                       // the server has let it pass
+	trial trial
 	dry   *unstructured.Unstructured // what the server would make of it, if it was asked
 }
+
+// A trial is what the server has said of a change that was not made yet.
+type trial uint8
+
+const (
+	unasked trial = iota
+	passed
+	refused
+)
 
 // A Plan is what has to happen, in order.
 type Plan struct {

@@ -12,8 +12,11 @@ import (
 	"plumb.dev/plumb/object/owned"
 )
 
-// Unchecked is why a change that was previewed may still be refused.
-const Unchecked = "not tried on the server, because its namespace comes with it"
+// Why a change that was previewed may still be refused.
+const (
+	Unchecked = "not tried on the server, because its namespace comes with it"
+	unchecked = "not tried on the server, because what it may need comes with it"
+)
 
 // Preview is [Applier.Stage] without the writing: it returns the changes that
 // would be made, with their fields, in order. One error does not hide the
@@ -22,9 +25,12 @@ const Unchecked = "not tried on the server, because its namespace comes with it"
 func (a *Applier) Preview(ctx context.Context, stage []*Change, coming map[string]bool) ([]*Change, error) {
 	var mu sync.Mutex
 	var would []*Change
+	bringing := enablers(stage)
 	err := each(stage, func(c *Change) error {
 		err := a.try(ctx, c)
 		switch {
+		case bringing.mayMend(c, err):
+			c.Why = unchecked
 		case err != nil && c.Action == Create && apierrors.IsNotFound(err) && coming[c.Ref.Namespace]:
 			c.Why = Unchecked
 		case err != nil:

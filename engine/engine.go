@@ -324,9 +324,11 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	return out, e.judge(u, st, p, items, &out)
 }
 
-// write makes the changes of the plan, stage by stage. What a stage brings is
-// in the stored inventory before the stage is written, but not before the
-// server has let all of it pass: what was refused was never there.
+// write makes the changes of the plan, stage by stage and step by step. What
+// they bring is in the stored inventory before it is written, but not before
+// the server has let it pass: what was refused was never there. A stage of which
+// something is refused is not written, but for what the refused object may
+// have lacked.
 func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier, p *place, plan apply.Plan, items []apply.Item, unknown []object.Ref, ledger Ledger, out *Outcome) error {
 	entries := apply.Inventory(items)
 	st.inventory = apply.Union(apply.Without(entries, refs(plan.Stages...)), apply.Without(st.inventory, ignored(items)))
@@ -341,16 +343,18 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 		if err := a.Try(ctx, stage); err != nil {
 			return errors.Join(err, e.correct(ctx, st, a, stage, plan.Stages[i+1:], out))
 		}
-		brings := refs(stage)
-		grown := apply.Union(slices.DeleteFunc(slices.Clone(entries), func(e apply.Entry) bool { return !brings[e.Ref] }), st.inventory)
-		if !slices.Equal(grown, st.inventory) {
-			if err := ledger.Store(ctx, grown); err != nil {
-				return fmt.Errorf("store the inventory, before writing what is new in it: %w", err)
+		steps := apply.Steps(stage)
+		for n, step := range steps {
+			rest := slices.Concat(steps[n:]...)
+			if err := a.TryRest(ctx, step, rest); err != nil {
+				return errors.Join(err, e.correct(ctx, st, a, rest, plan.Stages[i+1:], out))
 			}
-			st.inventory = grown
-		}
-		if err := e.makeStage(ctx, st, a, stage, out); err != nil {
-			return err
+			if err := st.remember(ctx, rest, entries, ledger); err != nil {
+				return err
+			}
+			if err := e.makeStep(ctx, st, a, step, out); err != nil {
+				return err
+			}
 		}
 		if err := established(u, p, stage); err != nil {
 			return err
@@ -359,8 +363,23 @@ func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier,
 	return nil
 }
 
-// makeStage makes the changes of a stage that was tried, and notes them.
-func (e *Engine) makeStage(ctx context.Context, st *state, a *apply.Applier, stage []*apply.Change, out *Outcome) error {
+// remember stores those entries of the inventory that changes bring, if the
+// server has let them pass.
+func (st *state) remember(ctx context.Context, changes []*apply.Change, entries []apply.Entry, ledger Ledger) error {
+	brings := refs(apply.Tried(changes))
+	grown := apply.Union(slices.DeleteFunc(slices.Clone(entries), func(e apply.Entry) bool { return !brings[e.Ref] }), st.inventory)
+	if slices.Equal(grown, st.inventory) {
+		return nil
+	}
+	if err := ledger.Store(ctx, grown); err != nil {
+		return fmt.Errorf("store the inventory, before writing what is new in it: %w", err)
+	}
+	st.inventory = grown
+	return nil
+}
+
+// makeStep makes the changes of a step that was tried, and notes them.
+func (e *Engine) makeStep(ctx context.Context, st *state, a *apply.Applier, stage []*apply.Change, out *Outcome) error {
 	made, err := a.Stage(ctx, stage)
 	out.Changes = append(out.Changes, made...)
 	for _, c := range made {
@@ -378,14 +397,14 @@ func (e *Engine) makeStage(ctx context.Context, st *state, a *apply.Applier, sta
 // refused: a commit that can't be applied must not keep the rest of its unit
 // from being held true.
 func (e *Engine) correct(ctx context.Context, st *state, a *apply.Applier, refused []*apply.Change, later [][]*apply.Change, out *Outcome) error {
+	errs := []error{a.Try(ctx, slices.DeleteFunc(apply.Untried(refused), func(c *apply.Change) bool { return c.Cause != apply.Drift }))}
 	corrections := apply.Corrections(refused)
-	var errs []error
 	for _, stage := range later {
 		stage = slices.DeleteFunc(slices.Clone(stage), func(c *apply.Change) bool { return c.Cause != apply.Drift })
 		errs = append(errs, a.Try(ctx, stage))
 		corrections = append(corrections, apply.Corrections(stage)...)
 	}
-	return errors.Join(append(errs, e.makeStage(ctx, st, a, corrections, out))...)
+	return errors.Join(append(errs, e.makeStep(ctx, st, a, corrections, out))...)
 }
 
 // ignored are the objects that the source says are not its own any more.

@@ -134,8 +134,13 @@ func finish(d *rendered, i int, ref object.Ref) *unstructured.Unstructured {
 		l[k] = v
 	}
 	o.SetLabels(l)
-	if ref.Kind == "Secret" && ref.Group == "" {
+	switch {
+	case ref.Kind == "Secret" && ref.Group == "":
 		encodeStringData(o)
+	case ref.Kind == "ClusterRole" && ref.Group == "rbac.authorization.k8s.io" && o.Object["aggregationRule"] != nil:
+		// The control plane writes the rules of an aggregated role, and
+		// overwrites others. To apply any is to take rights away until it does.
+		delete(o.Object, "rules")
 	}
 	return o
 }

@@ -1,0 +1,90 @@
+package apply
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// What some objects of a stage bring decides whether, and how, the server takes
+// the others: an account that a Pod runs as, a Role that a binding refers to, a
+// quota, a limit. A trial knows only what is there, so it is repeated once
+// those are written.
+
+// enabling are the changes of a stage that change how others are admitted.
+type enabling []*Change
+
+func enablers(stage []*Change) enabling {
+	return slices.DeleteFunc(slices.Clone(stage), func(c *Change) bool {
+		return !enables(c) || c.Action == Nothing || c.Action == Hold
+	})
+}
+
+func enables(c *Change) bool {
+	step, _ := place(c.Ref)
+	return step <= stepBindings
+}
+
+// admits reports whether a trial of c would be about another namespace than
+// the one that c will be written to: admission keeps for a while what limits
+// and quotas it found there.
+func (e enabling) admits(c *Change) bool {
+	return !enables(c) && slices.ContainsFunc(e, func(by *Change) bool {
+		return by.Ref.Group == "" && (by.Ref.Kind == "LimitRange" || by.Ref.Kind == "ResourceQuota") && by.Ref.Namespace == c.Ref.Namespace
+	})
+}
+
+// mayMend reports whether c may be refused only for what e brings.
+func (e enabling) mayMend(c *Change, err error) bool {
+	if !lacks(err) {
+		return false
+	}
+	step, _ := place(c.Ref)
+	return slices.ContainsFunc(e, func(by *Change) bool {
+		earlier, _ := place(by.Ref)
+		return earlier < step
+	})
+}
+
+// Tried returns the changes that the server has let pass.
+func Tried(changes []*Change) []*Change {
+	return slices.DeleteFunc(slices.Clone(changes), func(c *Change) bool { return c.trial != passed })
+}
+
+// Untried returns the changes that the server was not asked about.
+func Untried(changes []*Change) []*Change {
+	return slices.DeleteFunc(slices.Clone(changes), func(c *Change) bool { return c.trial != unasked })
+}
+
+// soon is how long what was written may take to be seen by those who decide
+// about the rest.
+var soon = wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Steps: 6}
+
+// TryRest asks again about what [Applier.Try] has left untried, before step is
+// written. rest is what remains of the stage, step included; all of it has to
+// pass before anything is written that enables nothing.
+func (a *Applier) TryRest(ctx context.Context, step, rest []*Change) error {
+	again := Untried(step)
+	if !slices.ContainsFunc(step, enables) {
+		again = Untried(rest)
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	var last error
+	err := wait.ExponentialBackoffWithContext(ctx, soon, func(ctx context.Context) (bool, error) {
+		last = each(again, func(c *Change) error { return a.ask(ctx, c) })
+		again = slices.DeleteFunc(again, func(c *Change) bool { return c.trial == passed })
+		return last == nil || !slices.ContainsFunc(Errors(last), lacks), nil
+	})
+	if last == nil {
+		return err
+	}
+	return last
+}
+
+// lacks reports whether an object was refused for what may come yet.
+func lacks(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) }
