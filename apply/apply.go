@@ -20,6 +20,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
+	"plumb.dev/plumb/object/secret"
 )
 
 // parallel is how many requests one stage has under way.
@@ -45,6 +46,8 @@ type Applier struct {
 	Namespaces []string
 	// Dry has Prune stop short of deleting.
 	Dry bool
+	// Secrets are what no error and no [Change] may quote; nil: nothing.
+	Secrets func() *secret.Values
 }
 
 // Settle tells of what needs no write.
@@ -151,7 +154,7 @@ func (a *Applier) resource(c *Change) (dynamic.ResourceInterface, error) {
 func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured.Unstructured, error) {
 	r, err := a.resource(c)
 	if err != nil {
-		return nil, about(c.Ref, err)
+		return nil, a.about(ctx, c, err)
 	}
 	o := metav1.ApplyOptions{FieldManager: a.Managers.Self, Force: true}
 	if dry {
@@ -190,7 +193,7 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 	if c.Action == Create {
 		exists, err := a.tryNew(ctx, c)
 		if err != nil {
-			return about(c.Ref, err)
+			return a.about(ctx, c, err)
 		}
 		if !exists {
 			return nil
@@ -200,13 +203,13 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 		}
 	}
 	if c.live != nil {
-		if err := a.take(c); err != nil {
+		if err := a.take(ctx, c); err != nil {
 			return err
 		}
 	}
 	want, err := a.patch(ctx, c, true)
 	if err != nil {
-		return a.refused(c, err)
+		return a.refused(ctx, c, err)
 	}
 	if c.partial() {
 		return nil
@@ -242,12 +245,12 @@ func (a *Applier) tryNew(ctx context.Context, c *Change) (exists bool, err error
 	return got.GetResourceVersion() != "", nil
 }
 
-func (a *Applier) take(c *Change) error {
+func (a *Applier) take(ctx context.Context, c *Change) error {
 	if a.Mine(c.live) {
 		return nil
 	}
 	if err := a.MayTake(c.live); err != nil {
-		return about(c.Ref, err)
+		return a.about(ctx, c, err)
 	}
 	return nil
 }
@@ -256,7 +259,7 @@ func (a *Applier) take(c *Change) error {
 func (a *Applier) read(ctx context.Context, c *Change) error {
 	r, err := a.resource(c)
 	if err != nil {
-		return about(c.Ref, err)
+		return a.about(ctx, c, err)
 	}
 	live, err := r.Get(ctx, c.Ref.Name, metav1.GetOptions{})
 	switch {
@@ -264,7 +267,7 @@ func (a *Applier) read(ctx context.Context, c *Change) error {
 		c.Action, c.live = Create, nil
 		return nil
 	case err != nil:
-		return about(c.Ref, fmt.Errorf("read: %w", err))
+		return a.about(ctx, c, fmt.Errorf("read: %w", err))
 	}
 	c.Action, c.live = Update, live
 	if c.item.Policy.Mode == IfNotPresent || a.Policy(live).Mode == Ignore {
@@ -273,68 +276,15 @@ func (a *Applier) read(ctx context.Context, c *Change) error {
 	return nil
 }
 
-// refused makes the error of a refused change, or a Recreate of it.
-func (a *Applier) refused(c *Change, err error) error {
-	if c.partial() && apierrors.IsInvalid(err) {
-		c.Action, c.Why = Hold, "the rest of it can't be written without what is fought over"
-		return nil
-	}
-	if !isImmutable(err) || c.live == nil {
-		return about(c.Ref, err)
-	}
-	if !a.Force && !c.item.Policy.Force {
-		return &fault.Error{
-			Next: fault.Retry, Reason: "ReconciliationFailed", Object: c.Ref, Err: err,
-			Hint: "the field can't be changed in place: undo the change, or let this one object be recreated by its force annotation",
-		}
-	}
-	if holdsData(c.Ref) {
-		return &fault.Error{
-			Next: fault.Retry, Reason: "ReconciliationFailed", Object: c.Ref, Err: err,
-			Hint: "a " + c.Ref.Kind + " is never recreated, because that would destroy what it holds",
-		}
-	}
-	c.Action = Recreate
-	return nil
-}
-
-// holdsData names the kinds that are not recreated, whatever is asked for.
-func holdsData(r object.Ref) bool {
-	switch r.Kind {
-	case "PersistentVolumeClaim", "PersistentVolume", "Namespace":
-		return r.Group == ""
-	case "CustomResourceDefinition":
-		return r.Group == "apiextensions.k8s.io"
-	}
-	return false
-}
-
-// isImmutable reports whether the server refused to change a field of an
-// object that it would have accepted in a new one. It has no reason code for
-// that; validation says it in words.
-func isImmutable(err error) bool {
-	var s apierrors.APIStatus
-	if !apierrors.IsInvalid(err) || !errors.As(err, &s) || s.Status().Details == nil {
-		return false
-	}
-	for _, c := range s.Status().Details.Causes {
-		m := strings.ToLower(c.Message)
-		if strings.Contains(m, "immutable") || strings.Contains(m, "may not change once set") || strings.Contains(m, "updates to") {
-			return true
-		}
-	}
-	return false
-}
-
 // write makes the change. done is false if nothing needed to be written.
 func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 	if c.Action == Recreate {
 		if err := a.remove(ctx, c, c.live); err != nil && !apierrors.IsNotFound(err) {
-			return false, about(c.Ref, fmt.Errorf("delete in order to recreate: %w", err))
+			return false, a.about(ctx, c, fmt.Errorf("delete in order to recreate: %w", err))
 		}
 		if _, err := a.get(ctx, c); !apierrors.IsNotFound(err) {
 			if err != nil {
-				return true, about(c.Ref, fmt.Errorf("read: %w", err))
+				return true, a.about(ctx, c, fmt.Errorf("read: %w", err))
 			}
 			return true, &fault.Error{
 				Next: fault.Wait, Reason: "Progressing", Object: c.Ref,
@@ -344,7 +294,7 @@ func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 	}
 	before, after, err := a.update(ctx, c)
 	if err != nil {
-		return false, a.refusedFinally(c, err)
+		return false, a.refusedFinally(ctx, c, err)
 	}
 	if after == nil {
 		return false, nil // it is gone, and its going wakes the unit
@@ -352,14 +302,14 @@ func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 	c.dry, c.After = nil, after
 	if c.Cause == Drift && before != nil {
 		if c.Lost, err = owned.Lost(after, before, c.Managers(a.Managers)); err != nil {
-			return true, about(c.Ref, err)
+			return true, a.about(ctx, c, err)
 		}
 	}
 	if !c.partial() {
 		a.Settled(c.Ref, c.item.Digest, after)
 	}
 	if c.Action != Recreate {
-		c.Fields = owned.Diff(after, before)
+		c.Fields = a.differences(after, before)
 	}
 	if before == nil || c.Action == Recreate {
 		if c.Action == Create {
@@ -424,11 +374,11 @@ func (a *Applier) takeOver(ctx context.Context, c *Change) (rest bool, err error
 	return false, a.undo(ctx, c, m)
 }
 
-func (a *Applier) refusedFinally(c *Change, err error) error {
-	if e := a.refused(c, err); e != nil || c.Action == Hold {
+func (a *Applier) refusedFinally(ctx context.Context, c *Change, err error) error {
+	if e := a.refused(ctx, c, err); e != nil || c.Action == Hold {
 		return e
 	}
-	return about(c.Ref, err) // the next run recreates it
+	return a.about(ctx, c, err) // the next run recreates it
 }
 
 // undo makes the fields of managers that may own none the unit's own, so that
@@ -437,7 +387,7 @@ func (a *Applier) refusedFinally(c *Change, err error) error {
 func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
 	r, err := a.resource(c)
 	if err != nil {
-		return about(c.Ref, err)
+		return a.about(ctx, c, err)
 	}
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion(), c.Leave)
@@ -456,7 +406,7 @@ func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
 		return err
 	})
 	if err != nil {
-		return about(c.Ref, fmt.Errorf("take over fields of %s: %w", strings.Join(owned.UndoNames(c.live, m), ", "), err))
+		return a.about(ctx, c, fmt.Errorf("take over fields of %s: %w", strings.Join(owned.UndoNames(c.live, m), ", "), err))
 	}
 	return nil
 }
@@ -483,44 +433,4 @@ func (a *Applier) remove(ctx context.Context, c *Change, live *unstructured.Unst
 		pre.ResourceVersion = &version
 	}
 	return r.Delete(ctx, c.Ref.Name, metav1.DeleteOptions{Preconditions: pre, PropagationPolicy: &policy})
-}
-
-// about gives an error from the server its object and, where it is known, its
-// class.
-func about(ref object.Ref, err error) error {
-	var f *fault.Error
-	if errors.As(err, &f) {
-		if f.Object.IsZero() {
-			g := *f
-			g.Object = ref
-			return &g
-		}
-		return err
-	}
-	e := &fault.Error{Next: fault.Retry, Reason: "ReconciliationFailed", Object: ref, Err: scrub(ref, err)}
-	switch {
-	case apierrors.IsForbidden(err):
-		e.Hint = "give the identity that applies this unit the right to do so, or take the object out"
-	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsTimeout(err),
-		apierrors.IsInternalError(err), apierrors.IsServiceUnavailable(err), apierrors.IsConflict(err):
-	case apierrors.IsNotFound(err):
-		e.Hint = "create the namespace, or add it to what this unit applies"
-	}
-	return e
-}
-
-// scrub keeps the values of a Secret out of an error: the server quotes what
-// it could not accept.
-func scrub(ref object.Ref, err error) error {
-	if ref.Kind != "Secret" || ref.Group != "" {
-		return err
-	}
-	var s apierrors.APIStatus
-	if errors.As(err, &s) && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsConflict(err)) {
-		return err
-	}
-	if errors.As(err, &s) {
-		return fmt.Errorf("the API server refused it (%s); its answer is not shown, because it may quote the Secret's values", s.Status().Reason)
-	}
-	return err
 }

@@ -102,7 +102,8 @@ type Change struct {
 	Action  Action
 	Cause   Cause
 	Why     string        // for Hold and Release
-	Fields  []owned.Field // that were changed; the values of Secrets are masked
+	Reason  string        // for Hold: that of the error, if it takes more than time
+	Fields  []owned.Field // that are changed, whoever did; secret values are masked
 
 	// Leave are fields that are left as they are, see [owned.Leave].
 	Leave []owned.Path
@@ -126,6 +127,10 @@ const (
 	refused
 )
 
+// NamespaceTerminating is the reason of what can't be written because its
+// namespace is being deleted.
+const NamespaceTerminating = "NamespaceTerminating"
+
 // A Plan is what has to happen, in order.
 type Plan struct {
 	Stages [][]*Change // creations and updates
@@ -148,6 +153,7 @@ func (p Plan) Writes() int {
 // object says about itself: one that asks to be left alone is.
 func Make(items []Item, inventory []Entry, m owned.Managers, order Order, live func(object.Ref) (Live, bool), policy func(*unstructured.Unstructured) Policy) (p Plan, ok bool) {
 	desired := make(map[object.Ref]bool, len(items))
+	ending := namespacesThatEnd(items, live)
 	stages := map[int][]*Change{}
 	for i := range items {
 		it := &items[i]
@@ -169,6 +175,10 @@ func Make(items []Item, inventory []Entry, m owned.Managers, order Order, live f
 		switch {
 		case l.Exists && l.Deleting:
 			c.Action, c.Why = Hold, "it is being deleted; it is created again once it is gone"
+			p.Hold = append(p.Hold, c)
+			continue
+		case ending[it.Ref.Namespace]:
+			c.Action, c.Reason, c.Why = Hold, NamespaceTerminating, "its namespace is being deleted; it is created again once that is gone"
 			p.Hold = append(p.Hold, c)
 			continue
 		case !l.Exists:
@@ -202,6 +212,21 @@ func Make(items []Item, inventory []Entry, m owned.Managers, order Order, live f
 	}
 	order.sort(p.Prune)
 	return p, true
+}
+
+// namespacesThatEnd are those of items that are being deleted: they take
+// nothing new.
+func namespacesThatEnd(items []Item, live func(object.Ref) (Live, bool)) map[string]bool {
+	ending := map[string]bool{}
+	for _, it := range items {
+		if it.Ref.Kind != "Namespace" || it.Ref.Group != "" || it.Policy.Mode == Ignore {
+			continue
+		}
+		if l, known := live(it.Ref); known && l.Exists && l.Deleting {
+			ending[it.Ref.Name] = true
+		}
+	}
+	return ending
 }
 
 func managers(m owned.Managers, p Policy) owned.Managers {

@@ -40,7 +40,7 @@ func (a *Applier) Preview(ctx context.Context, stage []*Change, coming map[strin
 			return nil
 		}
 		if err := a.fields(c); err != nil {
-			return about(c.Ref, err)
+			return a.about(ctx, c, err)
 		}
 		mu.Lock()
 		would = append(would, c)
@@ -71,7 +71,7 @@ func (a *Applier) fields(c *Change) error {
 			return fmt.Errorf("take over fields: %w", err)
 		}
 	}
-	c.Fields = owned.Diff(after, c.live)
+	c.Fields = a.differences(after, c.live)
 	if len(c.Fields) == 0 {
 		c.Why = "only who owns its fields would change"
 	}

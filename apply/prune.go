@@ -49,7 +49,7 @@ func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]b
 		c.Action, c.Why = Hold, "the cluster does not have its kind now, so nothing is known of it"
 		return p, nil
 	case err != nil:
-		return p, about(c.Ref, fmt.Errorf("read before pruning: %w", err))
+		return p, a.about(ctx, c, fmt.Errorf("read before pruning: %w", err))
 	}
 	if !a.Mine(live) {
 		p.Gone, c.Action, c.Why = true, Release, "it does not carry the mark of this unit"
@@ -71,7 +71,7 @@ func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]b
 	if !policy.PruneProtected {
 		why, err := a.protected(ctx, live, leaving)
 		if err != nil {
-			return p, about(c.Ref, fmt.Errorf("find out whether it may be pruned: %w", err))
+			return p, a.about(ctx, c, fmt.Errorf("find out whether it may be pruned: %w", err))
 		}
 		if why != "" {
 			c.Action, c.Why = Hold, why
@@ -86,7 +86,7 @@ func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]b
 		return p, nil
 	}
 	if err := a.remove(ctx, c, live); err != nil && !apierrors.IsNotFound(err) {
-		return p, about(c.Ref, fmt.Errorf("prune: %w", err))
+		return p, a.about(ctx, c, fmt.Errorf("prune: %w", err))
 	}
 	p.Deleted = true
 	_, err = a.get(ctx, c)

@@ -340,7 +340,7 @@ func (e *Engine) Remove(ctx context.Context, u Unit) (out Outcome, err error) {
 	if err != nil {
 		return out, err
 	}
-	return out, e.delete(ctx, u, e.applier(ctx, u, p, client), prune, gone, &out)
+	return out, e.delete(ctx, u, e.applier(ctx, u, p, client, nil), prune, gone, &out)
 }
 
 func count(c []*apply.Change) string {

@@ -73,9 +73,10 @@ type state struct {
 	judges   map[Expr]*health.Judge
 	since    time.Time // when waiting for health began, and for what
 	sinceFor string
-	contests map[object.Ref]*contest // objects that somebody has changed of late
-	held     bool                    // pruning
-	waits    bool                    // for all its objects to be healthy
+	contests map[object.Ref]*contest  // objects that somebody has changed of late
+	ending   map[object.Ref]time.Time // objects that are being deleted: since when that is known
+	held     bool                     // pruning
+	waits    bool                     // for all its objects to be healthy
 
 	mu       sync.Mutex
 	rendered string // the last revision that could be rendered
@@ -301,7 +302,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	out.Held = append(out.Held, plan.Hold...)
 	st.contested(&plan, u.Managers, time.Now(), &out)
 
-	a := e.applier(ctx, u, p, client)
+	a := e.applier(ctx, u, p, client, items)
 	a.Settle(plan.Settle)
 	before := len(st.inventory)
 	if err := e.write(ctx, u, st, a, p, plan, items, unknown, ledger, &out); err != nil {
@@ -317,8 +318,8 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	if err != nil {
 		return out, err
 	}
-	for _, h := range plan.Hold {
-		return out, &fault.Error{Next: fault.Wait, Reason: "Progressing", Object: h.Ref, Err: errors.New(h.Why)}
+	if err := st.heldUp(plan.Hold, time.Now(), &out); err != nil {
+		return out, err
 	}
 	out.Applied = true
 	return out, e.judge(u, st, p, items, &out)
@@ -418,6 +419,36 @@ func ignored(items []apply.Item) map[object.Ref]bool {
 	return set
 }
 
+// endingGrace is how long an object may be on its way out before its unit is
+// no longer said to be ready.
+const endingGrace = 10 * time.Second
+
+// heldUp says what the first object of a plan that has to wait waits for.
+func (st *state) heldUp(hold []*apply.Change, now time.Time, out *Outcome) error {
+	before := st.ending
+	st.ending = make(map[object.Ref]time.Time, len(hold))
+	for _, c := range hold {
+		st.ending[c.Ref] = now
+		if since, ok := before[c.Ref]; ok {
+			st.ending[c.Ref] = since
+		}
+	}
+	if len(hold) == 0 {
+		return nil
+	}
+	first := hold[0]
+	e := &fault.Error{Next: fault.Wait, Reason: "Progressing", Object: first.Ref, Err: errors.New(first.Why)}
+	switch over := st.ending[first.Ref].Add(endingGrace); {
+	case first.Reason != "":
+		e.Reason = first.Reason
+	case now.Before(over):
+		out.Next = sooner(out.Next, over)
+	default:
+		e.Reason, e.Hint = "Terminating", "see its finalizers"
+	}
+	return e
+}
+
 // refs are the objects of some stages.
 func refs(stages ...[]*apply.Change) map[object.Ref]bool {
 	set := make(map[object.Ref]bool)
@@ -455,10 +486,11 @@ func established(u Unit, p *place, stage []*apply.Change) error {
 }
 
 // applier returns what acts for u.
-func (e *Engine) applier(ctx context.Context, u Unit, p *place, client *cluster.Client) *apply.Applier {
+func (e *Engine) applier(ctx context.Context, u Unit, p *place, client *cluster.Client, items []apply.Item) *apply.Applier {
 	a := &apply.Applier{
 		Client: client, Managers: u.Managers, Force: u.Force, Policy: u.Policy,
 		Namespaces: append([]string{u.Namespace}, u.Prune.Protected...),
+		Secrets:    secretsOf(u, items),
 	}
 	a.Mine = mine(u)
 	a.MayTake = e.mayTake(ctx, u)

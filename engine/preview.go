@@ -86,6 +86,7 @@ func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(con
 		Namespaces: append([]string{u.Namespace}, u.Prune.Protected...),
 		Mine:       mine(u), MayTake: e.mayTake(ctx, u),
 		Settled: func(object.Ref, string, *unstructured.Unstructured) {},
+		Secrets: secretsOf(u, items),
 	}
 	var errs []error
 	coming := map[string]bool{}

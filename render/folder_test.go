@@ -97,7 +97,7 @@ func TestABrokenFileIsAsGoodAsNone(t *testing.T) {
 
 func TestValuesOfSecretsAreNotStored(t *testing.T) {
 	dir, at := t.TempDir(), tree.FromFiles(files("app/a.yaml", configMap("a", "${token}")))
-	o := render.Options{Path: "app", Substitute: &render.Substitution{Vars: map[string]string{"token": "very-secret"}, Secret: true}}
+	o := render.Options{Path: "app", Substitute: &render.Substitution{Vars: map[string]string{"token": "very-secret"}, Secret: []string{"token"}}}
 	c := kept(t, dir)
 	if _, _, err := c.Objects(t.Context(), "unit", at, o); err != nil {
 		t.Fatal(err)

@@ -133,8 +133,8 @@ type Substitution struct {
 	// error.
 	Vars map[string]string
 
-	// Secret says that some of the values come from a Secret.
-	Secret bool
+	// Secret are the names of those Vars whose values come from a Secret.
+	Secret []string
 
 	// Always substitutes also when there are no Vars, so that defaults take
 	// effect.
@@ -164,7 +164,19 @@ func (o Options) Digest() string {
 }
 
 // secret reports whether the objects hold what may not be stored.
-func (o Options) secret() bool { return o.Substitute != nil && o.Substitute.Secret }
+func (o Options) secret() bool { return o.Substitute != nil && len(o.Substitute.Secret) > 0 }
+
+// Secrets are the values of variables that come from a Secret: what they end
+// up in may be shown, they may not.
+func (o Options) Secrets() (values []string) {
+	if o.Substitute == nil {
+		return nil
+	}
+	for _, name := range o.Substitute.Secret {
+		values = append(values, o.Substitute.Vars[name])
+	}
+	return values
+}
 
 // Objects renders the directory o.Path of t.
 func Objects(ctx context.Context, t tree.Tree, o Options) (Result, error) {

@@ -13,6 +13,7 @@ import (
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/source"
 )
@@ -136,15 +137,18 @@ func driftOf(c *apply.Change) (what, who string) {
 		return "deleted by somebody", ""
 	}
 	var paths []string
-	for _, f := range c.Fields {
-		if f.Manager != "" {
-			who = f.Manager
+	for _, l := range c.Lost {
+		if l.Manager != "" {
+			who = l.Manager
 		}
 		if len(paths) == 5 {
 			paths = append(paths, "…")
 			break
 		}
-		paths = append(paths, f.Path)
+		paths = append(paths, owned.Text(l.Path))
+	}
+	if len(paths) == 0 {
+		paths = append(paths, "fields")
 	}
 	by := who
 	if by == "" {

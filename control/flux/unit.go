@@ -2,6 +2,7 @@ package flux
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -192,7 +193,7 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 		return r, nil
 	}
 	vars := make(map[string]string)
-	secret := false
+	secret := make(map[string]bool)
 	for _, f := range p.SubstituteFrom {
 		ref := lookup.Ref{Kind: lookup.Kind(f.Kind), Namespace: k.Namespace, Name: f.Name}
 		data, found, err := refs.Get(ref)
@@ -205,18 +206,30 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 				Hint: "create it, or mark it optional",
 			}
 		}
-		secret = secret || found && ref.Kind == lookup.Secret
 		for key, v := range data {
+			secret[key] = ref.Kind == lookup.Secret
 			vars[key] = strings.ReplaceAll(string(v), "\n", "")
 		}
 	}
 	for key, v := range p.Substitute {
+		delete(secret, key)
 		vars[key] = strings.ReplaceAll(v, "\n", "")
 	}
 	r.Substitute = &render.Substitution{
-		Vars: vars, Secret: secret, Always: p.SubstituteStrategy == "Always", Strict: o.StrictSubstitution, DisabledKey: substituteKey,
+		Vars: vars, Secret: namesOf(secret), Always: p.SubstituteStrategy == "Always", Strict: o.StrictSubstitution, DisabledKey: substituteKey,
 	}
 	return r, nil
+}
+
+// namesOf returns the names for which a set says yes, sorted.
+func namesOf(set map[string]bool) (names []string) {
+	for name, yes := range set {
+		if yes {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func selector(s *kustomize.Selector) *render.Selector {

@@ -2,10 +2,11 @@ package rows_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	corev1 "k8s.io/api/core/v1"
 
 	"plumb.dev/plumb/internal/gittest"
 	"plumb.dev/plumb/internal/kubetest"
@@ -253,31 +254,30 @@ subjects: [{kind: ServiceAccount, name: deployer, namespace: %[1]s}]
 func awaitEvent(t *testing.T, w *pt.World, ns, name string, parts ...string) {
 	t.Helper()
 	kubetest.Eventually(t, pt.Patience, func() error {
-		list := &unstructured.UnstructuredList{}
-		list.SetAPIVersion("v1")
-		list.SetKind("EventList")
-		if err := w.Client.List(t.Context(), list); err != nil {
-			return err
-		}
-		var said []string
-		for _, e := range list.Items {
-			in, _, _ := unstructured.NestedString(e.Object, "involvedObject", "namespace")
-			of, _, _ := unstructured.NestedString(e.Object, "involvedObject", "name")
-			message, _, _ := unstructured.NestedString(e.Object, "message")
-			if in != ns || of != name {
-				continue
-			}
-			said = append(said, message)
-			all := true
-			for _, p := range parts {
-				all = all && strings.Contains(message, p)
-			}
-			if all {
+		said := eventsOf(t, w, ns, name)
+		for message := range strings.Lines(said) {
+			if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(message, p) }) {
 				return nil
 			}
 		}
-		return fmt.Errorf("no event says %q: %q", parts, said)
+		return fmt.Errorf("no event says %q:\n%s", parts, said)
 	})
+}
+
+// eventsOf are the messages of the events on a Kustomization, a line each.
+func eventsOf(t *testing.T, w *pt.World, ns, name string) string {
+	t.Helper()
+	var list corev1.EventList
+	if err := w.Client.List(t.Context(), &list); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, e := range list.Items {
+		if e.InvolvedObject.Namespace == ns && e.InvolvedObject.Name == name {
+			b.WriteString(strings.ReplaceAll(e.Message, "\n", " ") + "\n")
+		}
+	}
+	return b.String()
 }
 
 // The Secret of a cluster is as good as the way to it.
