@@ -24,7 +24,7 @@ import (
 // settings adds the flags that decide what becomes of a unit. A command that
 // foretells what the controller does takes the same ones.
 func settings(f *pflag.FlagSet, o *flux.Options) {
-	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", true, "refuse references to objects of other namespaces")
+	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces, as plumb install --multi-tenant sets it")
 	f.BoolVar(&o.NoRemoteBases, "no-remote-bases", true, "refuse kustomizations that name bases by URL")
 	f.BoolVar(&o.StrictSubstitution, "strict-substitutions", true, "fail where postBuild finds a variable that is not set and has no default")
 	f.StringSliceVar(&o.OverrideManagers, "override-manager", nil, "field managers whose changes are taken back, beside kubectl")
@@ -41,7 +41,7 @@ func (a *app) asServed(cmd *cobra.Command) {
 	cmd.Long += `
 
 If the controller runs with other settings than it ships with, such as
---no-cross-namespace-refs=false, give the same ones here.`
+--no-cross-namespace-refs, give the same ones here.`
 }
 
 // unit makes the unit of f as the controller does.

@@ -29,7 +29,8 @@ again updates it.
 
 A Kustomization that names no service account is applied with plumb's own
 rights, which are cluster-admin's, as Flux has it. With --multi-tenant they
-are not: it is applied as the service account "default" of its namespace.`,
+are not: it is applied as the service account "default" of its namespace, and
+references to objects of other namespaces are refused.`,
 		Example: `  plumb install --image registry.example.com/plumb:v1.0.0
   plumb install --export | kubectl apply -f -
   plumb install --crds`,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,11 +90,14 @@ func TestMultiTenantHasNoSharedRights(t *testing.T) {
 	if diff := cmp.Diff([]string{"ClusterRoleBinding plumb-cluster-admin"}, gone); diff != "" {
 		t.Errorf("left out with multi-tenant (-want +have):\n%s", diff)
 	}
-	if args := fmt.Sprint(containerOf(t, multi["Deployment plumb"])["args"]); !strings.Contains(args, "--default-service-account=default") {
-		t.Errorf("arguments %s name no default service account", args)
-	}
-	if args := fmt.Sprint(containerOf(t, single["Deployment plumb"])["args"]); strings.Contains(args, "default-service-account") {
-		t.Errorf("arguments %s name a default service account", args)
+	for _, lock := range []string{"--default-service-account=default", "--no-cross-namespace-refs=true"} {
+		if args := containerOf(t, multi["Deployment plumb"])["args"].([]any); !slices.Contains(args, any(lock)) {
+			t.Errorf("arguments %v have no %s", args, lock)
+		}
+		flag, _, _ := strings.Cut(lock, "=")
+		if args := fmt.Sprint(containerOf(t, single["Deployment plumb"])["args"]); strings.Contains(args, flag) {
+			t.Errorf("without multi-tenant, arguments %s have %s", args, flag)
+		}
 	}
 }
 

@@ -36,7 +36,8 @@ type Options struct {
 	Version   string // for the label; may be empty
 
 	// MultiTenant leaves out the rights that tenants would share: what names
-	// no service account is applied as "default" of its own namespace.
+	// no service account is applied as "default" of its own namespace, and
+	// nothing refers to objects of another one.
 	MultiTenant bool
 
 	// CRDsOnly leaves out all but the definitions.
@@ -148,10 +149,15 @@ func (o Options) adaptDeployment(u *unstructured.Unstructured) error {
 	container := containers[0].(map[string]any)
 	container["image"] = o.Image
 	if o.MultiTenant {
-		container["args"] = append(container["args"].([]any), "--default-service-account=default")
+		container["args"] = append(container["args"].([]any), locks...)
 	}
 	return unstructured.SetNestedSlice(u.Object, containers, path...)
 }
+
+// locks are what keeps tenants apart: neither means much without the other. A
+// unit that acts as plumb may read every namespace anyway, and one that may
+// name another namespace's source or dependency acts on what is not its own.
+var locks = []any{"--default-service-account=default", "--no-cross-namespace-refs=true"}
 
 var notInLabels = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 

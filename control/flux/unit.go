@@ -90,7 +90,7 @@ func (o Options) target(k *kustomization, refs getter) (t engine.Target, err err
 	}
 	if account != "" {
 		if strings.ContainsAny(account, ":/") {
-			return t, accessDenied("spec.serviceAccountName %q is not the name of a service account in namespace %s", account, k.Namespace)
+			return t, noAccount(account, k.Namespace)
 		}
 		t.User = cluster.User(k.Namespace, account)
 	}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // TestRows are the rows that don't break the cluster, so that they may share
 // one.
 func TestRows(t *testing.T) {
-	w := pt.New(t)
+	w := pt.New(t, "--no-cross-namespace-refs")
 	for _, row := range []struct {
 		name string
 		test func(*testing.T, *pt.World)
