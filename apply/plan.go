@@ -42,6 +42,8 @@ type Policy struct {
 	Keep bool
 	// PruneProtected allows pruning even of what is protected.
 	PruneProtected bool
+	// Why says why it is left alone, where it does not ask for that itself.
+	Why string
 }
 
 // An Item is one desired object.

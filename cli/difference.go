@@ -27,7 +27,7 @@ type difference struct {
 
 // An objectDiff is that of one object.
 type objectDiff struct {
-	Action string      `json:"action"` // create, update, recreate, delete, release or hold
+	Action string      `json:"action"` // create, update, recreate, delete, release, hold or leave
 	Object object.Ref  `json:"-"`
 	Ref    string      `json:"object"`
 	Why    string      `json:"why,omitempty"`
@@ -63,6 +63,9 @@ func newDifference(f *found, path string, out engine.Outcome, errs []error) *dif
 		}
 		d.Changes = append(d.Changes, o)
 	}
+	for _, l := range out.Left {
+		d.Changes = append(d.Changes, objectDiff{Action: leave, Object: l.Ref, Ref: l.Ref.String(), Why: l.Why})
+	}
 	for _, err := range errs {
 		d.Errors = append(d.Errors, err.Error())
 	}
@@ -87,10 +90,13 @@ func (d *difference) hide(r *reader) {
 	}
 }
 
-func (d *difference) count(action apply.Action) int {
+// leave is the word for an object that is in the source and left as it is.
+const leave = "leave"
+
+func (d *difference) count(actions ...string) int {
 	n := 0
 	for _, c := range d.Changes {
-		if c.Action == action.String() {
+		if slices.Contains(actions, c.Action) {
 			n++
 		}
 	}
@@ -98,7 +104,7 @@ func (d *difference) count(action apply.Action) int {
 }
 
 // changes reports whether something is not as it would be.
-func (d *difference) changes() bool { return len(d.Changes) > d.count(apply.Release) }
+func (d *difference) changes() bool { return len(d.Changes) > d.count(apply.Release.String(), leave) }
 
 // pruneHeld reports whether pruning waits for somebody to approve it.
 func (d *difference) pruneHeld() bool {
@@ -115,6 +121,7 @@ func (a *app) printDiff(d *difference, brief bool) {
 	}{
 		"create": {"+", a.good}, "update": {"~", a.warn}, "recreate": {"±", a.warn},
 		"delete": {"-", a.bad}, "release": {"·", a.dim}, "hold": {"!", a.warn},
+		leave: {"·", a.dim},
 	}
 	for i, c := range d.Changes {
 		w := what[c.Action]
@@ -149,14 +156,14 @@ func (a *app) printDiff(d *difference, brief bool) {
 func (d *difference) summary() string {
 	var parts []string
 	for _, p := range []struct {
-		action apply.Action
-		word   string
-		always bool
+		actions []string
+		word    string
+		always  bool
 	}{
-		{apply.Create, "to create", true}, {apply.Update, "to update", true}, {apply.Recreate, "to recreate", false},
-		{apply.Delete, "to delete", true}, {apply.Release, "to leave", false}, {apply.Hold, "held", false},
+		{[]string{"create"}, "to create", true}, {[]string{"update"}, "to update", true}, {[]string{"recreate"}, "to recreate", false},
+		{[]string{"delete"}, "to delete", true}, {[]string{"release", leave}, "to leave", false}, {[]string{"hold"}, "held", false},
 	} {
-		if n := d.count(p.action); n > 0 || p.always {
+		if n := d.count(p.actions...); n > 0 || p.always {
 			parts = append(parts, fmt.Sprintf("%d %s", n, p.word))
 		}
 	}

@@ -204,7 +204,7 @@ func stateOf(f *found) (state, message string) {
 	case f.Suspended:
 		return "Suspended", ""
 	case f.Ready == "True":
-		return "Ready", ""
+		return "Ready", f.Note
 	case f.Ready == "False":
 		return or(f.Reason, "NotReady"), f.Message
 	}

@@ -26,6 +26,7 @@ import (
 func settings(f *pflag.FlagSet, o *flux.Options) {
 	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces, as plumb install --multi-tenant sets it")
 	f.BoolVar(&o.NoRemoteBases, "no-remote-bases", true, "refuse kustomizations that name bases by URL")
+	f.BoolVar(&o.ApplyFluxComponents, "apply-flux-components", false, "apply Flux's own controllers, and prune what Flux is made of, like other objects")
 	f.BoolVar(&o.StrictSubstitution, "strict-substitutions", true, "fail where postBuild finds a variable that is not set and has no default")
 	f.StringSliceVar(&o.OverrideManagers, "override-manager", nil, "field managers whose changes are taken back, beside kubectl")
 	f.StringSliceVar(&o.CustomStageKinds, "custom-apply-stage-kinds", nil, "kinds to apply before the rest, as Kind or group/Kind")

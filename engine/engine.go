@@ -277,6 +277,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	if err != nil {
 		return out, err
 	}
+	out.Left = left(items)
 	defer st.source.pack()
 	kindErr := p.watch.Follow(u.Name, append(e.targets(u, st, items), st.missing...))
 	if kindErr == nil && len(unknown) > 0 {

@@ -70,6 +70,7 @@ func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(con
 	if err != nil {
 		return out, err
 	}
+	out.Left = left(items)
 	live, err := readAll(ctx, client, items)
 	if err != nil {
 		return out, err

@@ -143,6 +143,8 @@ type Outcome struct {
 	Changes []*apply.Change
 	// Held would have been made, but something has to happen first.
 	Held []*apply.Change
+	// Left are desired objects that are left as they are, sorted.
+	Left []Left
 	// Fights are the fields that somebody else sets again and again, sorted.
 	Fights []Fight
 	// Applied says that everything desired is applied.

@@ -62,6 +62,11 @@ var definitions = sync.OnceValue(func() []*unstructured.Unstructured {
 	return all
 })
 
+// Defines reports whether there is a definition of that name.
+func Defines(name string) bool {
+	return slices.ContainsFunc(definitions(), func(d *unstructured.Unstructured) bool { return d.GetName() == name })
+}
+
 // Legacy returns the paths of the fields in an object's spec that the stored
 // version of its kind does not have of its own, such as
 // spec.patchesJson6902, sorted. A field that holds nothing counts as not set.

@@ -52,6 +52,7 @@ type kustomizations struct {
 	mu       sync.Mutex
 	attempts map[types.NamespacedName]attempt
 	waiting  map[types.NamespacedName]time.Time // for a dependency, since when
+	spared   map[types.NamespacedName]string    // what was last said of objects of Flux itself
 }
 
 // An attempt is what is remembered of failures, to try again ever more slowly.
@@ -92,6 +93,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 			r.mu.Lock()
 			delete(r.attempts, req.NamespacedName)
 			delete(r.waiting, req.NamespacedName)
+			delete(r.spared, req.NamespacedName)
 			r.mu.Unlock()
 			return ctrl.Result{}, nil
 		}

@@ -66,7 +66,7 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 	case err == nil:
 		st.LastAppliedRevision = out.Revision
 		st.ObservedGeneration = k.Generation
-		c.Ready(meta.ReconciliationSucceededReason, "Applied revision: "+out.Revision)
+		c.Ready(meta.ReconciliationSucceededReason, applied(out.Revision, out.Left))
 		if asked {
 			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
 		}

@@ -65,6 +65,7 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	if ready == nil {
 		return
 	}
+	r.tellSpared(k, was, out)
 	switch ready.Status {
 	case metav1.ConditionTrue:
 		s.Ready(1)

@@ -30,6 +30,7 @@ type Options struct {
 	OverrideManagers      []string
 	CustomStageKinds      []string
 	Kubeconfig            cluster.KubeconfigPolicy
+	ApplyFluxComponents   bool
 	// OwnNamespace is where plumb runs; it is never pruned.
 	OwnNamespace string
 }
@@ -49,7 +50,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 			Selector: nameLabel,
 			Owner:    ownerOf,
 		},
-		Policy:   policyOf,
+		Policy:   o.policy(k),
 		Managers: managers(o.OverrideManagers),
 		Force:    k.Spec.Force,
 		Order:    apply.Order{Stage: o.CustomStageKinds, Needed: sourceKinds},

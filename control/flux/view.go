@@ -137,6 +137,7 @@ func viewKustomization(u *unstructured.Unstructured) view.Item {
 			return i
 		}
 	}
+	i.Note = noteOf(i.Message)
 	i.Revision, i.Attempted = k.Status.LastAppliedRevision, k.Status.LastAttemptedRevision
 	i.Path, i.Elsewhere = k.Spec.Path, k.Spec.KubeConfig != nil
 	if ref := k.Spec.SourceRef; ref.Name != "" {

@@ -61,6 +61,8 @@ type Item struct {
 
 	// Ready is True, False or Unknown, with reason and message.
 	Ready, Reason, Message string
+	// Note is what there is to know about one that is ready.
+	Note string
 	// State says what follows from the conditions for who waits.
 	State State
 	// Handled is the token of the last reconciliation that was asked for and
