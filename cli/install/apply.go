@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -126,7 +127,8 @@ func RequireAlone(ctx context.Context, c client.Client) error {
 	}
 	for _, d := range list.Items {
 		replicas, set, _ := unstructured.NestedInt64(d.Object, "spec", "replicas")
-		acts := d.GetName() == "kustomize-controller" || d.GetName() == "source-controller"
+		// A name may go on with that of a shard.
+		acts := strings.HasPrefix(d.GetName(), "kustomize-controller") || strings.HasPrefix(d.GetName(), "source-controller")
 		if acts && (replicas > 0 || !set) {
 			return fmt.Errorf("%s of Flux runs in namespace %s and acts on the same objects; scale it to 0 first, or say --beside-flux", d.GetName(), d.GetNamespace())
 		}

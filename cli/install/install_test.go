@@ -187,15 +187,26 @@ func TestInstallOnACluster(t *testing.T) {
 		}
 	})
 	t.Run("a controller of Flux is not joined unasked", func(t *testing.T) {
-		flux := `{apiVersion: apps/v1, kind: Deployment, metadata: {name: kustomize-controller, namespace: default, labels: {app.kubernetes.io/part-of: flux}},
-			spec: {replicas: 1, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: manager, image: a}]}}}}`
-		if _, err := env.Kubectl(t.Context(), flux, "apply", "-f", "-"); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := plumb(t.Context(), env.Kubeconfig); err == nil || !strings.Contains(err.Error(), "--beside-flux") {
-			t.Errorf("error is %v; want one that names --beside-flux", err)
+		for _, name := range []string{"kustomize-controller-shard1", "kustomize-controller"} {
+			flux := `{apiVersion: apps/v1, kind: Deployment, metadata: {name: ` + name + `, namespace: default, labels: {app.kubernetes.io/part-of: flux}},
+				spec: {replicas: 1, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: manager, image: a}]}}}}`
+			if _, err := env.Kubectl(t.Context(), flux, "apply", "-f", "-"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := plumb(t.Context(), env.Kubeconfig); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "--beside-flux") {
+				t.Errorf("error is %v; want one that names %s and --beside-flux", err, name)
+			}
+			if _, err := env.Kubectl(t.Context(), "", "scale", "deployment", name, "--namespace=default", "--replicas=0"); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
+	t.Run("a controller of Flux that is scaled to nothing does not speak against it", func(t *testing.T) {
+		if _, err := plumb(t.Context(), env.Kubeconfig); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("the account that Flux's repositories act as can be made as the docs say", func(t *testing.T) { fluxAccount(t, env) })
 	t.Run("waiting for what does not come ends and says what is missing", func(t *testing.T) {
 		if _, err := env.Kubectl(t.Context(), "", "cordon", "--selector=!none"); err != nil {
 			t.Fatal(err)
@@ -208,15 +219,34 @@ func TestInstallOnACluster(t *testing.T) {
 	t.Run("removing plumb as the docs say keeps what it applied", func(t *testing.T) { removal(t, env) })
 }
 
-func removal(t *testing.T, env *kubetest.Env) {
+// documented returns the first commands of docs/install.md under a heading.
+func documented(t *testing.T, heading string) string {
+	t.Helper()
 	doc, err := os.ReadFile("../../docs/install.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(doc), "### Remove\n")
-	_, script, _ := strings.Cut(section, "```sh\n")
+	_, section, _ := strings.Cut(string(doc), "\n"+heading+"\n")
+	_, script, found := strings.Cut(section, "```sh\n")
+	if !found {
+		t.Fatalf("docs/install.md has no commands under %q", heading)
+	}
 	script, _, _ = strings.Cut(script, "```\n")
+	return script
+}
 
+func fluxAccount(t *testing.T, env *kubetest.Env) {
+	if _, err := env.Shell(t, documented(t, "### The account kustomize-controller")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := env.Kubectl(t.Context(), "", "auth", "can-i", "create", "clusterroles", "--as=system:serviceaccount:flux-system:kustomize-controller")
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func removal(t *testing.T, env *kubetest.Env) {
+	script := documented(t, "### Remove")
 	ns := env.Namespace(t)
 	for _, manifest := range []string{
 		`{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: a, finalizers: [finalizers.fluxcd.io]},
