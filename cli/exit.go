@@ -29,8 +29,7 @@ func errorCode(cmd *cobra.Command) int {
 	return 1
 }
 
-// exit tells what went wrong, and what to do about it where the cause is none
-// of the command, and returns the exit code.
+// exit tells what went wrong, and returns the exit code.
 func exit(err error, code int, stderr io.Writer) int {
 	if err == nil {
 		return 0
@@ -39,6 +38,15 @@ func exit(err error, code int, stderr io.Writer) int {
 	if errors.As(err, &said) {
 		return int(said)
 	}
+	for line := range strings.SplitSeq(advised(err), "\n") {
+		fmt.Fprintln(stderr, "plumb:", clean(line))
+	}
+	return code
+}
+
+// advised is the text of an error with what to do about it, where the cause is
+// none of the command.
+func advised(err error) string {
 	text := err.Error()
 	switch {
 	case utilnet.IsConnectionRefused(err):
@@ -48,10 +56,7 @@ func exit(err error, code int, stderr io.Writer) int {
 	case apierrors.IsUnauthorized(err):
 		text += "; log in again, or use another --context"
 	}
-	for line := range strings.SplitSeq(text, "\n") {
-		fmt.Fprintln(stderr, "plumb:", clean(line))
-	}
-	return code
+	return text
 }
 
 // takes is cobra.RangeArgs with an error that says what to type.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,7 +24,6 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,12 +59,20 @@ func newServe(version string, flags *genericclioptions.ConfigFlags) *cobra.Comma
 KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := flags.ToRESTConfig()
+			log, err := newLogger(cmd.ErrOrStderr(), o.logFormat, o.logLevel)
 			if err != nil {
-				return fmt.Errorf("find the cluster: %w; set KUBECONFIG or --kubeconfig", err)
+				return err
 			}
-			config.UserAgent = "plumb/" + version
-			return o.serve(cmd.Context(), config, cmd)
+			stop, err := speakIn(log)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			if err := o.connect(cmd.Context(), version, flags, log); err != nil {
+				log.Error("plumb ends", "err", advised(err))
+				return exitError(1)
+			}
+			return nil
 		},
 	}
 	f := cmd.Flags()
@@ -79,7 +85,7 @@ KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
 	f.StringVar(&o.leaderNamespace, "leader-namespace", "", "namespace of the Lease (default: the one that plumb runs in)")
 	f.IntVar(&o.concurrent, "concurrent", 16, "units worked on at once; none of them waits for anything")
 	f.Int64Var(&o.renderMemory, "render-memory", 256<<20, "most bytes to keep of rendered objects")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	settings(f, &o.flux)
 	f.StringVar(&o.flux.DefaultServiceAccount, "default-service-account", "", "service account, in its own namespace, to act as for a Kustomization that names none")
@@ -96,14 +102,18 @@ func defaultData() string {
 	return filepath.Join(dir, "plumb", "serve")
 }
 
-// serve builds the controller, top to bottom, and runs it.
-func (o serveOptions) serve(ctx context.Context, config *rest.Config, cmd *cobra.Command) error {
-	log, err := o.logger(cmd)
+// connect serves the cluster that the flags name.
+func (o serveOptions) connect(ctx context.Context, version string, flags *genericclioptions.ConfigFlags, log *slog.Logger) error {
+	config, err := flags.ToRESTConfig()
 	if err != nil {
-		return err
+		return fmt.Errorf("find the cluster: %w; set KUBECONFIG or --kubeconfig", err)
 	}
-	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
-	klog.SetLogger(logr.FromSlogHandler(log.Handler()))
+	config.UserAgent = "plumb/" + version
+	return o.serve(ctx, config, log)
+}
+
+// serve builds the controller, top to bottom, and runs it.
+func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.Logger) error {
 	config.QPS = -1 // the API server's priority and fairness limits us
 	// What the API server thinks of our own finalizer's name is no news.
 	config.WarningHandler = rest.NoWarnings{}
@@ -214,26 +224,6 @@ func hasKinds(ctx context.Context, mapper apimeta.RESTMapper, host string, log *
 		return fmt.Errorf("ask %s for its kinds: %w", host, last)
 	}
 	return err
-}
-
-func (o serveOptions) logger(cmd *cobra.Command) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level %q is not debug, info, warn or error", o.logLevel)
-	}
-	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			a.Key = "ts"
-		}
-		return a
-	}}
-	switch o.logFormat {
-	case "json":
-		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), opts)), nil
-	case "text":
-		return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), opts)), nil
-	}
-	return nil, fmt.Errorf("--log-format %q is not json or text", o.logFormat)
 }
 
 func synced(mgr ctrl.Manager) healthz.Checker {
