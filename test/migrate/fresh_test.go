@@ -62,3 +62,25 @@ func TestARepositoryOfFluxOnAClusterThatNeverHadIt(t *testing.T) {
 		m.hasPlumbsDefinitions(t)
 	})
 }
+
+// A platform team's units act as the account that Flux brings, which a cluster
+// that never had Flux is given first; what names no account has no rights.
+func TestTheAccountOfFluxInMultiTenantMode(t *testing.T) {
+	w := pt.New(t, "--default-service-account=default", "--no-cross-namespace-refs=true")
+	m := &move{World: w, repo: w.Git.Repo(t, "fleet"), docs: guide(t)}
+	m.mustRun(t, "The account kustomize-controller", 0)
+	files := m.files("v2.4.0")
+	files["clusters/prod/flux-system/kustomization.yaml"] += `patches:
+- target: {kind: Kustomization, name: flux-system}
+  patch: |
+    - {op: add, path: /spec/serviceAccountName, value: kustomize-controller}
+`
+	head := m.repo.Commit(t, files, "as flux bootstrap made it, locked down")
+	w.Apply(t, strings.Replace(m.gotkSync(), "{interval: 10m0s,", "{interval: 10m0s, serviceAccountName: kustomize-controller,", 1))
+
+	w.AwaitReady(t, fluxSystem, fluxSystem, head)
+	m.hasPlumbsDefinitions(t)
+	if message := w.AwaitReason(t, pt.Kustomization, fluxSystem, "apps", "ReconciliationFailed"); !strings.Contains(message, "system:serviceaccount:flux-system:default") {
+		t.Errorf("what names no account says %q", message)
+	}
+}
