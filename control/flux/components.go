@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	api "plumb.dev/plumb/api/flux"
 	"plumb.dev/plumb/apply"
@@ -151,13 +153,33 @@ func (r *kustomizations) tellSpared(k *kustomization, was *metav1.Condition, out
 		return
 	}
 	message := leftAlone(out.Left)
-	r.mu.Lock()
-	told := r.spared[k.key()]
-	r.spared[k.key()] = message
-	r.mu.Unlock()
+	before := r.spared.say(k.key(), message)
 	known := was != nil && noteOf(was.Message) == noteOf(applied(out.Revision, out.Left))
-	if told == message || told == "" && known {
+	if before == message || before == "" && known {
 		return
 	}
 	r.event(k, out.Revision, corev1.EventTypeNormal, "FluxComponents", message)
+}
+
+// spared is what was last said of objects of Flux itself, by Kustomization.
+type spared struct {
+	mu   sync.Mutex
+	said map[types.NamespacedName]string
+}
+
+// say notes what is said now and returns what was said before.
+func (s *spared) say(key types.NamespacedName, message string) (before string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.said == nil {
+		s.said = make(map[types.NamespacedName]string)
+	}
+	before, s.said[key] = s.said[key], message
+	return before
+}
+
+func (s *spared) forget(key types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.said, key)
 }

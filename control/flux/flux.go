@@ -187,15 +187,6 @@ func accessDenied(format string, args ...any) error {
 	}
 }
 
-// noAccount is the error for an account that no flag lets a unit act as.
-func noAccount(name, namespace string) error {
-	return &fault.Error{
-		Next: fault.Stall, Reason: "AccessDenied",
-		Err:  fmt.Errorf("CrossNamespaceDenied: spec.serviceAccountName %q is not the name of a service account in namespace %s", name, namespace),
-		Hint: "name one, without its namespace",
-	}
-}
-
 // unitName names a unit, and is how the engine and the queue call it.
 func unitName(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
 

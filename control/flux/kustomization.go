@@ -48,11 +48,11 @@ type kustomizations struct {
 	log      *slog.Logger
 	queue    *queue
 	calm     calm
+	spared   spared
 
 	mu       sync.Mutex
 	attempts map[types.NamespacedName]attempt
 	waiting  map[types.NamespacedName]time.Time // for a dependency, since when
-	spared   map[types.NamespacedName]string    // what was last said of objects of Flux itself
 }
 
 // An attempt is what is remembered of failures, to try again ever more slowly.
@@ -88,12 +88,12 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 			r.engine.Forget(name)
 			r.refs.Forget(name)
 			r.calm.forget(req.NamespacedName)
+			r.spared.forget(req.NamespacedName)
 			r.statuses.forget(req.NamespacedName)
 			subject.Gone()
 			r.mu.Lock()
 			delete(r.attempts, req.NamespacedName)
 			delete(r.waiting, req.NamespacedName)
-			delete(r.spared, req.NamespacedName)
 			r.mu.Unlock()
 			return ctrl.Result{}, nil
 		}

@@ -61,7 +61,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager), shelf: shelf,
 		events: p.Events, log: p.Log, queue: &queue{},
 		attempts: make(map[types.NamespacedName]attempt), waiting: make(map[types.NamespacedName]time.Time),
-		spared: make(map[types.NamespacedName]string),
 	}
 	gr := &gitRepositories{
 		o: o, client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Store, shelf: shelf,
