@@ -45,6 +45,9 @@ type Cluster struct {
 func New(id string, config *rest.Config) (*Cluster, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
+	// A warning is text that a server chooses. It may quote what it was sent,
+	// and so has no place in a log.
+	config.WarningHandler = rest.NoWarnings{}
 	hc, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to cluster: %w", err)

@@ -67,6 +67,7 @@ func TestEveryLineOfTheLogIsJSON(t *testing.T) {
 	}
 	w.Unit(t, ns, "drift", "src", "./drift")
 	elsewhere(t, w, ns)
+	w.AwaitReady(t, ns, "remote", "")
 
 	w.AwaitReady(t, ns, "drift", "")
 	if _, err := w.Kubectl(t.Context(), "", "patch", "configmap/drift", "-n", ns, "--type=merge", "-p", `{"data":{"a":"c"}}`); err != nil {
@@ -96,6 +97,9 @@ func TestEveryLineOfTheLogIsJSON(t *testing.T) {
 
 	for name, p := range map[string]*pt.Process{"the first": w.Plumb, "the second": other} {
 		isJSON(t, name, p.Log())
+		if strings.Contains(p.Log(), "Endpoints is deprecated") {
+			t.Errorf("%s logs what a server warns of", name)
+		}
 	}
 }
 
