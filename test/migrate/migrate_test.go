@@ -213,7 +213,7 @@ func (m *move) staysAsItIs(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, f := range have.GetManagedFields() {
-			if f.Manager == "kustomize-controller" && strings.Contains(string(f.FieldsV1.Raw), `"f:versions":{`) {
+			if f.Manager == "kustomize-controller" && strings.Contains(f.FieldsV1.GetRawString(), `"f:versions":{`) {
 				t.Errorf("versions of %s are managed by %s", want.GetName(), f.Manager)
 			}
 		}

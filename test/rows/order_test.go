@@ -52,14 +52,14 @@ subjects: [{kind: ServiceAccount, name: deployer}]
 				spec = append(spec, "serviceAccountName: deployer")
 			}
 			if c.account == "binder" {
-				w.Apply(t, fmt.Sprintf(`
+				w.Apply(t, `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: binder}
 rules:
 - {apiGroups: [rbac.authorization.k8s.io], resources: [rolebindings], verbs: [get, list, create, patch, update, delete]}
 - {apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], resourceNames: [edit], verbs: [bind]}
-`))
+`)
 			}
 			unit(t, w, ns, "u", map[string]string{"app/all.yaml": c.manifests}, spec...)
 			w.Await(t, c.kind, ns, c.name, nil)
