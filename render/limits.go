@@ -171,11 +171,13 @@ func (c *checker) keys(n *yaml.Node) error {
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
-		if k.Kind == yaml.AliasNode {
-			k = k.Alias
-		}
-		if k.Kind != yaml.ScalarNode {
-			return stall(buildFailed, "", fmt.Errorf("%s:%d: a key that is not a string", c.file, n.Content[i].Line))
+		switch k.Kind {
+		case yaml.ScalarNode:
+		case yaml.AliasNode:
+			// A reader of the file would not see what it names.
+			return stall(buildFailed, "write the key out", fmt.Errorf("%s:%d: a key that is an alias, *%s", c.file, k.Line, k.Value))
+		default:
+			return stall(buildFailed, "", fmt.Errorf("%s:%d: a key that is not a string", c.file, k.Line))
 		}
 		switch k.Tag {
 		case "!!str", "!!merge":

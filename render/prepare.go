@@ -1,11 +1,12 @@
 package render
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
+	"reflect"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -24,10 +25,11 @@ type kustomization struct {
 	file string     // its name in the tree; what messages call it
 	root *yaml.Node // for line numbers; nil if there is no such file
 
+	empty  bool  // it has no fields
 	weight int64 // bytes of it and of the patches it names
 }
 
-// at returns file:line of the first value in the file that is s, or the file.
+// at returns file:line of the first value in the file that is s or key=s, or the file.
 func (k *kustomization) at(s string) string {
 	if line := lineOf(k.root, s); line > 0 {
 		return fmt.Sprintf("%s:%d", k.file, line)
@@ -39,7 +41,7 @@ func lineOf(n *yaml.Node, s string) int {
 	if n == nil {
 		return 0
 	}
-	if n.Kind == yaml.ScalarNode && n.Value == s {
+	if n.Kind == yaml.ScalarNode && (n.Value == s || strings.HasSuffix(n.Value, "="+s)) {
 		return n.Line
 	}
 	for _, c := range n.Content {
@@ -91,22 +93,61 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 		return nil, stall(buildFailed, "", fmt.Errorf("%s:%d: a kustomization file holds one document, not %d",
 			file, d.roots[1].Line, len(d.roots)))
 	}
+	if err := (speller{file: file, strict: true}).check(k.root, reflect.TypeFor[types.Kustomization]()); err != nil {
+		return nil, err
+	}
 	if err := k.Unmarshal(b); err != nil {
 		return nil, k.invalid(err)
 	}
 	return k, nil
 }
 
-var unknownField = regexp.MustCompile(`unknown field "(.*)"`)
-
-// invalid names the line of the field that a kustomization may not have.
+// invalid says what is wrong with a kustomization that could not be decoded.
 func (k *kustomization) invalid(err error) error {
-	at, msg := k.file, strings.TrimPrefix(oneLine(err.Error()), "invalid Kustomization: ")
-	msg = strings.TrimPrefix(msg, "json: ")
-	if m := unknownField.FindStringSubmatch(msg); m != nil {
-		at = k.at(m[1])
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return stall(buildFailed, "", fmt.Errorf("%s: not a kustomization", k.file))
 	}
-	return stall(buildFailed, "", fmt.Errorf("%s: %s", at, msg))
+	is, _, _ := strings.Cut(wrong.Value, " ") // what follows is the value
+	at := k.file
+	if n := lookUp(k.root, strings.Split(wrong.Field, ".")); n != nil {
+		at = fmt.Sprintf("%s:%d", k.file, n.Line)
+	}
+	return stall(buildFailed, "", fmt.Errorf("%s: %s is of type %s, which %s is not", at, wrong.Field, typeName(wrong.Type), is))
+}
+
+// lookUp returns the value of the last of nested fields that is there, or the
+// list on the way to it whose item is not known.
+func lookUp(n *yaml.Node, fields []string) *yaml.Node {
+	for _, name := range fields {
+		for n != nil && n.Kind == yaml.SequenceNode {
+			if len(n.Content) != 1 {
+				return n
+			}
+			n = n.Content[0]
+		}
+		next := field(n, name)
+		if next == nil {
+			return n
+		}
+		n = next
+	}
+	return n
+}
+
+// typeName names a Go type in words of YAML.
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice, reflect.Array:
+		return "list"
+	case reflect.Map, reflect.Struct:
+		return "map"
+	case reflect.Bool:
+		return "boolean"
+	case reflect.String:
+		return "text"
+	}
+	return "number"
 }
 
 // prepare puts a kustomization file in front of the one in dir, or of the

@@ -41,9 +41,11 @@
 //     lets a value that begins with a brace be a mapping. Lists are let
 //     through because people write them, and they name nothing.
 //   - URLs are refused wherever Kustomize would open one, in every field and
-//     in the configuration of every plugin, and so is what a directory of
-//     plugin configurations could do to hide one. Flux's switch stops only
-//     clones.
+//     in the configuration of every plugin. Kustomize never sees one: it is
+//     handed kustomizations that are written anew, see handed.go. Flux's switch
+//     stops only clones.
+//   - A field has one spelling, where Kustomize takes any case, and a key is
+//     not an alias.
 //
 // Not bounded yet: what replacements can make of an object by copying it into
 // itself, and the time between two reads, as Kustomize can't be interrupted.
@@ -67,7 +69,7 @@ import (
 
 // version names what, besides tree and options, decides what a render gives.
 // A test holds it to go.mod.
-const version = "plumb/1 kustomize/v0.21.2 kyaml/v0.21.2 envsubst/v1.8.0 yaml/v1.6.0"
+const version = "plumb/2 kustomize/v0.21.2 kyaml/v0.21.2 envsubst/v1.8.0 yaml/v1.6.0"
 
 // Options say how a directory of a tree becomes objects. The zero value
 // renders the root of the tree as it is.

@@ -33,6 +33,8 @@ type source struct {
 	limits limits
 
 	overlay map[string][]byte    // files that plumb made or changed, by name
+	handed  map[string][]byte    // what Kustomize reads instead of a file, by name
+	named   map[string]bool      // manifests that the survey has looked at
 	data    map[string]bool      // files that are data, and never parsed as YAML
 	files   map[string][]byte    // files read, by resolved name
 	checked map[string]*document // what is known of those that were checked
@@ -59,7 +61,7 @@ func (s *source) fetches() {
 func newSource(ctx context.Context, t *tree.Tracer, l limits) *source {
 	return &source{
 		ctx: ctx, tree: t, limits: l,
-		overlay: map[string][]byte{}, data: map[string]bool{},
+		overlay: map[string][]byte{}, handed: map[string][]byte{}, named: map[string]bool{}, data: map[string]bool{},
 		files: map[string][]byte{}, checked: map[string]*document{},
 	}
 }
@@ -181,7 +183,8 @@ func (s *source) check(b []byte, file string) (*document, error) {
 
 // ReadFile implements filesys.FileSystem.
 func (s *source) ReadFile(p string) ([]byte, error) {
-	name, at, err := s.name(p)
+	dir, raw := strings.CutSuffix(p, "/"+asData)
+	name, at, err := s.name(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -192,11 +195,30 @@ func (s *source) ReadFile(p string) ([]byte, error) {
 		}
 		return b, s.fail(s.inspectRemote(at, b))
 	}
-	if _, ok := s.overlay[name]; ok || s.data[name] {
+	if b, ok := s.handed[name]; ok && !raw {
+		return b, nil
+	}
+	if s.data[name] {
 		return s.load(name)
+	}
+	if !s.named[name] {
+		return nil, s.unnamed(name)
 	}
 	b, _, err := s.manifest(name)
 	return b, err
+}
+
+// unnamed is the error for a file that the survey has not looked at. Kustomize
+// asks for some that need not be there.
+func (s *source) unnamed(name string) error {
+	e, err := s.lookup(name)
+	switch {
+	case err != nil:
+		return err
+	case e.Kind == tree.Dir:
+		return &fs.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
+	}
+	return s.fail(disabled("kustomize asks for %s, which nothing names", name))
 }
 
 // inspectRemote checks a file that came from elsewhere.

@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
 
 	"plumb.dev/plumb/fault"
@@ -28,6 +30,8 @@ type surveyor struct {
 	stack []string
 	done  map[string]extent
 	found findings
+
+	remote []string // what would have to be fetched, and where it is named
 }
 
 // findings is what the build has to know.
@@ -66,8 +70,13 @@ func (e extent) check(k *kustomization, l limits) error {
 func survey(s *source, top *kustomization, o Options) (findings, error) {
 	v := &surveyor{src: s, o: o, done: map[string]extent{}}
 	v.found.empty = top.CheckEmpty() != nil
-	_, err := v.visit(top)
-	return v.found, err
+	if _, err := v.visit(top); err != nil {
+		return v.found, err
+	}
+	if err := v.local(); err != nil {
+		return v.found, err
+	}
+	return v.found, s.handsOneThing()
 }
 
 // directory surveys the kustomization in dir, which entry of by names.
@@ -101,6 +110,7 @@ func (v *surveyor) directory(dir string, by *kustomization, entry string) (exten
 }
 
 func (v *surveyor) visit(k *kustomization) (extent, error) {
+	k.empty = k.CheckEmpty() != nil
 	k.FixKustomization()
 	v.stack = append(v.stack, k.dir)
 	e, err := v.look(k)
@@ -108,35 +118,35 @@ func (v *surveyor) visit(k *kustomization) (extent, error) {
 	if err == nil {
 		err = e.check(k, v.src.limits)
 	}
+	if err == nil {
+		err = v.src.handKustomization(k)
+	}
 	v.done[k.dir] = e
 	return e, err
 }
 
-// look goes through the fields of a kustomization.
+// look goes through the fields of a kustomization, and leaves in them what
+// Kustomize is handed.
 func (v *surveyor) look(k *kustomization) (extent, error) {
 	if err := v.features(k); err != nil {
 		return extent{}, err
 	}
 	all := extent{visits: 1, height: 1, objects: int64(len(k.ConfigMapGenerator) + len(k.SecretGenerator))}
-	manifests, data, inline := filesOf(k)
-	for _, part := range []struct {
-		entries []string
-		look    func(*kustomization, string) (extent, error)
-	}{
-		{manifests, v.manifest},
-		{data, v.data},
-		{inline, v.inline},
-		{k.Resources, v.resource},
-		{k.Components, v.component},
-		{slices.Concat(k.Generators, k.Transformers, k.Validators), v.plugin},
-	} {
-		for _, entry := range part.entries {
-			below, err := part.look(k, entry)
-			if err != nil {
-				return extent{}, err
-			}
-			all.add(below)
+	for _, p := range v.places(k) {
+		handed, below, err := p.look(k, *p.text)
+		if err != nil {
+			return extent{}, err
 		}
+		*p.text = handed
+		all.add(below)
+	}
+	if at, ok := k.OpenAPI["path"]; ok {
+		handed, below, err := v.manifest(k, at)
+		if err != nil {
+			return extent{}, err
+		}
+		k.OpenAPI["path"] = handed
+		all.add(below)
 	}
 	return all, nil
 }
@@ -168,63 +178,58 @@ func first(k *kustomization, keys ...string) string {
 	return k.file
 }
 
-// filesOf returns what a kustomization reads besides resources: files that are
-// parsed, files that are not, and YAML that it holds itself.
-func filesOf(k *kustomization) (manifests, data, inline []string) {
-	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) {
-		manifests = append(manifests, p.Path)
-		inline = append(inline, p.Patch)
-	}
-	for _, p := range k.PatchesStrategicMerge {
-		if strings.ContainsAny(string(p), "\n{") {
-			inline = append(inline, string(p))
-		} else {
-			manifests = append(manifests, string(p))
-		}
-	}
-	for _, r := range k.Replacements {
-		manifests = append(manifests, r.Path)
-	}
-	manifests = append(manifests, k.Configurations...)
-	manifests = append(manifests, k.Crds...)
-	manifests = append(manifests, k.OpenAPI["path"])
-	for _, g := range k.ConfigMapGenerator {
-		data = append(data, slices.Concat(g.FileSources, g.EnvSources)...)
-	}
-	for _, g := range k.SecretGenerator {
-		data = append(data, slices.Concat(g.FileSources, g.EnvSources)...)
-	}
-	return manifests, data, inline
-}
-
 // manifest checks a file that will be parsed.
-func (v *surveyor) manifest(k *kustomization, p string) (extent, error) {
-	name, err := v.local(k, p)
+func (v *surveyor) manifest(k *kustomization, p string) (string, extent, error) {
+	name, err := v.file(k, p)
 	if name == "" || err != nil {
-		return extent{}, err
+		return p, extent{}, err
 	}
 	b, _, err := v.src.manifest(name)
+	v.src.named[name] = true
 	k.weight += int64(len(b))
-	return extent{bytes: int64(len(b))}, err
+	return dotted(p), extent{bytes: int64(len(b))}, err
+}
+
+// strategic checks an entry of patchesStrategicMerge: patches, or the path of
+// a file of them.
+func (v *surveyor) strategic(k *kustomization, text string) (string, extent, error) {
+	d, err := v.src.check([]byte(text), k.at(text)+" (inline)")
+	if fault.Is(err, "ManifestTooLarge") {
+		return "", extent{}, err
+	}
+	if err == nil && !slices.ContainsFunc(d.roots, func(n *yaml.Node) bool { return n.Kind != yaml.MappingNode }) {
+		return notAPath(text), extent{}, nil
+	}
+	return v.manifest(k, text)
 }
 
 // data checks a file that will not be parsed. source may be key=path.
-func (v *surveyor) data(k *kustomization, source string) (extent, error) {
-	p := source
-	if _, after, ok := strings.Cut(source, "="); ok && !isURL(source) {
-		p = after
+func (v *surveyor) data(k *kustomization, source string) (string, extent, error) {
+	key, p, keyed := strings.Cut(source, "=")
+	if !keyed || isURL(source) {
+		key, p = path.Base(source), source
 	}
-	name, err := v.local(k, p)
+	handed, e, err := v.env(k, p)
+	return key + "=" + handed, e, err
+}
+
+// env is data, for a source that is a path alone.
+func (v *surveyor) env(k *kustomization, p string) (string, extent, error) {
+	name, err := v.file(k, p)
 	if name == "" || err != nil {
-		return extent{}, err
+		return p, extent{}, err
 	}
 	v.src.data[name] = true
 	b, err := v.src.load(name)
-	return extent{bytes: int64(len(b))}, err
+	handed := dotted(p)
+	if slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(name)) {
+		handed += "/" + asData
+	}
+	return handed, extent{bytes: int64(len(b))}, err
 }
 
-// local returns the name of the file that p stands for; "" if there is none.
-func (v *surveyor) local(k *kustomization, p string) (string, error) {
+// file returns the name of the file that p stands for; "" if there is none.
+func (v *surveyor) file(k *kustomization, p string) (string, error) {
 	if p == "" {
 		return "", nil
 	}
@@ -252,17 +257,41 @@ func (v *surveyor) local(k *kustomization, p string) (string, error) {
 	return name, nil
 }
 
-// fetched refuses what has to be fetched, or notes that something is.
+// fetched notes what has to be fetched. Where nothing may be, all of it is
+// refused once all of it is known.
 func (v *surveyor) fetched(k *kustomization, entry string) error {
 	if v.o.AllowRemoteBases {
 		v.src.fetches()
 		return nil
 	}
+	v.remote = append(v.remote, fmt.Sprintf("%s: %q", k.at(entry), withoutCredentials(entry)))
+	return nil
+}
+
+// local refuses what has to be fetched.
+func (v *surveyor) local() error {
+	if len(v.remote) == 0 {
+		return nil
+	}
+	slices.Sort(v.remote)
+	places := slices.Compact(v.remote)
+	what := "is not in this source"
+	if len(places) > 1 {
+		what = "are not in this source"
+	}
+	more := ""
+	if n := len(places) - maxPlaces; n > 0 {
+		places, more = places[:maxPlaces], fmt.Sprintf(", and %d more", n)
+	}
 	return &fault.Error{
-		Next: fault.Stall, Reason: "RemoteBaseDisabled", Hint: "copy it into the repository, or allow remote bases",
-		Err: fmt.Errorf("%s: %q is not in this source", k.at(entry), withoutCredentials(entry)),
+		Next: fault.Stall, Reason: "RemoteBaseDisabled",
+		Hint: "copy it into the repository, or let plumb fetch it with --no-remote-bases=false",
+		Err:  fmt.Errorf("%s%s %s", strings.Join(places, ", "), more, what),
 	}
 }
+
+// maxPlaces is how many places one message names.
+const maxPlaces = 20
 
 var userinfo = regexp.MustCompile(`//[^/@\s]*@`)
 
@@ -272,34 +301,37 @@ func withoutCredentials(u string) string {
 	return userinfo.ReplaceAllString(u, "//")
 }
 
-// inline checks YAML inside of a kustomization.
-func (v *surveyor) inline(k *kustomization, text string) (extent, error) {
+// inline checks YAML inside of a kustomization. Kustomize never takes it for
+// a path.
+func (v *surveyor) inline(k *kustomization, text string) (string, extent, error) {
 	if text == "" {
-		return extent{}, nil
+		return "", extent{}, nil
 	}
 	_, err := v.src.check([]byte(text), k.at(text)+" (inline)")
-	return extent{}, err
+	return text, extent{}, err
 }
 
 // resource checks an entry of resources: a manifest or a kustomization.
-func (v *surveyor) resource(k *kustomization, entry string) (extent, error) {
+func (v *surveyor) resource(k *kustomization, entry string) (string, extent, error) {
 	name, e, err := v.entry(k, entry)
 	if name == "" || err != nil {
-		return extent{}, err
+		return entry, extent{}, err
 	}
 	if e.Kind == tree.Dir {
-		return v.directory(name, k, entry)
+		below, err := v.directory(name, k, entry)
+		return dotted(entry), below, err
 	}
 	b, d, err := v.src.manifest(name)
 	if err != nil {
-		return extent{}, err
+		return "", extent{}, err
 	}
+	v.src.named[name] = true
 	for _, root := range d.roots {
 		if err := identified(root, name); err != nil {
-			return extent{}, err
+			return "", extent{}, err
 		}
 	}
-	return extent{bytes: int64(len(b)), objects: int64(len(d.roots))}, nil
+	return dotted(entry), extent{bytes: int64(len(b)), objects: int64(len(d.roots))}, nil
 }
 
 // entry resolves what a kustomization names as a file or directory. The name
@@ -340,37 +372,45 @@ func (v *surveyor) entry(k *kustomization, entry string) (string, tree.Entry, er
 }
 
 // component checks an entry of components: a directory.
-func (v *surveyor) component(k *kustomization, entry string) (extent, error) {
+func (v *surveyor) component(k *kustomization, entry string) (string, extent, error) {
 	name, e, err := v.entry(k, entry)
 	if name == "" || err != nil {
-		return extent{}, err
+		return entry, extent{}, err
 	}
 	if e.Kind != tree.Dir {
-		return extent{}, stall(buildFailed, "", fmt.Errorf("%s: component %q is not a directory", k.at(entry), entry))
+		return "", extent{}, stall(buildFailed, "", fmt.Errorf("%s: component %q is not a directory", k.at(entry), entry))
 	}
-	return v.directory(name, k, entry)
+	below, err := v.directory(name, k, entry)
+	return dotted(entry), below, err
 }
 
 // plugin checks an entry of generators, transformers or validators: the
 // configuration of a plugin, inline, in a file, or in a directory.
-func (v *surveyor) plugin(k *kustomization, entry string) (extent, error) {
-	if d, err := v.src.check([]byte(entry), k.file+" (inline)"); fault.Is(err, "ManifestTooLarge") {
-		return extent{}, err
-	} else if err == nil && len(d.roots) > 0 && d.roots[0].Kind == yaml.MappingNode {
-		return extent{}, v.configs(k, d.roots, k.file)
+func (v *surveyor) plugin(k *kustomization, entry string) (string, extent, error) {
+	d, err := v.src.check([]byte(entry), k.file+" (inline)")
+	if fault.Is(err, "ManifestTooLarge") {
+		return "", extent{}, err
+	}
+	if err == nil && len(d.roots) > 0 && d.roots[0].Kind == yaml.MappingNode {
+		b, e, err := v.configs(k, d.roots, k.file)
+		return notAPath(string(b)), e, err
 	}
 	name, e, err := v.entry(k, entry)
 	if name == "" || err != nil {
-		return extent{}, err
+		return entry, extent{}, err
 	}
 	if e.Kind == tree.Dir {
-		return v.pluginDirectory(k, name, entry)
+		below, err := v.pluginDirectory(k, name, entry)
+		return dotted(entry), below, err
 	}
-	_, d, err := v.src.manifest(name)
+	if _, d, err = v.src.manifest(name); err != nil {
+		return "", extent{}, err
+	}
+	b, below, err := v.configs(k, d.roots, name)
 	if err != nil {
-		return extent{}, err
+		return "", extent{}, err
 	}
-	return extent{}, v.configs(k, d.roots, name)
+	return dotted(entry), below, v.src.hand(name, b)
 }
 
 // pluginDirectory checks a kustomization whose output configures plugins. It
@@ -398,105 +438,74 @@ func (v *surveyor) pluginDirectory(by *kustomization, dir, entry string) (extent
 	v.stack = append(v.stack, dir)
 	defer func() { v.stack = v.stack[:len(v.stack)-1] }()
 	for _, entry := range k.Resources {
-		if _, err := v.plugin(k, entry); err != nil {
+		_, below, err := v.plugin(k, entry)
+		if err != nil {
 			return e, err
 		}
+		e.add(below)
 	}
 	return e, nil
 }
 
-// configs checks documents that configure plugins.
-func (v *surveyor) configs(k *kustomization, roots []*yaml.Node, file string) error {
-	for _, root := range roots {
-		if err := v.config(k, root, file); err != nil {
-			return err
+// configs checks documents that configure plugins, and returns what Kustomize
+// is handed.
+func (v *surveyor) configs(k *kustomization, roots []*yaml.Node, file string) ([]byte, extent, error) {
+	var all extent
+	var configs []map[string]any
+	for len(roots) > 0 {
+		root := roots[0]
+		roots = roots[1:]
+		if items := field(root, "items"); items != nil && strings.HasSuffix(scalar(root, "kind"), "List") {
+			roots = append(slices.Clone(items.Content), roots...)
+			continue
 		}
+		if root.Kind == yaml.AliasNode {
+			root = root.Alias
+		}
+		config, e, err := v.config(k, root, file)
+		if err != nil {
+			return nil, extent{}, err
+		}
+		all.add(e)
+		configs = append(configs, config)
 	}
-	return nil
+	b, err := encodeConfigs(configs)
+	return b, all, err
 }
 
-func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) error {
+func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) (map[string]any, extent, error) {
 	at := fmt.Sprintf("%s:%d", file, n.Line)
-	if items := field(n, "items"); items != nil && strings.HasSuffix(scalar(n, "kind"), "List") {
-		return v.configs(k, items.Content, file)
+	refuse := func(format string, args ...any) (map[string]any, extent, error) {
+		return nil, extent{}, disabled(format, args...)
 	}
 	annotations := field(field(n, "metadata"), "annotations")
 	for _, key := range []string{"config.kubernetes.io/function", "config.k8s.io/function"} {
 		if field(annotations, key) != nil {
-			return disabled("%s: %s %q runs a container or a program, which plumb doesn't",
+			return refuse("%s: %s %q runs a container or a program, which plumb doesn't",
 				at, scalar(n, "kind"), scalar(field(n, "metadata"), "name"))
 		}
 	}
 	kind := scalar(n, "kind")
-	if scalar(n, "apiVersion") != "builtin" {
-		return disabled("%s: %s is not a plugin that is built in, and plumb runs no others", at, kind)
+	fields, builtIn := plugins[kind]
+	switch {
+	case scalar(n, "apiVersion") != "builtin":
+		return refuse("%s: %s is not a plugin that is built in, and plumb runs no others", at, kind)
+	case kind == "HelmChartInflationGenerator":
+		return refuse("%s: %s runs the helm program, which plumb doesn't", at, kind)
+	case !builtIn:
+		return refuse("%s: there is no plugin %s", at, kind)
 	}
-	if kind == "HelmChartInflationGenerator" {
-		return disabled("%s: %s runs the helm program, which plumb doesn't", at, kind)
+	fields = append([]reflect.Type{pluginHead}, fields...)
+	if err := (speller{file: file}).check(n, fields...); err != nil {
+		return nil, extent{}, err
 	}
-	return v.references(k, n, kind == "ConfigMapGenerator" || kind == "SecretGenerator")
-}
-
-// references checks the files that the configuration of a plugin names, and
-// the YAML inside of it.
-func (v *surveyor) references(k *kustomization, n *yaml.Node, generator bool) error {
-	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
-		values := []*yaml.Node{n.Content[i+1]}
-		if values[0].Kind == yaml.SequenceNode {
-			values = values[0].Content
-		}
-		for _, value := range values {
-			if value.Kind == yaml.AliasNode {
-				value = value.Alias
-			}
-			if value.Kind != yaml.ScalarNode {
-				if err := v.references(k, value, generator); err != nil {
-					return err
-				}
-				continue
-			}
-			if err := v.reference(k, n.Content[i].Value, value.Value, generator); err != nil {
-				return err
-			}
-		}
+	decoded, err := decodeConfig(n)
+	if err != nil {
+		return nil, extent{}, stall(buildFailed, "", fmt.Errorf("%s: %s can't be decoded", at, kind))
 	}
-	if n.Kind == yaml.SequenceNode {
-		for _, c := range n.Content {
-			if err := v.references(k, c, generator); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (v *surveyor) reference(k *kustomization, key, value string, generator bool) error {
-	switch key {
-	case "path", "paths", "targetFilePath", "files", "env", "envs":
-		if generator {
-			_, err := v.data(k, value)
-			return err
-		}
-		if isURL(value) {
-			return v.fetched(k, value)
-		}
-		if strings.ContainsAny(value, "\n{") {
-			break
-		}
-		// The key may also be the path of a field; only what is a file
-		// matters here.
-		if name := path.Join(k.dir, value); fs.ValidPath(name) && !path.IsAbs(value) {
-			if e, err := tree.Stat(v.src.tree, name); err == nil && e.Kind == tree.File {
-				_, err := v.manifest(k, value)
-				return err
-			}
-		}
-		return nil
-	}
-	if _, err := v.src.check([]byte(value), k.file+" (inline)"); fault.Is(err, "ManifestTooLarge") {
-		return err
-	}
-	return nil
+	config := known(decoded, fields...).(map[string]any) // of a map, a map
+	e, err := v.pluginPlaces(k, kind, config)
+	return config, e, err
 }
 
 // identified checks that a document is an object that Kustomize can tell from
