@@ -35,11 +35,12 @@
 //   - Two versions of one object are an error. Flux applies both.
 //   - The schemas of a CustomResourceDefinition hold no variables: their
 //     descriptions and patterns are full of what looks like one.
-//   - The value of a variable may become a number, a boolean or a list of
-//     them, as in Flux; it may not bring keys or objects with it. Flux takes
-//     out newlines, but not the other characters that YAML takes for one, and
-//     lets a value that begins with a brace be a mapping. Lists are let
-//     through because people write them, and they name nothing.
+//   - The value of a variable stays whole: it is the text that it is, also if
+//     YAML would cut it at " #" or take "null" for nothing, and so are newlines
+//     inside of it. Alone in its place it may become a number, a boolean or a
+//     list of them, as in Flux, if it is written as JSON writes that number;
+//     not where only text can be: in labels, annotations, ConfigMaps and
+//     Secrets. It never brings keys or objects with it.
 //   - URLs are refused wherever Kustomize would open one, in every field and
 //     in the configuration of every plugin. Kustomize never sees one: it is
 //     handed kustomizations that are written anew, see handed.go. Flux's switch

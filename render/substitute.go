@@ -1,22 +1,21 @@
 package render
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/fluxcd/pkg/envsubst"
 	yaml3 "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
-	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
@@ -40,16 +39,17 @@ func substitute(s *source, resources resmap.ResMap, sub *Substitution) ([]named,
 	if sub != nil && len(sub.Vars) == 0 && !sub.Always {
 		sub = nil
 	}
-	var vars map[string]string
+	x := expander{limits: s.limits}
 	if sub != nil {
-		vars = make(map[string]string, len(sub.Vars))
+		x.strict = sub.Strict
+		x.vars = make(map[string]string, len(sub.Vars))
 		for _, name := range slices.Sorted(maps.Keys(sub.Vars)) {
 			if !variableName.MatchString(name) {
 				return nil, stall(buildFailed, "use letters, digits and _",
 					fmt.Errorf("variable name %q is not valid", name))
 			}
-			// As Flux does: most values come from files that end in a newline.
-			vars[name] = strings.ReplaceAll(sub.Vars[name], "\n", "")
+			// Most values come from files that end in a newline.
+			x.vars[name] = strings.Trim(sub.Vars[name], "\r\n")
 		}
 	}
 	all := make([]named, 0, resources.Size())
@@ -60,7 +60,7 @@ func substitute(s *source, resources resmap.ResMap, sub *Substitution) ([]named,
 		}
 		n := named{u, object.RefOf(u)}
 		if sub != nil && !sub.exempts(u) && mentions(u.Object) {
-			if n.Unstructured, err = sub.apply(n, vars, s.limits); err != nil {
+			if n.Unstructured, err = x.apply(n); err != nil {
 				return nil, err
 			}
 		}
@@ -144,9 +144,16 @@ func number(v any) (any, error) {
 
 const exempt = "disabled"
 
+// exempts reports whether an object asks to be left as it is. It looks at the
+// maps themselves: one label that is no text does not take the others with it.
 func (sub *Substitution) exempts(u *unstructured.Unstructured) bool {
-	return sub.DisabledKey != "" &&
-		(u.GetLabels()[sub.DisabledKey] == exempt || u.GetAnnotations()[sub.DisabledKey] == exempt)
+	meta, _ := u.Object["metadata"].(map[string]any)
+	for _, field := range []string{"labels", "annotations"} {
+		if m, ok := meta[field].(map[string]any); ok && sub.DisabledKey != "" && m[sub.DisabledKey] == exempt {
+			return true
+		}
+	}
+	return false
 }
 
 // mentions reports whether any text in v would change: without a variable or
@@ -167,155 +174,119 @@ func mentions(v any) bool {
 	return false
 }
 
-// apply replaces the variables in the YAML text of n, so that ${n} becomes a
-// number where n is one. The result has to have the shape of n: a value may
-// not bring keys or objects with it.
-func (sub *Substitution) apply(n named, vars map[string]string, l limits) (*unstructured.Unstructured, error) {
-	u, bad := n.Unstructured, n.invalid
-	schemas := detachSchemas(u)
-	defer attachSchemas(u, schemas)
-	text, err := yaml.Marshal(u.Object)
-	if err != nil {
-		return nil, err
-	}
-	// The parser recurses once for each variable, and copies the whole text
-	// for each escape.
-	if found := bytes.Count(text, []byte("$")); found > l.variables {
-		return nil, tooLarge("%s: more than %d variables", n.as, l.variables)
-	}
-	if found := bytes.Count(text, []byte("$$")) + bytes.Count(text, []byte(`\`)); int64(found)*int64(len(text)) > l.copied {
-		return nil, tooLarge("%s: too many escapes for an object of %d KiB", n.as, len(text)>>10)
-	}
-	unset := ""
-	lookup := func(name string) (string, bool) {
-		v, ok := vars[name]
-		if !ok {
-			unset = name
-		}
-		return v, ok || !sub.Strict
-	}
-	expanded, err := envsubst.Eval(string(text), lookup)
+// apply replaces the variables in the texts of n.
+func (x *expander) apply(n named) (*unstructured.Unstructured, error) {
+	x.dollars, x.copied = 0, 0
+	w := walker{x: x, kind: n.GetKind()}
+	v, err := w.value(n.Object)
+	var long outgrown
 	switch {
-	case err != nil && strings.Contains(err.Error(), "variable not set"):
-		return nil, bad("variable %q is not set and has no default", unset)
+	case errors.As(err, &long):
+		return nil, tooLarge("%s: %s: %s", n.as, w.place(), long)
 	case err != nil:
-		return nil, bad("substitution: %w", err) // says what is wrong, quotes nothing
+		return nil, n.invalid("%s: %w", w.place(), err)
 	}
-	if int64(len(expanded)) > l.written {
-		return nil, tooLarge("%s: larger than %d MiB once its variables are replaced", n.as, l.written>>20)
+	return &unstructured.Unstructured{Object: v.(map[string]any)}, nil // of a map, a map
+}
+
+// A walker goes through an object. After an error, at is where it was.
+type walker struct {
+	x    *expander
+	kind string
+	at   []string
+}
+
+func (w *walker) place() string { return strings.Join(w.at, ".") }
+
+func (w *walker) value(v any) (any, error) {
+	switch v := v.(type) {
+	case string:
+		if !mentions(v) {
+			return v, nil
+		}
+		return w.x.expand(v, w.textOnly())
+	case map[string]any:
+		if w.isSchema() {
+			return v, nil
+		}
+		return w.mapping(v)
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			var err error
+			if out[i], err = w.below(strconv.Itoa(i), e); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
 	}
-	if _, err := check([]byte(expanded), "", l); err != nil {
-		return nil, bad("is not valid YAML any more once its variables are replaced: quote the variable where it stands, or look for quotes and colons in its value")
+	return v, nil
+}
+
+func (w *walker) mapping(m map[string]any) (any, error) {
+	out := make(map[string]any, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		name := k
+		if mentions(k) {
+			expanded, err := w.x.expand(k, true)
+			if err != nil {
+				return nil, err
+			}
+			name = expanded.(string) // where only text may be, it is text
+		}
+		if _, ok := out[name]; ok {
+			w.at = append(w.at, k)
+			return nil, errors.New("the same key as another once variables are replaced")
+		}
+		v, err := w.below(k, m[k])
+		if err != nil {
+			return nil, err
+		}
+		out[name] = v
 	}
-	b, err := yaml.YAMLToJSON([]byte(expanded))
-	if err != nil {
-		return nil, bad("is not valid YAML any more once its variables are replaced")
-	}
-	out := &unstructured.Unstructured{}
-	if err := utiljson.Unmarshal(b, &out.Object); err != nil {
-		return nil, bad("is no object any more once its variables are replaced")
-	}
-	plain := func(s string) (string, error) { return envsubst.Eval(s, lookup) }
-	if at, ok := sameShape(u.Object, out.Object, plain); !ok {
-		return nil, bad("the value of a variable at %s would add structure: a variable stands for text, a number, or a list of them", at)
-	}
-	attachSchemas(out, schemas)
 	return out, nil
 }
 
-// sameShape reports whether after has the mappings and lists of before, or
-// where it doesn't. What was text may have become any scalar, or a list of
-// scalars: [80, 443] for ${ports} is what people write.
-func sameShape(before, after any, eval func(string) (string, error)) (at string, ok bool) {
-	switch b := before.(type) {
-	case map[string]any:
-		a, ok := after.(map[string]any)
-		if !ok || len(a) != len(b) {
-			return "its place", false
+func (w *walker) below(name string, v any) (any, error) {
+	w.at = append(w.at, name)
+	if item, ok := v.(map[string]any); ok && len(w.at) == 2 && w.at[0] == "items" && strings.HasSuffix(w.kind, "List") {
+		// An object of its own.
+		kind, _ := item["kind"].(string)
+		inner := walker{x: w.x, kind: kind}
+		out, err := inner.value(v)
+		if err != nil {
+			w.at = append(w.at, inner.at...)
+			return nil, err
 		}
-		for _, k := range slices.Sorted(maps.Keys(b)) {
-			name := k
-			if strings.Contains(k, "$") {
-				expanded, err := eval(k)
-				if err != nil {
-					return k, false
-				}
-				name = expanded
-			}
-			v, ok := a[name]
-			if !ok {
-				return k, false
-			}
-			if at, ok := sameShape(b[k], v, eval); !ok {
-				return join(k, at), false
-			}
-		}
-	case []any:
-		a, ok := after.([]any)
-		if !ok || len(a) != len(b) {
-			return "its place", false
-		}
-		for i := range b {
-			if at, ok := sameShape(b[i], a[i], eval); !ok {
-				return join(fmt.Sprint(i), at), false
-			}
-		}
-	default:
-		switch a := after.(type) {
-		case map[string]any:
-			return "its place", false
-		case []any:
-			text, isText := b.(string)
-			if !isText || !strings.Contains(text, "$") {
-				return "its place", false
-			}
-			for _, v := range a {
-				switch v.(type) {
-				case map[string]any, []any:
-					return "its place", false
-				}
-			}
-		}
+		w.at = w.at[:len(w.at)-1]
+		return out, nil
 	}
-	return "", true
+	out, err := w.value(v)
+	if err == nil {
+		w.at = w.at[:len(w.at)-1]
+	}
+	return out, err
 }
 
-func join(k, at string) string {
-	if at == "its place" {
-		return k
-	}
-	return k + "." + at
+// isSchema reports whether w is at a schema of a CustomResourceDefinition.
+// Their descriptions and patterns are full of ${}, and none of it is a
+// variable.
+func (w *walker) isSchema() bool {
+	return w.kind == "CustomResourceDefinition" && len(w.at) == 4 && w.at[0] == "spec" && w.at[1] == "versions" && w.at[3] == "schema"
 }
 
-// detachSchemas takes the schemas out of a CustomResourceDefinition. Their
-// descriptions and patterns are full of ${}, and none of it is a variable.
-func detachSchemas(u *unstructured.Unstructured) map[int]any {
-	if u.GetKind() != "CustomResourceDefinition" {
-		return nil
+// textOnly reports whether w is at a place where the API server takes text and
+// nothing else.
+func (w *walker) textOnly() bool {
+	n := len(w.at)
+	if n >= 2 && w.at[n-2] == "metadata" {
+		return slices.Contains([]string{"name", "namespace", "generateName"}, w.at[n-1])
 	}
-	versions, _, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "versions")
-	list, _ := versions.([]any)
-	schemas := map[int]any{}
-	for i, v := range list {
-		if version, ok := v.(map[string]any); ok {
-			if schema, ok := version["schema"]; ok {
-				schemas[i] = schema
-				delete(version, "schema")
-			}
-		}
+	if n >= 3 && w.at[n-3] == "metadata" {
+		return w.at[n-2] == "labels" || w.at[n-2] == "annotations"
 	}
-	return schemas
-}
-
-func attachSchemas(u *unstructured.Unstructured, schemas map[int]any) {
-	if len(schemas) == 0 {
-		return
+	if n == 2 && (w.kind == "ConfigMap" || w.kind == "Secret") {
+		return slices.Contains([]string{"data", "stringData", "binaryData"}, w.at[0])
 	}
-	versions, _, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "versions")
-	list, _ := versions.([]any)
-	for i, v := range list {
-		if version, ok := v.(map[string]any); ok && schemas[i] != nil {
-			version["schema"] = schemas[i]
-		}
-	}
+	return false
 }
