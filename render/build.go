@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"sigs.k8s.io/kustomize/api/builtins"
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
@@ -51,7 +53,7 @@ func build(s *source, dir string, found findings) (resmap.ResMap, error) {
 		defer schema.Unlock()
 		loadSchema()
 		defer dropSchema()
-		return run(s, dir)
+		return run(s, dir, found)
 	}
 	schema.RLock()
 	for !schema.loaded {
@@ -62,10 +64,15 @@ func build(s *source, dir string, found findings) (resmap.ResMap, error) {
 		schema.RLock()
 	}
 	defer schema.RUnlock()
-	return run(s, dir)
+	return run(s, dir, found)
 }
 
-func run(s *source, dir string) (m resmap.ResMap, err error) {
+// managedBy is what objects say they were built with, if they are to: the
+// release of Kustomize that has the library in go.mod. The library can't know
+// it. A test holds it to go.mod.
+const managedBy = "kustomize-v5.8.2"
+
+func run(s *source, dir string, found findings) (m resmap.ResMap, err error) {
 	// Kustomize panics over objects that it did not expect. What it says then
 	// may quote them.
 	defer func() {
@@ -73,8 +80,16 @@ func run(s *source, dir string) (m resmap.ResMap, err error) {
 			m, err = nil, stall(buildFailed, "", fmt.Errorf("kustomize gave up on %s (%T)", dir, r))
 		}
 	}()
-	return krusty.MakeKustomizer(&krusty.Options{
+	m, err = krusty.MakeKustomizer(&krusty.Options{
 		LoadRestrictions: types.LoadRestrictionsNone,
 		PluginConfig:     types.DisabledPluginConfig(),
 	}).Run(s, path.Join(mount, dir))
+	if err != nil || !found.managedBy {
+		return m, err
+	}
+	label := builtins.LabelTransformerPlugin{
+		Labels:     map[string]string{konfig.ManagedbyLabelKey: managedBy},
+		FieldSpecs: []types.FieldSpec{{Path: "metadata/labels", CreateIfNotPresent: true}},
+	}
+	return m, label.Transform(m)
 }

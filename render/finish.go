@@ -12,7 +12,7 @@ import (
 
 // finish makes a set of what was built: lists taken apart, Kustomize's own
 // kinds left out, metadata added, every object named, and each once.
-func finish(all []named, o Options) (object.Set, error) {
+func finish(s *source, all []named, o Options) (object.Set, error) {
 	set := make(object.Set, 0, len(all))
 	seen := make(map[object.Ref]named, len(all))
 	for _, one := range all {
@@ -23,6 +23,9 @@ func finish(all []named, o Options) (object.Set, error) {
 		for _, n := range items {
 			if len(n.Object) == 0 || strings.HasPrefix(n.GetAPIVersion(), "kustomize.config.k8s.io/") {
 				continue
+			}
+			if err := s.wellFormed(n, o); err != nil {
+				return nil, err
 			}
 			if err := complete(n); err != nil {
 				return nil, err
@@ -98,9 +101,6 @@ func mark(n named, o Options) error {
 		}
 		at, ok := meta[add.field].(map[string]any)
 		if !ok {
-			if meta[add.field] != nil {
-				return n.invalid("metadata.%s is not a map", add.field)
-			}
 			at = map[string]any{}
 			meta[add.field] = at
 		}

@@ -117,8 +117,8 @@ func (v *surveyor) places(k *kustomization) []place {
 		add(v.env, k.ConfigMapGenerator[i].EnvSources)
 	}
 	for i := range k.SecretGenerator {
-		add(v.data, k.SecretGenerator[i].FileSources)
-		add(v.env, k.SecretGenerator[i].EnvSources)
+		add(v.secretData, k.SecretGenerator[i].FileSources)
+		add(v.secretEnv, k.SecretGenerator[i].EnvSources)
 	}
 	add(v.resource, k.Resources)
 	add(v.component, k.Components)
@@ -160,7 +160,7 @@ func (v *surveyor) pluginPlaces(k *kustomization, kind string, config map[string
 	}
 	fields := map[string][]field{
 		"ConfigMapGenerator":             {{"files", v.data}, {"envs", v.env}, {"env", v.env}},
-		"SecretGenerator":                {{"files", v.data}, {"envs", v.env}, {"env", v.env}},
+		"SecretGenerator":                {{"files", v.secretData}, {"envs", v.secretEnv}, {"env", v.secretEnv}},
 		"PatchTransformer":               {{"path", v.manifest}, {"patch", v.inline}},
 		"PatchJson6902Transformer":       {{"path", v.manifest}, {"jsonOp", v.inline}},
 		"PatchStrategicMergeTransformer": {{"paths", v.strategic}, {"patches", v.inline}},

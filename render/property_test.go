@@ -118,19 +118,19 @@ type history struct {
 
 func newHistory(seed uint64) *history {
 	h := &history{Rand: rand.New(rand.NewPCG(seed, 0)), files: map[string]string{
-		"base/a.yaml": configMap("a", "1"), "base/b.yaml": configMap("b", "${colour}"), "base/app.conf": "k=v\n", "base/app.env": "K=v\n",
+		"base/a.yaml": configMap("a", "v1"), "base/b.yaml": configMap("b", "${colour}"), "base/app.conf": "k=v\n", "base/app.env": "K=v\n",
 		"base/kustomization.yaml": kustomization("resources", "a.yaml", "b.yaml", "linked.yaml") +
 			"configMapGenerator: [{name: g, files: [app.conf], envs: [app.env], literals: [l=1]}]\nsecretGenerator: [{name: s, files: [../shared/app.conf]}]\n",
 		"base/linked.yaml": "-> ../shared/c.yaml",
 
 		"overlays/production/kustomization.yaml": kustomization("resources", "../../base", "d.yaml") +
 			kustomization("components", "../../components/debug") + "patches: [{path: patch.yaml, target: {kind: ConfigMap, name: a}}]\n",
-		"overlays/production/patch.yaml": "- {op: add, path: /data/patched, value: \"1\"}\n", "overlays/production/d.yaml": configMap("d", "1"),
+		"overlays/production/patch.yaml": "- {op: add, path: /data/patched, value: \"1\"}\n", "overlays/production/d.yaml": configMap("d", "v1"),
 		"overlays/staging/kustomization.yaml": kustomization("resources", "../../link-to-base", "../../plain/deep/y.yaml") + "nameSuffix: -staging\n",
 		"components/debug/kustomization.yaml": component("debug"),
 
-		"plain/x.yaml": configMap("x", "1"), "plain/deep/y.yaml": configMap("y", "${colour}"), "plain/notes.txt": "none\n",
-		"shared/c.yaml": configMap("c", "1"), "shared/app.conf": "k=v\n",
+		"plain/x.yaml": configMap("x", "v1"), "plain/deep/y.yaml": configMap("y", "${colour}"), "plain/notes.txt": "none\n",
+		"shared/c.yaml": configMap("c", "v1"), "shared/app.conf": "k=v\n",
 		"current": "-> overlays/production", "link-to-base": "-> base", "README.md": "hello\n",
 	}}
 	h.good = []map[string]string{h.files}
@@ -198,7 +198,7 @@ func (h *history) change() string {
 	switch h.IntN(14) {
 	case 0: // a value
 		name := h.any(isManifest)
-		h.files[name] = configMap(strings.TrimSuffix(path.Base(name), ".yaml"), n)
+		h.files[name] = configMap(strings.TrimSuffix(path.Base(name), ".yaml"), "v"+n)
 		return "edit " + name
 	case 1: // what a generator reads
 		name := h.any(func(s string) bool { return strings.HasPrefix(path.Base(s), "app.") })
@@ -210,7 +210,7 @@ func (h *history) change() string {
 		return "remove " + name
 	case 3: // a new file, where one may have been looked for
 		name := path.Join(h.dir(), []string{"new.yaml", "a.yaml", "d.yaml", "app.env", ".sourceignore", "new.txt"}[h.IntN(6)])
-		h.files[name] = configMap("new"+n, n)
+		h.files[name] = configMap("new"+n, "v"+n)
 		return "create " + name
 	case 4: // a kustomization, perhaps the second one
 		name := path.Join(h.dir(), []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}[h.IntN(3)])
@@ -257,7 +257,7 @@ func (h *history) change() string {
 		return "in " + name + " " + strings.TrimSpace(feature)
 	case 11: // and what it looks for
 		base := []string{"optional.yaml", "optional.conf", "transformer.yaml", "replacement.yaml"}[h.IntN(4)]
-		content := configMap("optional", n)
+		content := configMap("optional", "v"+n)
 		switch base {
 		case "transformer.yaml":
 			content = "apiVersion: builtin\nkind: PrefixTransformer\nmetadata: {name: t}\nprefix: t" + n + "-\n"

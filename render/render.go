@@ -240,7 +240,7 @@ func objects(src *source, o Options) (object.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	return finish(set, o)
+	return finish(src, set, o)
 }
 
 // directory returns the name in the tree of the directory that a user wrote.

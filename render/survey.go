@@ -38,6 +38,8 @@ type surveyor struct {
 type findings struct {
 	empty  bool // there is nothing to build
 	schema bool // a kustomization brings its own OpenAPI schema
+
+	managedBy bool // objects are to say what they were built with
 }
 
 // extent is how much a kustomization makes of what it names, each as often as
@@ -70,6 +72,10 @@ func (e extent) check(k *kustomization, l limits) error {
 func survey(s *source, top *kustomization, o Options) (findings, error) {
 	v := &surveyor{src: s, o: o, done: map[string]extent{}}
 	v.found.empty = top.CheckEmpty() != nil
+	if slices.Contains(top.BuildMetadata, types.ManagedByLabelOption) {
+		v.found.managedBy = true
+		top.BuildMetadata = slices.DeleteFunc(slices.Clone(top.BuildMetadata), func(s string) bool { return s == types.ManagedByLabelOption })
+	}
 	if _, err := v.visit(top); err != nil {
 		return v.found, err
 	}
@@ -184,10 +190,18 @@ func (v *surveyor) manifest(k *kustomization, p string) (string, extent, error) 
 	if name == "" || err != nil {
 		return p, extent{}, err
 	}
-	b, _, err := v.src.manifest(name)
+	b, d, err := v.src.manifest(name)
+	if err != nil {
+		return "", extent{}, err
+	}
 	v.src.named[name] = true
 	k.weight += int64(len(b))
-	return dotted(p), extent{bytes: int64(len(b))}, err
+	for _, root := range d.roots {
+		if err := annotated(root, name); err != nil {
+			return "", extent{}, err
+		}
+	}
+	return dotted(p), extent{bytes: int64(len(b))}, nil
 }
 
 // strategic checks an entry of patchesStrategicMerge: patches, or the path of
@@ -205,12 +219,21 @@ func (v *surveyor) strategic(k *kustomization, text string) (string, extent, err
 
 // data checks a file that will not be parsed. source may be key=path.
 func (v *surveyor) data(k *kustomization, source string) (string, extent, error) {
-	key, p, keyed := strings.Cut(source, "=")
-	if !keyed || isURL(source) {
-		key, p = path.Base(source), source
+	p := pathOf(source)
+	key := strings.TrimSuffix(source[:len(source)-len(p)], "=")
+	if p == source {
+		key = path.Base(p)
 	}
 	handed, e, err := v.env(k, p)
 	return key + "=" + handed, e, err
+}
+
+// pathOf returns the path of a source that may be key=path.
+func pathOf(source string) string {
+	if _, p, ok := strings.Cut(source, "="); ok && !isURL(source) {
+		return p
+	}
+	return source
 }
 
 // env is data, for a source that is a path alone.
@@ -307,8 +330,16 @@ func (v *surveyor) inline(k *kustomization, text string) (string, extent, error)
 	if text == "" {
 		return "", extent{}, nil
 	}
-	_, err := v.src.check([]byte(text), k.at(text)+" (inline)")
-	return text, extent{}, err
+	d, err := v.src.check([]byte(text), k.at(text)+" (inline)")
+	if err != nil {
+		return "", extent{}, err
+	}
+	for _, root := range d.roots {
+		if err := annotated(root, k.file+" (inline)"); err != nil {
+			return "", extent{}, err
+		}
+	}
+	return text, extent{}, nil
 }
 
 // resource checks an entry of resources: a manifest or a kustomization.
@@ -518,6 +549,9 @@ func identified(n *yaml.Node, file string) error {
 		return bad("not a Kubernetes object")
 	}
 	kind, meta := scalar(n, "kind"), field(n, "metadata")
+	if err := annotated(n, file); err != nil {
+		return err
+	}
 	switch {
 	case kind == "":
 		return bad("not a Kubernetes object: it has no kind")
@@ -529,6 +563,40 @@ func identified(n *yaml.Node, file string) error {
 		return bad("%s has a generateName, which gives a new object each time: give it a name", kind)
 	}
 	return bad("%s has no metadata.name", kind)
+}
+
+// annotated checks the labels and annotations of objects and patches. Kustomize
+// makes text of a number among the latter, and nothing of a list or a map.
+func annotated(root *yaml.Node, file string) error {
+	for _, n := range objectsIn(root) {
+		for _, name := range []string{"labels", "annotations"} {
+			f := field(field(n, "metadata"), name)
+			for i := 0; f != nil && f.Kind == yaml.MappingNode && i+1 < len(f.Content); i += 2 {
+				k, v := f.Content[i], f.Content[i+1]
+				if v.Kind == yaml.AliasNode {
+					v = v.Alias
+				}
+				if k.Value == mergeKey || v.Kind == yaml.ScalarNode || k.Value == "$patch" {
+					continue
+				}
+				is := "list"
+				if v.Kind == yaml.MappingNode {
+					is = "map"
+				}
+				return &fault.Error{
+					Next: fault.Stall, Reason: buildFailed, Object: identityOf(n),
+					Err: fmt.Errorf("%s:%d: metadata.%s.%s is a %s, not text", file, k.Line, name, k.Value, is),
+				}
+			}
+			if f != nil && f.Kind == yaml.SequenceNode {
+				return &fault.Error{
+					Next: fault.Stall, Reason: buildFailed, Object: identityOf(n),
+					Err: fmt.Errorf("%s:%d: metadata.%s is a list, not a map", file, f.Line, name),
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // field returns the value of a key of a mapping, or nil.

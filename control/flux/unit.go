@@ -72,7 +72,11 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 		return u, err
 	}
 	if k.Spec.Decryption != nil {
-		return u, unsupported("decryption", "this version of plumb does not decrypt")
+		// Without the field, what is encrypted would be refused all the same.
+		return u, &fault.Error{
+			Next: fault.Stall, Reason: "UnsupportedField", Err: errors.New("spec.decryption: this version of plumb does not decrypt"),
+			Hint: "leave this Kustomization to a controller that does, or have its Secrets made in the cluster",
+		}
 	}
 	if len(k.Spec.Ignore) > 0 {
 		return u, unsupported("ignore", "this version of plumb does not ignore fields")
