@@ -150,6 +150,18 @@ func typeName(t reflect.Type) string {
 	return "number"
 }
 
+// excludedKustomization returns why the kustomization file of a directory that
+// has none doesn't show, or nil.
+func (s *source) excludedKustomization(dir string) error {
+	for _, base := range konfig.RecognizedKustomizationFileNames() {
+		_, err := tree.Stat(s.tree, path.Join(dir, base))
+		if why := (*tree.Excluded)(nil); errors.As(err, &why) {
+			return err
+		}
+	}
+	return nil
+}
+
 // prepare puts a kustomization file in front of the one in dir, or of the
 // lack of one, if the options add something to it.
 func prepare(s *source, dir string, o Options) (*kustomization, error) {
@@ -248,7 +260,7 @@ func (o Options) component(s *source, dir, c string) (bool, error) {
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, stall(buildFailed, "set ignoreMissingComponents to go on without it",
-			fmt.Errorf("component %q does not exist", c))
+			missing(err, buildFailed, "component %q", c).Err)
 	}
 	return true, s.fail(err)
 }

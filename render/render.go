@@ -261,7 +261,7 @@ func directory(src *source, p string) (string, error) {
 	e, err := src.tree.Lookup(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", stall("PathNotFound", "", fmt.Errorf("path %q does not exist", p))
+		return "", missing(err, "PathNotFound", "path %q", p)
 	case err != nil:
 		return "", err
 	case e.Kind != tree.Dir:
@@ -269,6 +269,19 @@ func directory(src *source, p string) (string, error) {
 			fmt.Errorf("path %q is a %s, not a directory", p, e.Kind))
 	}
 	return dir, nil
+}
+
+// missing is the error for what is not there, or is and has been excluded.
+func missing(err error, reason, format string, args ...any) *fault.Error {
+	what := fmt.Sprintf(format, args...)
+	if why := (*tree.Excluded)(nil); errors.As(err, &why) {
+		hint := why.By
+		if why.Shown != "" {
+			hint += "; " + why.Shown + " brings it back"
+		}
+		return &fault.Error{Next: fault.Stall, Reason: reason, Hint: hint, Err: fmt.Errorf("%s is excluded from the source", what)}
+	}
+	return &fault.Error{Next: fault.Stall, Reason: reason, Err: fmt.Errorf("%s does not exist", what)}
 }
 
 // buildFailed is the reason of what is wrong with the repository and has no

@@ -110,6 +110,9 @@ func (v *surveyor) directory(dir string, by *kustomization, entry string) (exten
 		return extent{}, err
 	}
 	if k == nil {
+		if err := v.src.excludedKustomization(dir); err != nil {
+			return extent{}, missing(err, buildFailed, "%s: the kustomization file of directory %q", by.at(entry), entry)
+		}
 		return extent{}, stall(buildFailed, "", fmt.Errorf("%s: directory %q has no kustomization file", by.at(entry), entry))
 	}
 	return v.visit(k)
@@ -269,7 +272,7 @@ func (v *surveyor) file(k *kustomization, p string) (string, error) {
 	}
 	e, err := v.src.lookup(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", stall(buildFailed, "", fmt.Errorf("%s: file %q does not exist", k.at(p), p))
+		return "", missing(err, buildFailed, "%s: file %q", k.at(p), p)
 	}
 	if err != nil {
 		return "", err
@@ -393,7 +396,7 @@ func (v *surveyor) entry(k *kustomization, entry string) (string, tree.Entry, er
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", tree.Entry{}, stall(buildFailed, "", fmt.Errorf("%s: %q does not exist", k.at(entry), entry))
+		return "", tree.Entry{}, missing(err, buildFailed, "%s: %q", k.at(entry), entry)
 	case err != nil:
 		return "", tree.Entry{}, err
 	case e.Kind != tree.Dir && e.Kind != tree.File:

@@ -53,7 +53,7 @@ func (g *Ignorer) Apply(t tree.Tree, spec *string) (tree.Tree, error) {
 			mode = "default"
 		}
 	}
-	root := &scope{g: g, t: t, strong: strong, weak: weak, id: digest("ignore", mode, text)}
+	root := &scope{g: g, t: t, strong: strong, weak: weak, git: len(sourceignore.VCSPatterns(nil)), given: len(weak), id: digest("ignore", mode, text)}
 	root.learn(text)
 	if mode == "default" {
 		for _, list := range []string{sourceignore.ExcludeExt, sourceignore.ExcludeCI, sourceignore.ExcludeExtra} {
@@ -122,6 +122,7 @@ type scope struct {
 	g            *Ignorer
 	t            tree.Tree
 	weak, strong []gitignore.Pattern
+	git, given   int // of weak, how many are Git's own files, and how many come from no file
 	id           tree.ID
 
 	hints  hints
@@ -170,21 +171,48 @@ func (s *scope) Enter(dir string) (tree.Scope, error) {
 
 // Hides implements tree.Scope.
 func (s *scope) Hides(name string, dir bool) bool {
+	hides, _, _ := s.rule(name, dir)
+	return hides
+}
+
+// rule returns what the strongest rule about a name says, and which of strong
+// or weak that is.
+func (s *scope) rule(name string, dir bool) (hides, strong bool, at int) {
 	if !s.hints.mayMatch(name) {
-		return false
+		return false, false, 0
 	}
 	parts := strings.Split(name, "/")
 	for _, rules := range [][]gitignore.Pattern{s.strong, s.weak} {
+		strong = !strong
 		for i := len(rules) - 1; i >= 0; i-- {
 			switch rules[i].Match(parts, dir) {
 			case gitignore.Exclude:
-				return true
+				return true, strong, i
 			case gitignore.Include:
-				return false
+				return false, strong, i
 			}
 		}
 	}
-	return false
+	return false, false, 0
+}
+
+// Excludes implements tree.Scope.
+func (s *scope) Excludes(name string, dir bool) *tree.Excluded {
+	_, strong, i := s.rule(name, dir)
+	pattern := "!/" + name
+	if ext := path.Ext(name); ext != "" && !dir {
+		pattern = "!*" + ext
+	}
+	shown := "spec.ignore: '" + pattern + "'"
+	switch {
+	case strong:
+		return &tree.Excluded{By: "spec.ignore", Shown: "the rule '" + pattern + "' at its end"}
+	case i < s.git:
+		return &tree.Excluded{By: "the rule for Git's own files", Shown: shown}
+	case i < s.given:
+		return &tree.Excluded{By: "default exclusions", Shown: shown}
+	}
+	return &tree.Excluded{By: sourceignore.IgnoreFile, Shown: shown}
 }
 
 // Reincludes implements tree.Scope. A hidden directory can hold a

@@ -22,6 +22,9 @@ type Scope interface {
 	// whose ID is id, may be shown nevertheless.
 	Reincludes(name string, id ID) (bool, error)
 
+	// Excludes says why the hidden file or directory at name is hidden.
+	Excludes(name string, dir bool) *Excluded
+
 	// Enter returns the scope of the directory at name, one level down.
 	Enter(name string) (Scope, error)
 
@@ -71,12 +74,21 @@ func (f *filter) Lookup(name string) (Entry, error) {
 	}
 	e, ok, err := f.see(name, e)
 	if err == nil && !ok {
-		err = NotExist("lookup", name)
+		err = f.excluded(name, e)
 	}
 	if err != nil {
 		return Entry{}, err
 	}
 	return e, nil
+}
+
+// excluded is the error for an entry that is hidden.
+func (f *filter) excluded(name string, e Entry) error {
+	s, err := f.scope(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	return &fs.PathError{Op: "lookup", Path: name, Err: s.Excludes(name, e.Kind == Dir || e.Kind == Submodule)}
 }
 
 // see returns the entry at name as it shows here, if it does.

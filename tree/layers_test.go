@@ -189,6 +189,7 @@ func (h hide) Hides(name string, _ bool) bool {
 	return strings.ContainsAny(name, h.rules) && !shown
 }
 func (h hide) Reincludes(string, tree.ID) (bool, error) { return true, nil }
+func (h hide) Excludes(string, bool) *tree.Excluded     { return &tree.Excluded{By: "a test"} }
 func (h hide) Enter(string) (tree.Scope, error)         { return h, nil }
 func (h hide) ID() tree.ID                              { return tree.ID(h.rules) }
 

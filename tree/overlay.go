@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -167,6 +168,7 @@ func (o *overlay) find(op, name string) (place, error) {
 			return place{entry: e, layers: []layer{l}}, nil
 		}
 		next := place{since: at.since}
+		var excluded error
 		if at.point != nil {
 			next.point = at.point.below[part]
 		}
@@ -174,6 +176,7 @@ func (o *overlay) find(op, name string) (place, error) {
 			sub := layer{l.tree, path.Join(l.dir, part), l.turn}
 			e, err := l.tree.Lookup(sub.dir)
 			if errors.Is(err, fs.ErrNotExist) {
+				excluded = cmp.Or(excluded, asExcluded(err))
 				continue
 			}
 			if err != nil {
@@ -193,6 +196,9 @@ func (o *overlay) find(op, name string) (place, error) {
 			break
 		}
 		if len(next.layers) == 0 && next.point == nil {
+			if excluded != nil {
+				return place{}, renamed(excluded, name)
+			}
 			return place{}, NotExist(op, name)
 		}
 		if at, err = next.joined(part); err != nil {
@@ -200,6 +206,14 @@ func (o *overlay) find(op, name string) (place, error) {
 		}
 	}
 	return at, nil
+}
+
+// asExcluded returns err if it says why a name doesn't show.
+func asExcluded(err error) error {
+	if why := (*Excluded)(nil); errors.As(err, &why) {
+		return err
+	}
+	return nil
 }
 
 func renamed(err error, name string) error {

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -67,7 +68,11 @@ func (s *sparse) Lookup(name string) (Entry, error) {
 		if !fs.ValidPath(name) {
 			return Entry{}, &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrInvalid}
 		}
-		return Entry{}, NotExist("lookup", name)
+		if _, err := s.t.Lookup(name); err != nil {
+			return Entry{}, err
+		}
+		left := &Excluded{By: "spec.sparseCheckout", Shown: fmt.Sprintf("the path %q in it", name)}
+		return Entry{}, &fs.PathError{Op: "lookup", Path: name, Err: left}
 	}
 	e, err := s.t.Lookup(name)
 	if err != nil || all {

@@ -178,6 +178,24 @@ func List(t Tree, name string) ([]Entry, error) {
 	return t.ReadDir(at)
 }
 
+// Excluded is why a name doesn't show although it is there, for people: to a
+// program it is not there, [fs.ErrNotExist].
+type Excluded struct {
+	By    string // the rule: "default exclusions"
+	Shown string // what would show it: "spec.ignore: '!*.png'"
+}
+
+// Error says what excludes, and what brings back.
+func (e *Excluded) Error() string {
+	if e.Shown == "" {
+		return "excluded by " + e.By
+	}
+	return fmt.Sprintf("excluded by %s; %s brings it back", e.By, e.Shown)
+}
+
+// Is reports whether target is [fs.ErrNotExist].
+func (e *Excluded) Is(target error) bool { return target == fs.ErrNotExist }
+
 // NotExist is the error for a name that is not there.
 func NotExist(op, name string) error {
 	return &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
