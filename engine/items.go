@@ -21,9 +21,14 @@ import (
 
 // render renders u and notes what that claims.
 func (e *Engine) render(ctx context.Context, u Unit, st *state) (render.Result, error) {
-	r, _, err := e.cache.Objects(ctx, u.Name, u.Source.Tree, u.Render)
+	r, kept, err := e.cache.Objects(ctx, u.Name, u.Source.Tree, u.Render)
 	if err != nil {
 		return r, err
+	}
+	for _, w := range r.Warnings {
+		if !kept {
+			e.o.Log.Warn("rendered with a warning", "unit", u.Name, "revision", u.Source.Revision, "warning", w)
+		}
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -80,7 +80,14 @@ func run(s *source, dir string, found findings) (m resmap.ResMap, err error) {
 			m, err = nil, stall(buildFailed, "", fmt.Errorf("kustomize gave up on %s (%T)", dir, r))
 		}
 	}()
+	// Left unsaid, Kustomize would sort. Said where the kustomization says
+	// something, too, it would complain.
+	order := krusty.ReorderOptionNone
+	if found.sorted {
+		order = krusty.ReorderOptionUnspecified
+	}
 	m, err = krusty.MakeKustomizer(&krusty.Options{
+		Reorder:          order,
 		LoadRestrictions: types.LoadRestrictionsNone,
 		PluginConfig:     types.DisabledPluginConfig(),
 	}).Run(s, path.Join(mount, dir))

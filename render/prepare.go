@@ -113,7 +113,8 @@ func (k *kustomization) invalid(err error) error {
 	if n := lookUp(k.root, strings.Split(wrong.Field, ".")); n != nil {
 		at = fmt.Sprintf("%s:%d", k.file, n.Line)
 	}
-	return stall(buildFailed, "", fmt.Errorf("%s: %s is of type %s, which %s is not", at, wrong.Field, typeName(wrong.Type), is))
+	words := map[string]string{"string": "text", "bool": "boolean", "array": "list", "object": "map", "number": "number"}
+	return stall(buildFailed, "", fmt.Errorf("%s: %s is %s, not %s", at, wrong.Field, article(words[is]), article(typeName(wrong.Type))))
 }
 
 // lookUp returns the value of the last of nested fields that is there, or the

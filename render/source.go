@@ -50,7 +50,9 @@ type source struct {
 
 // warn notes what a user should know and the render can go on with.
 func (s *source) warn(format string, args ...any) {
-	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
+	if w := fmt.Sprintf(format, args...); !slices.Contains(s.warnings, w) {
+		s.warnings = append(s.warnings, w)
+	}
 }
 
 // fetches lets Kustomize clone to the disk.

@@ -40,6 +40,7 @@ type findings struct {
 	schema bool // a kustomization brings its own OpenAPI schema
 
 	managedBy bool // objects are to say what they were built with
+	sorted    bool // the kustomization says in which order they are
 }
 
 // extent is how much a kustomization makes of what it names, each as often as
@@ -72,6 +73,7 @@ func (e extent) check(k *kustomization, l limits) error {
 func survey(s *source, top *kustomization, o Options) (findings, error) {
 	v := &surveyor{src: s, o: o, done: map[string]extent{}}
 	v.found.empty = top.CheckEmpty() != nil
+	v.found.sorted = top.SortOptions != nil
 	if slices.Contains(top.BuildMetadata, types.ManagedByLabelOption) {
 		v.found.managedBy = true
 		top.BuildMetadata = slices.DeleteFunc(slices.Clone(top.BuildMetadata), func(s string) bool { return s == types.ManagedByLabelOption })
@@ -120,6 +122,7 @@ func (v *surveyor) directory(dir string, by *kustomization, entry string) (exten
 
 func (v *surveyor) visit(k *kustomization) (extent, error) {
 	k.empty = k.CheckEmpty() != nil
+	v.deprecated(k)
 	k.FixKustomization()
 	v.stack = append(v.stack, k.dir)
 	e, err := v.look(k)
@@ -158,6 +161,25 @@ func (v *surveyor) look(k *kustomization) (extent, error) {
 		all.add(below)
 	}
 	return all, nil
+}
+
+// deprecated warns of fields that Kustomize is going to do without.
+func (v *surveyor) deprecated(k *kustomization) {
+	for _, f := range []struct {
+		name, instead string
+		used          bool
+	}{
+		{"bases", "resources", k.Bases != nil},
+		{"commonLabels", "labels", k.CommonLabels != nil},
+		{"imageTags", "images", k.ImageTags != nil},
+		{"patchesJson6902", "patches", k.PatchesJson6902 != nil},
+		{"patchesStrategicMerge", "patches", k.PatchesStrategicMerge != nil},
+		{"vars", "replacements", k.Vars != nil},
+	} {
+		if f.used {
+			v.src.warn("%s: %s is deprecated: use %s", k.at(f.name), f.name, f.instead)
+		}
+	}
 }
 
 func disabled(format string, args ...any) error {
