@@ -49,19 +49,27 @@ func dropSchema() {
 // build runs Kustomize on a directory of the source.
 func build(s *source, dir string, found findings) (resmap.ResMap, error) {
 	if found.schema {
-		schema.Lock()
+		if err := acquire(s.ctx, schema.TryLock); err != nil {
+			return nil, s.fail(err)
+		}
 		defer schema.Unlock()
 		loadSchema()
 		defer dropSchema()
 		return run(s, dir, found)
 	}
-	schema.RLock()
+	if err := acquire(s.ctx, schema.TryRLock); err != nil {
+		return nil, s.fail(err)
+	}
 	for !schema.loaded {
 		schema.RUnlock()
-		schema.Lock()
+		if err := acquire(s.ctx, schema.TryLock); err != nil {
+			return nil, s.fail(err)
+		}
 		loadSchema()
 		schema.Unlock()
-		schema.RLock()
+		if err := acquire(s.ctx, schema.TryRLock); err != nil {
+			return nil, s.fail(err)
+		}
 	}
 	defer schema.RUnlock()
 	return run(s, dir, found)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -24,6 +25,7 @@ type limits struct {
 	product   int64 // bytes of a kustomization times the objects it is applied to
 	variables int   // substitutions in one object
 	copied    int64 // bytes that escapes in one object make the parser copy
+	patience  time.Duration
 }
 
 var defaultLimits = limits{
@@ -37,6 +39,7 @@ var defaultLimits = limits{
 	product:   2 << 30,
 	variables: 100_000,
 	copied:    4 << 30,
+	patience:  2 * time.Minute,
 }
 
 func tooLarge(format string, args ...any) error {

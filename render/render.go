@@ -12,8 +12,8 @@
 // what it makes the libraries allocate is bounded before they see it.
 //
 // An error means that there is no result, never that there is a part of one.
-// Except for a store that could not be read and a context that ended it is a
-// [fault.Stall]: the repository or the options have to change. Messages name
+// Except for a store that could not be read, a context that ended and a render
+// that takes too long it is a [fault.Stall]: the repository or the options have to change. Messages name
 // file and line, relative to the repository, and no value of a Secret.
 //
 // Objects are syntactically complete (apiVersion, kind, name), each once.
@@ -48,8 +48,8 @@
 //   - A field has one spelling, where Kustomize takes any case, and a key is
 //     not an alias.
 //
-// Not bounded yet: what replacements can make of an object by copying it into
-// itself, and the time between two reads, as Kustomize can't be interrupted.
+// Not bounded yet: the processor and memory of a build that was given up on, as
+// Kustomize can't be interrupted.
 package render
 
 import (
@@ -186,7 +186,8 @@ func Objects(ctx context.Context, t tree.Tree, o Options) (Result, error) {
 	return withLimits(ctx, t, o, defaultLimits)
 }
 
-func withLimits(ctx context.Context, t tree.Tree, o Options, l limits) (r Result, err error) {
+// attempt renders, however long that takes.
+func attempt(ctx context.Context, t tree.Tree, o Options, l limits) (r Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// What a panic says may quote the repository.

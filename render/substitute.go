@@ -1,6 +1,7 @@
 package render
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,6 +58,9 @@ func substitute(s *source, resources resmap.ResMap, sub *Substitution) ([]named,
 		u, err := decode(r)
 		if err != nil {
 			return nil, err
+		}
+		if err := s.ctx.Err(); err != nil {
+			return nil, s.fail(context.Cause(s.ctx))
 		}
 		n := named{u, object.RefOf(u)}
 		if sub != nil && !sub.exempts(u) && mentions(u.Object) {
