@@ -111,7 +111,7 @@ func (v *surveyor) places(k *kustomization) []place {
 		all = append(all, place{&k.Replacements[i].Path, v.manifest})
 	}
 	add(v.manifest, k.Configurations)
-	add(v.manifest, k.Crds)
+	add(v.definitions, k.Crds)
 	for i := range k.ConfigMapGenerator {
 		add(v.data, k.ConfigMapGenerator[i].FileSources)
 		add(v.env, k.ConfigMapGenerator[i].EnvSources)

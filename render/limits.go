@@ -25,6 +25,10 @@ type limits struct {
 	product   int64 // bytes of a kustomization times the objects it is applied to
 	variables int   // substitutions in one object
 	copied    int64 // bytes that escapes in one object make the parser copy
+	objects   int64 // objects of one kustomization, with all below it
+	work      int64 // comparisons of objects with each other
+	steps     int   // through a tree in search of manifests
+	path      int   // names in the path of a field
 	patience  time.Duration
 }
 
@@ -33,13 +37,17 @@ var defaultLimits = limits{
 	marks:     3_000_000,
 	written:   32 << 20,
 	depth:     500,
-	expanded:  1_000_000,
+	expanded:  250_000,
 	bases:     64,
 	visits:    5_000,
 	product:   2 << 30,
 	variables: 100_000,
 	copied:    4 << 30,
-	patience:  2 * time.Minute,
+	objects:   10_000,
+	work:      400_000_000,
+	steps:     1_000_000,
+	path:      100,
+	patience:  5 * time.Minute,
 }
 
 func tooLarge(format string, args ...any) error {
@@ -74,6 +82,9 @@ func check(b []byte, file string, l limits) (*document, error) {
 		}
 		if n.Kind == yaml.DocumentNode && len(n.Content) == 1 && n.Content[0].Tag != "!!null" {
 			d.roots = append(d.roots, n.Content[0])
+			if int64(len(d.roots)) > l.objects {
+				return nil, tooLarge("%s: more than %d documents", file, l.objects)
+			}
 		}
 	}
 }

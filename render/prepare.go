@@ -1,6 +1,7 @@
 package render
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,6 +95,9 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 			file, d.roots[1].Line, len(d.roots)))
 	}
 	if err := (speller{file: file, strict: true}).check(k.root, reflect.TypeFor[types.Kustomization]()); err != nil {
+		return nil, err
+	}
+	if err := s.fieldPaths(k.root, file); err != nil {
 		return nil, err
 	}
 	if err := k.Unmarshal(b); err != nil {
@@ -290,8 +294,12 @@ func mergeImage(k *types.Kustomization, i Image) {
 // that one instead.
 func generate(s *source, dir string) (*kustomization, error) {
 	k := &kustomization{dir: dir, file: path.Join(dir, konfig.DefaultKustomizationFileName())}
+	steps := 0
 	var walk func(at string) error
 	walk = func(at string) error {
+		if err := s.ctx.Err(); err != nil {
+			return s.fail(context.Cause(s.ctx))
+		}
 		entries, err := s.tree.ReadDir(at)
 		if err != nil {
 			return s.fail(err)
@@ -301,6 +309,13 @@ func generate(s *source, dir string) (*kustomization, error) {
 			rel := "./" + strings.TrimPrefix(strings.TrimPrefix(name, dir), "/")
 			if dir == "." {
 				rel = "./" + name
+			}
+			if steps++; e.Kind == tree.Dir {
+				// Each name that it may have is looked for from the root on.
+				steps += 3 * (1 + strings.Count(name, "/"))
+			}
+			if steps > s.limits.steps {
+				return tooLarge("%s holds too many directories to look for manifests in: add a kustomization.yaml that names them", dir)
 			}
 			switch ext := path.Ext(e.Name); {
 			case e.Kind == tree.Dir:

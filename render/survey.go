@@ -48,6 +48,7 @@ type findings struct {
 type extent struct {
 	visits, height int
 	bytes, objects int64
+	work           int64
 }
 
 func (e *extent) add(below extent) {
@@ -55,6 +56,7 @@ func (e *extent) add(below extent) {
 	e.height = max(e.height, below.height+1)
 	e.bytes += below.bytes
 	e.objects += below.objects
+	e.work += below.work
 }
 
 // check compares the extent of k with the limits.
@@ -64,6 +66,10 @@ func (e extent) check(k *kustomization, l limits) error {
 		return tooLarge("%s: builds more than %d kustomizations", k.file, l.visits)
 	case e.bytes > l.read:
 		return tooLarge("%s: names files of more than %d MiB, counting each as often as it is named", k.file, l.read>>20)
+	case e.objects > l.objects:
+		return tooLarge("%s: builds more than %d objects; make several Kustomizations of it", k.file, l.objects)
+	case e.work > l.work:
+		return tooLarge("%s: too many objects go through too many kustomizations", k.file)
 	case e.objects*k.weight > l.product:
 		return tooLarge("%s: has too much to change in too many objects", k.file)
 	}
@@ -127,6 +133,9 @@ func (v *surveyor) visit(k *kustomization) (extent, error) {
 	v.stack = append(v.stack, k.dir)
 	e, err := v.look(k)
 	v.stack = v.stack[:len(v.stack)-1]
+	// Kustomize compares each object with all others, in each kustomization
+	// that it passes.
+	e.work += e.objects * e.objects
 	if err == nil {
 		err = e.check(k, v.src.limits)
 	}
@@ -223,6 +232,9 @@ func (v *surveyor) manifest(k *kustomization, p string) (string, extent, error) 
 	k.weight += int64(len(b))
 	for _, root := range d.roots {
 		if err := annotated(root, name); err != nil {
+			return "", extent{}, err
+		}
+		if err := v.src.fieldPaths(root, name); err != nil {
 			return "", extent{}, err
 		}
 	}
@@ -363,6 +375,9 @@ func (v *surveyor) inline(k *kustomization, text string) (string, extent, error)
 		if err := annotated(root, k.file+" (inline)"); err != nil {
 			return "", extent{}, err
 		}
+		if err := v.src.fieldPaths(root, k.file+" (inline)"); err != nil {
+			return "", extent{}, err
+		}
 	}
 	return text, extent{}, nil
 }
@@ -387,7 +402,7 @@ func (v *surveyor) resource(k *kustomization, entry string) (string, extent, err
 			return "", extent{}, err
 		}
 	}
-	return dotted(entry), extent{bytes: int64(len(b)), objects: int64(len(d.roots))}, nil
+	return dotted(entry), extent{bytes: int64(len(b)), objects: int64(count(d.roots))}, nil
 }
 
 // entry resolves what a kustomization names as a file or directory. The name
@@ -555,6 +570,9 @@ func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) (map[stri
 	if err := (speller{file: file}).check(n, fields...); err != nil {
 		return nil, extent{}, err
 	}
+	if err := v.src.fieldPaths(n, file); err != nil {
+		return nil, extent{}, err
+	}
 	decoded, err := decodeConfig(n)
 	if err != nil {
 		return nil, extent{}, stall(buildFailed, "", fmt.Errorf("%s: %s can't be decoded", at, kind))
@@ -562,6 +580,14 @@ func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) (map[stri
 	config := known(decoded, fields...).(map[string]any) // of a map, a map
 	e, err := v.pluginPlaces(k, kind, config)
 	return config, e, err
+}
+
+func count(roots []*yaml.Node) int {
+	n := 0
+	for _, root := range roots {
+		n += len(objectsIn(root))
+	}
+	return n
 }
 
 // identified checks that a document is an object that Kustomize can tell from
