@@ -110,9 +110,15 @@ func (s speller) mapping(n *yaml.Node, structs []reflect.Type) error {
 			continue
 		}
 		for name := range fields {
+			if s.strict && k.Value == "fieldpath" {
+				break // of vars; Kustomize's own documentation has it so
+			}
 			if strings.EqualFold(name, k.Value) {
 				return s.bad(k, "the field %q is spelled %s", k.Value, name)
 			}
+		}
+		if _, ok := fields["fieldPath"]; ok && k.Value == "fieldpath" {
+			continue
 		}
 		if s.strict {
 			return s.bad(k, "unknown field %q", k.Value)

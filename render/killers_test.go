@@ -76,3 +76,35 @@ func TestADirectoryIsSearchedOnlySoFar(t *testing.T) {
 	}
 	mustRender(t, wide, render.Options{Path: "apps"})
 }
+
+// Thirty replacements, each of which doubles an object.
+func TestReplacementsThatDoubleAreRefused(t *testing.T) {
+	thing := "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\nspec: {a: bbbbbbbb}\n"
+	structure, text, file := "", "", ""
+	for i := range 30 {
+		one := fmt.Sprintf("- source: {kind: Thing, fieldPath: spec}\n  targets:\n  - select: {kind: Thing}\n    fieldPaths: [spec.x%d]\n    options: {create: true}\n", i)
+		structure += one
+		file += one
+		text += "- source: {kind: Thing, fieldPath: spec.a}\n  targets:\n  - select: {name: a}\n    fieldPaths: [spec.a]\n    options: {delimiter: '-', index: 1000000}\n"
+	}
+	long := thing + "  b: " + strings.Repeat("$(X) ", 30_000) + "\n"
+	long = strings.Replace(long, "spec: {a: bbbbbbbb}", "spec:\n  a: "+strings.Repeat("x", 10_000), 1)
+	for what, m := range map[string]map[string]string{
+		"an object":     files("apps/kustomization.yaml", "resources: [a.yaml]\nreplacements:\n"+structure, "apps/a.yaml", thing),
+		"a text":        files("apps/kustomization.yaml", "resources: [a.yaml]\nreplacements:\n"+text, "apps/a.yaml", thing),
+		"in a file":     files("apps/kustomization.yaml", "resources: [a.yaml]\nreplacements: [{path: r.yaml}]\n", "apps/r.yaml", file, "apps/a.yaml", thing),
+		"in a plugin":   files("apps/kustomization.yaml", "resources: [a.yaml]\ntransformers: [r.yaml]\n", "apps/r.yaml", "apiVersion: builtin\nkind: ReplacementTransformer\nmetadata: {name: r}\nreplacements:\n"+file, "apps/a.yaml", thing),
+		"in components": files("apps/kustomization.yaml", "resources: [a.yaml]\ncomponents: [../c, ../d]\n", "apps/a.yaml", thing, "c/kustomization.yaml", "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nreplacements:\n"+structure, "d/kustomization.yaml", "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nreplacements:\n"+text),
+		"vars":          files("apps/kustomization.yaml", "resources: [a.yaml]\nvars: [{name: X, objref: {apiVersion: example.com/v1, kind: Thing, name: a}, fieldref: {fieldpath: spec.a}}]\n", "apps/a.yaml", long),
+	} {
+		t.Run(what, func(t *testing.T) { refused(t, m, render.Options{Path: "apps"}, "ManifestTooLarge") })
+	}
+	// Many that copy what none of them has written.
+	many, objects := "", thing
+	for i := range 200 {
+		many += fmt.Sprintf("- source: {kind: Thing, name: a, fieldPath: spec.a}\n  targets:\n  - select: {kind: Other}\n    fieldPaths: [spec.x%d]\n    options: {create: true}\n", i)
+		objects += fmt.Sprintf("---\napiVersion: example.com/v1\nkind: Other\nmetadata: {name: o%d}\n", i)
+	}
+	mustRender(t, files("apps/kustomization.yaml", "resources: [a.yaml]\nreplacements:\n"+many, "apps/a.yaml", objects), render.Options{Path: "apps"})
+	mustRender(t, files("apps/kustomization.yaml", "resources: [a.yaml]\nvars: [{name: X, objref: {apiVersion: example.com/v1, kind: Thing, name: a}, fieldref: {fieldpath: spec.a}}]\n", "apps/a.yaml", thing), render.Options{Path: "apps"})
+}

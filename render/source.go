@@ -68,6 +68,16 @@ func newSource(ctx context.Context, t *tree.Tracer, l limits) *source {
 	}
 }
 
+// resolved returns the name of a file that a kustomization names, and that the
+// survey has found.
+func (s *source) resolved(k *kustomization, p string) string {
+	name, err := tree.Resolve(s.tree, path.Join(k.dir, p))
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
 // failure is the error that outranks the outcome of the build.
 func (s *source) failure() error { return s.err }
 

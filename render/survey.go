@@ -12,8 +12,10 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"sigs.k8s.io/kustomize/api/builtins"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
+	k8syaml "sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/tree"
@@ -31,6 +33,7 @@ type surveyor struct {
 	done  map[string]extent
 	found findings
 
+	growth growth
 	remote []string // what would have to be fetched, and where it is named
 }
 
@@ -77,7 +80,7 @@ func (e extent) check(k *kustomization, l limits) error {
 }
 
 func survey(s *source, top *kustomization, o Options) (findings, error) {
-	v := &surveyor{src: s, o: o, done: map[string]extent{}}
+	v := &surveyor{src: s, o: o, done: map[string]extent{}, growth: growth{src: s}}
 	v.found.empty = top.CheckEmpty() != nil
 	v.found.sorted = top.SortOptions != nil
 	if slices.Contains(top.BuildMetadata, types.ManagedByLabelOption) {
@@ -160,6 +163,12 @@ func (v *surveyor) look(k *kustomization) (extent, error) {
 		}
 		*p.text = handed
 		all.add(below)
+	}
+	if err := v.growth.replacements(k, k.Replacements); err != nil {
+		return extent{}, err
+	}
+	if err := v.growth.vars(k); err != nil {
+		return extent{}, err
 	}
 	if at, ok := k.OpenAPI["path"]; ok {
 		handed, below, err := v.manifest(k, at)
@@ -579,6 +588,14 @@ func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) (map[stri
 	}
 	config := known(decoded, fields...).(map[string]any) // of a map, a map
 	e, err := v.pluginPlaces(k, kind, config)
+	if err == nil && kind == "ReplacementTransformer" {
+		var p builtins.ReplacementTransformerPlugin
+		b, encoding := encodeConfigs([]map[string]any{config})
+		if encoding != nil || k8syaml.Unmarshal(b, &p) != nil {
+			return refuse("%s: the replacements of %s can't be decoded", at, kind)
+		}
+		err = v.growth.replacements(k, p.ReplacementList)
+	}
 	return config, e, err
 }
 
