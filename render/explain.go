@@ -3,7 +3,6 @@ package render
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -12,7 +11,6 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 
 	"plumb.dev/plumb/fault"
-	"plumb.dev/plumb/object"
 )
 
 // longest is how much of a message of Kustomize's is passed on.
@@ -45,21 +43,18 @@ func (s *source) explain(err error, o Options) error {
 		msg = strings.ToValidUTF8(msg[:longest], "") + " …"
 	}
 	reason := buildFailed
-	if strings.Contains(msg, "cycle detected") {
+	if cyclic(msg) {
 		reason = "RenderCycle"
 	}
 	return stall(reason, "", errors.New(msg))
 }
 
-var registered = regexp.MustCompile(`already registered id: ([^.\s]+)\.\S*/([^\s/]+)\.(?:\[noNs\]|([a-z0-9-]+))(?:'|:|$)`)
-
 // twice names the places of an object that is there twice.
 func (s *source) twice(err error) error {
-	m := registered.FindStringSubmatch(err.Error())
-	if m == nil {
+	ref, ok := registeredTwice(err.Error())
+	if !ok {
 		return nil
 	}
-	ref := object.Ref{Kind: m[1], Name: m[2], Namespace: m[3]}
 	var places []string
 	for file, d := range s.checked {
 		for _, root := range d.roots {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
@@ -30,6 +29,9 @@ type limits struct {
 	steps     int   // through a tree in search of manifests
 	path      int   // names in the path of a field
 	patience  time.Duration
+
+	aloneObjects int64 // of a render that keeps others waiting
+	aloneBytes   int64
 }
 
 var defaultLimits = limits{
@@ -48,6 +50,9 @@ var defaultLimits = limits{
 	steps:     1_000_000,
 	path:      100,
 	patience:  5 * time.Minute,
+
+	aloneObjects: 2_000,
+	aloneBytes:   16 << 20,
 }
 
 func tooLarge(format string, args ...any) error {
@@ -89,20 +94,18 @@ func check(b []byte, file string, l limits) (*document, error) {
 	}
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
 // notYAML gives a syntax error the form file:line: cause. The library's text
 // may quote an anchor, but no value.
 func notYAML(file string, err error) error {
 	msg := err.Error()
 	at := file
-	if m := yamlLine.FindStringSubmatch(msg); m != nil {
-		msg = msg[len(m[0]):]
-		if m[1] != "" {
-			at += ":" + m[1]
+	if line, rest, ok := yamlSaid(msg); ok {
+		msg = rest
+		if line != "" {
+			at += ":" + line
 		}
 	}
-	if strings.Contains(msg, "exceeded max depth") {
+	if tooDeep(msg) {
 		return tooLarge("%s: nested too deeply", at)
 	}
 	return stall(buildFailed, "", fmt.Errorf("%s: not YAML: %s", at, msg))

@@ -88,3 +88,14 @@ func TestNobodyWaitsBehindWhoWaits(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What others have to wait for is small.
+func TestWhatRunsAloneIsSmall(t *testing.T) {
+	files := map[string]string{"kustomization.yaml": "resources: [a.yaml]\nopenapi: {path: s.json}\n", "s.json": `{"definitions": {}}`}
+	for range 2_100 {
+		files["a.yaml"] += "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+	}
+	if _, err := Objects(t.Context(), tree.FromFiles(files), Options{}); !fault.Is(err, "ManifestTooLarge") {
+		t.Errorf("%v", err)
+	}
+}

@@ -87,8 +87,14 @@ func survey(s *source, top *kustomization, o Options) (findings, error) {
 		v.found.managedBy = true
 		top.BuildMetadata = slices.DeleteFunc(slices.Clone(top.BuildMetadata), func(s string) bool { return s == types.ManagedByLabelOption })
 	}
-	if _, err := v.visit(top); err != nil {
+	e, err := v.visit(top)
+	if err != nil {
 		return v.found, err
+	}
+	if l := s.limits; v.found.schema && (e.objects > l.aloneObjects || e.bytes > l.aloneBytes) {
+		// All others wait for it.
+		return v.found, tooLarge("%s: with an openapi of its own it may build %d objects from %d MiB, and not more; make several Kustomizations of it",
+			top.file, l.aloneObjects, l.aloneBytes>>20)
 	}
 	if err := v.local(); err != nil {
 		return v.found, err
