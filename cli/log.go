@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"plumb.dev/plumb/render"
 )
 
 // newLogger returns what writes the log of plumb serve: a line for each record.
@@ -46,6 +49,7 @@ func speakIn(log *slog.Logger) (stop func(), err error) {
 	klog.SetLogger(logr.FromSlogHandler(log.Handler()))
 	slog.SetDefault(log)
 	slog.SetLogLoggerLevel(slog.LevelWarn)
+	stdlog.SetOutput(render.Unsaid(stdlog.Writer()))
 
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -72,7 +76,7 @@ func relay(r io.Reader, log *slog.Logger) {
 		for more && err == nil {
 			_, more, err = b.ReadLine() // the rest of a line that is too long
 		}
-		if text = strings.TrimSpace(text); text != "" {
+		if text = strings.TrimSpace(text); text != "" && !render.Prints(text) {
 			log.Warn("written to standard error", "text", text)
 		}
 		if err != nil {

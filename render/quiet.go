@@ -6,7 +6,9 @@ import (
 	"log"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 
 	"sigs.k8s.io/kustomize/api/types"
 )
@@ -21,7 +23,7 @@ import (
 // is all there once flush has returned.
 func Quiet() (stderr *os.File, flush func()) {
 	stderr = os.Stderr
-	log.SetOutput(notKustomize{log.Writer()})
+	log.SetOutput(Unsaid(log.Writer()))
 	r, w, err := os.Pipe()
 	if err != nil {
 		return stderr, func() {} // a process without files has other worries
@@ -41,14 +43,10 @@ func Quiet() (stderr *os.File, flush func()) {
 
 // filter copies lines, but for what Kustomize has to say of deprecated fields.
 func filter(to io.Writer, from io.Reader) {
-	unwanted := map[string]bool{}
-	for _, line := range printed() {
-		unwanted[line] = true
-	}
 	r := bufio.NewReader(from)
 	for {
 		line, err := r.ReadString('\n')
-		if !unwanted[strings.TrimSuffix(line, "\n")] && line != "" {
+		if line != "" && !Prints(strings.TrimSuffix(line, "\n")) {
 			_, _ = io.WriteString(to, line) // there is nowhere else to say that it failed
 		}
 		if err != nil {
@@ -57,15 +55,21 @@ func filter(to io.Writer, from io.Reader) {
 	}
 }
 
-// printed are the lines that Kustomize prints of deprecated fields, by its own
-// account.
-func printed() []string {
+// Prints reports whether Kustomize prints a line, about a deprecated field. It
+// goes by Kustomize's own account of what that is.
+func Prints(line string) bool { return slices.Contains(printed(), line) }
+
+var printed = sync.OnceValue(func() []string {
 	all := types.Kustomization{
 		Bases: []string{}, CommonLabels: map[string]string{}, ImageTags: []types.Image{}, PatchesJson6902: []types.Patch{},
 		PatchesStrategicMerge: []types.PatchStrategicMerge{}, Vars: []types.Var{},
 	}
 	return *all.CheckDeprecatedFields()
-}
+})
+
+// Unsaid returns an output for the standard logger: w, without what Kustomize
+// logs.
+func Unsaid(w io.Writer) io.Writer { return notKustomize{w} }
 
 // notKustomize is an output of the standard logger that leaves out what code
 // of Kustomize logs. The logger calls it from where it is called itself.

@@ -71,7 +71,7 @@ func TestDataThatTheAPIServerWouldNotDecodeIsRefusedByItsKey(t *testing.T) {
 	}
 	// A key that is the value of a variable.
 	err := refused(t, files("apps/a.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {\"${v}\": 5}\n"),
-		render.Options{Path: "apps", Substitute: &render.Substitution{Secret: true, Vars: map[string]string{"v": canary}}}, "BuildFailed", "Secret/a", "stringData.*** is a number")
+		render.Options{Path: "apps", Substitute: &render.Substitution{Secret: []string{"v"}, Vars: map[string]string{"v": canary}}}, "BuildFailed", "Secret/a", "stringData.*** is a number")
 	if err != nil && strings.Contains(err.Error(), "canary") {
 		t.Errorf("%v gives a value away", err)
 	}
