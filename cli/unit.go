@@ -211,7 +211,7 @@ func (r *reader) secrets() []string {
 			continue
 		}
 		for _, v := range data {
-			for _, form := range []string{string(v), strings.ReplaceAll(string(v), "\n", "")} {
+			for _, form := range []string{string(v), strings.Trim(string(v), "\r\n")} {
 				if len(form) >= shortestSecret {
 					out = append(out, form)
 				}

@@ -214,12 +214,12 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 		}
 		for key, v := range data {
 			secret[key] = ref.Kind == lookup.Secret
-			vars[key] = strings.ReplaceAll(string(v), "\n", "")
+			vars[key] = string(v)
 		}
 	}
 	for key, v := range p.Substitute {
 		delete(secret, key)
-		vars[key] = strings.ReplaceAll(v, "\n", "")
+		vars[key] = v
 	}
 	r.Substitute = &render.Substitution{
 		Vars: vars, Secret: namesOf(secret), Always: p.SubstituteStrategy == "Always", Strict: o.StrictSubstitution, DisabledKey: substituteKey,
