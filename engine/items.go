@@ -26,7 +26,7 @@ func (e *Engine) render(ctx context.Context, u Unit, st *state) (render.Result, 
 		return r, err
 	}
 	for _, w := range r.Warnings {
-		if !kept {
+		if !kept && e.o.Log != nil { // a preview has none
 			e.o.Log.Warn("rendered with a warning", "unit", u.Name, "revision", u.Source.Revision, "warning", w)
 		}
 	}
