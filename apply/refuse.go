@@ -249,8 +249,9 @@ func (a *Applier) onlyAnew(ctx context.Context, c *Change, err error) bool {
 	return err == nil
 }
 
-// differences are the fields in which two states of an object differ. Where
-// what is desired is secret, so is what was there before.
+// differences are the fields in which two states of an object differ, without
+// what is secret. Where what is desired holds a secret and what is there does
+// not, that may hold the one from before.
 func (a *Applier) differences(want, got *unstructured.Unstructured) []owned.Field {
 	fields := owned.Diff(want, got)
 	if a.Secrets == nil || len(fields) == 0 {
@@ -258,16 +259,11 @@ func (a *Applier) differences(want, got *unstructured.Unstructured) []owned.Fiel
 	}
 	hidden := a.Secrets()
 	for i := range fields {
-		if f := &fields[i]; hidden.In(f.Want) || hidden.In(f.Got) {
-			f.Want, f.Got = mask(f.Want), mask(f.Got)
+		f := &fields[i]
+		if hidden.In(f.Want) && !hidden.In(f.Got) && f.Got != nil {
+			f.Got = secret.Hidden
 		}
+		f.Want, f.Got = hidden.HideIn(f.Want), hidden.HideIn(f.Got)
 	}
 	return fields
-}
-
-func mask(v any) any {
-	if v == nil {
-		return nil
-	}
-	return secret.Hidden
 }
