@@ -199,8 +199,12 @@ func TestA04HostileAddressesReachNoServerAndNoProgram(t *testing.T) {
 		{Commit: "--x"}, {Commit: strings.Repeat("g", 40)}, {Commit: "abc123"},
 	} {
 		_, err := s.Resolve(t.Context(), git.Remote{URL: "https://host/x"}, ref)
-		wantFault(t, err, fault.Stall, git.ReasonInvalidURL)
-		if err := ref.Validate(); !fault.Is(err, git.ReasonInvalidURL) {
+		reason := git.ReasonInvalidReference
+		if ref.SemVer != "" {
+			reason = git.ReasonInvalidSemver
+		}
+		wantFault(t, err, fault.Stall, reason)
+		if err := ref.Validate(); !fault.Is(err, reason) {
 			t.Errorf("%+v: Validate says %v", ref, err)
 		}
 	}

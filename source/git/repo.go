@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"plumb.dev/plumb/fault"
 )
@@ -48,6 +49,7 @@ type repo struct {
 	complete  []oid
 	subs      map[string]bool
 	contained map[string]bool
+	times     map[oid]time.Time // of commits whose tags are of one version
 }
 
 const (

@@ -198,12 +198,19 @@ func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *p
 	if err != nil {
 		return Head{}, err
 	}
-	found, short, ok := w.choose(refs)
-	if !ok {
+	choice := w.choose(refs)
+	if len(choice) == 0 {
 		if w.versions != nil {
 			return Head{}, failure(ReasonReferenceNotFound, "no tag is in the range %q", oneLine(w.versions.String(), 100))
 		}
 		return Head{}, failure(ReasonReferenceNotFound, "%s is not there: it was deleted, or the repository is empty", w.name)
+	}
+	found, short := choice[0], w.short
+	if w.versions != nil {
+		if found, err = s.newest(ctx, r, choice, c, p); err != nil {
+			return Head{}, err
+		}
+		short = strings.TrimPrefix(found.name, "refs/tags/")
 	}
 	h := Head{Hash: found.commit().String(), RefName: found.name}
 	if !found.peeled.isZero() {

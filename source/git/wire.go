@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/Masterminds/semver/v3"
 
 	"plumb.dev/plumb/fault"
 )
@@ -540,34 +539,15 @@ func (s *sideband) Read(b []byte) (int, error) {
 
 func (s *sideband) Close() error { return s.body.Close() }
 
-// choose picks of refs the one that w is after.
-func (w wanted) choose(refs []ref) (ref, string, bool) {
-	if w.versions == nil {
-		for _, r := range refs {
-			if r.name == w.name {
-				return r, w.short, true
-			}
-		}
-		return ref{}, w.short, false
+// choose returns those of refs that w is after: one, or the tags that are of
+// the same, highest version.
+func (w wanted) choose(refs []ref) []ref {
+	if w.versions != nil {
+		return highest(refs, w.versions)
 	}
-	var (
-		best    ref
-		version *semver.Version
-	)
-	for _, r := range refs {
-		tag, ok := strings.CutPrefix(r.name, "refs/tags/")
-		if !ok {
-			continue
-		}
-		v, err := semver.NewVersion(tag)
-		if err != nil || !w.versions.Check(v) {
-			continue
-		}
-		// Versions that differ only in what semver does not order (a leading
-		// v, build metadata) are ordered by name, so that the choice stands.
-		if version == nil || v.GreaterThan(version) || (v.Equal(version) && r.name > best.name) {
-			best, version = r, v
-		}
+	i := slices.IndexFunc(refs, func(r ref) bool { return r.name == w.name })
+	if i < 0 {
+		return nil
 	}
-	return best, strings.TrimPrefix(best.name, "refs/tags/"), version != nil
+	return refs[i : i+1]
 }
