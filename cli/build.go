@@ -45,6 +45,8 @@ be given with --with, unless it is marked optional; one that is missing is an
 error, as it is in the cluster. A kind that only a cluster knows stays without
 a namespace if it has none.
 
+--path is the root of the source, or the directory in it that spec.path names.
+
 Values of Secrets, and of variables that a Secret gives, are masked unless
 --show-secrets is set.`,
 		Example: `  plumb build app --path . | less
@@ -116,7 +118,7 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *reader, n
 	}
 	result, err := render.Objects(ctx, u.Source.Tree, u.Render)
 	if err != nil {
-		return nil, fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err)
+		return nil, inDirectory(fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err), o.path)
 	}
 	for _, w := range result.Warnings {
 		a.note("%s %s", a.warn("warning:"), clean(w))
@@ -191,7 +193,7 @@ func pick(manifests []*unstructured.Unstructured, file, name, namespace string) 
 // source gives u the files that it is made from.
 func (o buildOptions) source(ctx context.Context, a *app, r *reader, f, src *found, u *engine.Unit) (err error) {
 	if o.path != "" {
-		u.Source, _, err = local(ctx, a.dialect, r, src, o.path, u)
+		u.Source, err = local(ctx, a.dialect, r, f, src, o.path, u)
 		return err
 	}
 	want := or(o.revision, src.Revision)

@@ -2,10 +2,12 @@ package flux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/control/lookup"
@@ -24,6 +26,10 @@ type Reader interface {
 	// Resource reads a custom resource of the dialect.
 	Resource(context.Context, object.Ref) (*unstructured.Unstructured, error)
 }
+
+// ErrOffline is in the error of a [Reader] that has no cluster to ask. What a
+// render can do without is then left out.
+var ErrOffline = errors.New("no cluster is asked")
 
 // Unit makes the unit of a Kustomization as the controller does. Its Source is
 // left to the caller. With an error, the unit has what could be told.
@@ -117,6 +123,14 @@ func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r R
 		ID: snap.Commit.Hash, Author: snap.Commit.Author, Email: snap.Commit.Email,
 		Message: snap.Commit.Message, When: snap.Commit.When,
 	}}, nil
+}
+
+// Directory makes the artifact of a directory as the controller does of a
+// GitRepository of that name that selects nothing: all of it, but for what Flux
+// leaves out of every source.
+func (o Options) Directory(ref object.Ref, dir tree.Tree, revision string) (*source.Artifact, error) {
+	t, err := (&gitRepositories{o: o}).shape(&sourcev1.GitRepository{}, dir, nil)
+	return &source.Artifact{Source: unitName(ref.Kind, ref.Namespace, ref.Name), Revision: revision, Tree: t}, err
 }
 
 var hash = regexp.MustCompile(`^[0-9a-f]{40}$`)
