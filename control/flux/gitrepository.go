@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -48,6 +49,8 @@ type gitRepositories struct {
 	published func(source string, before *source.Artifact)
 	// host is where third parties would fetch artifacts from.
 	host string
+	// servers divides the workers among Git servers.
+	servers *share
 
 	mu    sync.Mutex
 	polls map[types.NamespacedName]*poll
@@ -99,6 +102,7 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		r.mu.Lock()
 		delete(r.polls, req.NamespacedName)
 		r.mu.Unlock()
+		r.servers.forget(req.NamespacedName)
 		r.shelf.Drop(name)
 		r.refs.Forget(name)
 		r.statuses.forget(req.NamespacedName)
@@ -243,11 +247,21 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	r.mu.Lock()
 	due := have == nil || requested || p.hinted || p.asked != key || !time.Now().Before(p.due) || p.include != include ||
 		g.Status.ObservedGeneration != g.Generation && p.failures == 0 || !stored(g, have)
-	p.hinted, p.url = false, remote.URL
+	p.url = remote.URL
 	r.mu.Unlock()
 	if !due {
 		return nil, false, nil
 	}
+	if err == nil {
+		leave, ok := r.servers.enter(remote.Server(), types.NamespacedName{Namespace: g.Namespace, Name: g.Name})
+		if !ok {
+			return nil, false, &fault.Error{Next: fault.Wait, Reason: report.Progressing, Err: errors.New("others wait for its server")}
+		}
+		defer func() { leave(!fault.Is(err, git.ReasonTimeout)) }()
+	}
+	r.mu.Lock()
+	p.hinted = false
+	r.mu.Unlock()
 	p.asked = key
 	if err != nil {
 		return nil, true, err

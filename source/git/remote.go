@@ -66,6 +66,20 @@ func (r Remote) String() string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
+// Server names who answers: the proxy, if there is one, or else the server. Two
+// remotes at one server have the same.
+func (r Remote) Server() string {
+	at := r.URL
+	if r.Proxy.URL != "" {
+		at = r.Proxy.URL
+	}
+	u, err := url.Parse(at)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
+}
+
 // GoString is String.
 func (r Remote) GoString() string { return r.String() }
 
