@@ -63,7 +63,7 @@ func newHTTPClient(r Remote, dial dialFunc) (*http.Client, error) {
 			ForceAttemptHTTP2:      true,
 			MaxIdleConnsPerHost:    2,
 			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
+			MaxResponseHeaderBytes: maxHead,
 			DisableCompression:     true, // packs are compressed, and a small answer must not unfold
 		},
 		CheckRedirect: checkRedirect,
@@ -177,6 +177,7 @@ func (w *httpWire) do(ctx context.Context, method, suffix, query, want string, b
 		req.SetBasicAuth(w.user, w.password)
 	}
 	var resp *http.Response
+	w.pulse.asked()
 	w.pulse.watch(func() { resp, err = w.client.Do(req) }) //nolint:bodyclose // closed below or by whoever reads it
 	if err != nil {
 		return nil, err

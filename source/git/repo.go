@@ -493,7 +493,7 @@ func (s *Store) contains(ctx context.Context, r Remote, branch ref, id oid, c *c
 		return err
 	}
 	defer os.RemoveAll(dir)
-	in, err := c.fetch(ctx, order{wants: []oid{branch.id}, history: true, bare: true}, beat.packStarts)
+	in, err := c.fetch(ctx, order{wants: []oid{branch.id}, history: true, bare: true}, beat)
 	if err != nil {
 		return err
 	}

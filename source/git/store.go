@@ -271,7 +271,12 @@ func (s *Store) client(r Remote) (*http.Client, error) {
 
 // Fetch brings the commit of h, and of it only the objects that are not there
 // yet. If the commit is there already, no server is asked.
+//
+// The timeout is that of all: of the wait for another fetch of the same
+// repository, and of submodules, too.
 func (s *Store) Fetch(ctx context.Context, r Remote, h Head, o FetchOptions) (*Snapshot, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, r.timeout(), errTimedOut)
+	defer stop()
 	return s.fetch(ctx, r, h, o, 0)
 }
 
@@ -331,7 +336,7 @@ func (s *Store) receive(ctx context.Context, w wire, beat *pulse, o order, known
 	if err != nil {
 		return nil, err
 	}
-	in, err := c.fetch(ctx, o, beat.packStarts)
+	in, err := c.fetch(ctx, o, beat)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (s *Store) times(ctx context.Context, r Remote, tags []ref, c *conversation
 			return nil, err
 		}
 		defer os.RemoveAll(dir)
-		in, err := c.fetch(ctx, order{wants: wants, bare: true}, beat.packStarts)
+		in, err := c.fetch(ctx, order{wants: wants, bare: true}, beat)
 		if err != nil {
 			return nil, err
 		}

@@ -353,16 +353,17 @@ type order struct {
 }
 
 // fetch asks for a pack and returns it as a stream, and an error before its
-// end if the server breaks off. started is called when the pack begins.
+// end if the server breaks off.
 //
 // The pack is asked for as a thin one, which matters: for shallow commits that
 // is what makes a server leave out all that the haves hold. Without it a fetch
 // of the next commit would be the whole tree again.
-func (c *conversation) fetch(ctx context.Context, o order, started func()) (io.ReadCloser, error) {
+func (c *conversation) fetch(ctx context.Context, o order, beat *pulse) (io.ReadCloser, error) {
 	request := c.fetchV0
 	if c.v2 {
 		request = c.fetchV2
 	}
+	beat.packAsked()
 	body, err := c.wire.ask(ctx, request(o))
 	if err != nil {
 		return nil, err
@@ -373,7 +374,7 @@ func (c *conversation) fetch(ctx context.Context, o order, started func()) (io.R
 		body.Close()
 		return nil, notGit(err)
 	}
-	started()
+	beat.packStarts()
 	return &sideband{p: p, body: body, rest: first}, nil
 }
 
@@ -510,7 +511,12 @@ type sideband struct {
 	body io.Closer
 	rest []byte
 	end  bool
+	talk int64 // bytes that are not of the pack
 }
+
+// maxTalk is how much a server may send beside a pack: signs of life, and what
+// it says of its progress although it was asked not to.
+const maxTalk = 16 << 20
 
 func (s *sideband) Read(b []byte) (int, error) {
 	for len(s.rest) == 0 {
@@ -530,6 +536,11 @@ func (s *sideband) Read(b []byte) (int, error) {
 		}
 		if s.rest, err = band(pkt); err != nil {
 			return 0, err
+		}
+		if len(s.rest) == 0 {
+			if s.talk += int64(len(pkt)) + 4; s.talk > maxTalk {
+				return 0, errTooLarge("the server sends more than %d MiB beside the pack", maxTalk>>20)
+			}
 		}
 	}
 	n := copy(b, s.rest)
