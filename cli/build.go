@@ -68,8 +68,8 @@ Values of Secrets, and of variables that a Secret gives, are masked unless
 	f.StringVar(&o.with, "with", "", "file with ConfigMaps and Secrets that the unit refers to; they go before those of the cluster")
 	f.BoolVar(&o.showSecrets, "show-secrets", false, "don't mask values of Secrets")
 	outputFlag(cmd, &o.output, "yaml", "json", "name")
-	cmd.MarkFlagsMutuallyExclusive("path", "revision")
-	cmd.MarkFlagsMutuallyExclusive("filename", "revision")
+	exclusive(cmd, "path", "revision")
+	exclusive(cmd, "filename", "revision")
 	a.asServed(cmd)
 	return cmd
 }
@@ -151,7 +151,11 @@ func (o buildOptions) find(ctx context.Context, a *app, s *conn, name string) (f
 	if err != nil {
 		return nil, nil, err
 	}
-	return pick(manifests, o.file, name, or(*a.flags.Namespace, "default"))
+	from := o.file
+	if from == "-" {
+		from = "the standard input"
+	}
+	return pick(manifests, from, name, or(*a.flags.Namespace, "default"))
 }
 
 // pick finds the unit of a file, and its source if that is there too.
@@ -248,7 +252,7 @@ func readManifests(stdin io.Reader, file string) ([]*unstructured.Unstructured, 
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; name a file, or - for the standard input", err)
 		}
 		defer f.Close()
 		in = f

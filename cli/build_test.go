@@ -106,7 +106,7 @@ no YAML
 		{"a folder beside the unit's", "unit.yaml", "repo/infra", "", `path "./apps/shop" does not exist`},
 		{"a path that is a file", "file.yaml", "repo", "", `path "./apps/shop/cm.yaml"`},
 		{"a path out of the source", "out.yaml", "repo", "", `path "../repo/apps/shop"`},
-		{"a directory that is not there", "unit.yaml", "none", "", "--path none"},
+		{"a directory that is not there", "unit.yaml", "none", "", "--path none does not exist; name the root of the source"},
 		{"a directory that is a file", "unit.yaml", "unit.yaml", "", "--path unit.yaml is not a directory"},
 		{"what Flux leaves out of every source is left out", "root.yaml", "repo", "ConfigMap/default/shop\nConfigMap/default/infra\n", ""},
 	} {

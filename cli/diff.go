@@ -57,7 +57,7 @@ can't be told.`,
 	f.StringVar(&o.revision, "revision", "", "branch, tag, full ref, commit, or revision as a status has it")
 	f.BoolVar(&o.brief, "brief", false, "one line for each object")
 	outputFlag(cmd, &o.output, "json", "yaml")
-	cmd.MarkFlagsMutuallyExclusive("path", "revision")
+	exclusive(cmd, "path", "revision")
 	a.asServed(cmd)
 	return cmd
 }

@@ -62,7 +62,7 @@ func (a *app) printHistory(f *found, output string) error {
 	for _, r := range f.History {
 		rev, subject := r.Revision, r.Subject
 		if output != "wide" {
-			rev, subject = shortHashes(rev), short(subject, 60)
+			rev, subject = shortHashes(rev), a.cut(subject, 60)
 		}
 		line := row{cells: []string{rev, r.Result, age(r.First), age(r.Last), r.Took.String(), fmt.Sprint(r.Count), or(subject, "-"), r.Digest}}
 		if !strings.HasSuffix(r.Result, "Succeeded") {

@@ -138,6 +138,9 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 	if err != nil {
 		return nil, err
 	}
+	if err := checkName("name", name); err != nil {
+		return nil, err
+	}
 	resource, gr := schema.ParseResourceArg(kind)
 	var gvr schema.GroupVersionResource
 	if resource != nil {
@@ -153,8 +156,11 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 			m, err = mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("the cluster has no kind %q; kubectl api-resources shows all", kind)
+	switch {
+	case apimeta.IsNoMatchError(err):
+		return nil, fmt.Errorf("the cluster has no kind %q; type: kubectl api-resources", clean(kind))
+	case err != nil:
+		return nil, fmt.Errorf("look up kind %q: %w", clean(kind), err)
 	}
 	r := s.client.Dynamic().Resource(m.Resource)
 	var o *unstructured.Unstructured
@@ -167,11 +173,17 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 		// Where it is helps more than where it is not.
 		l, err := r.List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
 		if err == nil && len(l.Items) > 0 && l.Items[0].GetNamespace() != "" {
-			return nil, fmt.Errorf("there is no %s %q in namespace %s, but one in %s; add -n %[4]s", m.GroupVersionKind.Kind, name, s.namespace, l.Items[0].GetNamespace())
+			return nil, fmt.Errorf("there is no %s %q in namespace %s, but one in %s; add -n %[4]s", m.GroupVersionKind.Kind, clean(name), s.namespace, l.Items[0].GetNamespace())
 		}
-		return nil, fmt.Errorf("there is no %s %q in namespace %s; choose another with -n", m.GroupVersionKind.Kind, name, s.namespace)
+		if m.Scope.Name() != apimeta.RESTScopeNameNamespace {
+			return nil, fmt.Errorf("there is no %s %q; type: kubectl get %s", m.GroupVersionKind.Kind, clean(name), m.Resource.Resource)
+		}
+		return nil, fmt.Errorf("there is no %s %q in namespace %s; choose another with -n", m.GroupVersionKind.Kind, clean(name), s.namespace)
 	}
-	return o, err
+	if err != nil {
+		return nil, fmt.Errorf("read %s %q: %w", m.GroupVersionKind.Kind, clean(name), err)
+	}
+	return o, nil
 }
 
 // climb follows owners up to an object that carries the mark of a unit.

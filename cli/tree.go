@@ -102,10 +102,10 @@ func (a *app) label(n *node) string {
 		b.WriteString(" " + clean(shortHashes(n.Revision)))
 	}
 	if n.Subject != "" {
-		b.WriteString(a.dim(" “" + clean(short(n.Subject, 60)) + "”"))
+		b.WriteString(a.dim(" “" + clean(a.cut(n.Subject, 60)) + "”"))
 	}
 	if n.Message != "" {
-		b.WriteString(a.dim(": " + clean(short(n.Message, 100))))
+		b.WriteString(a.dim(": " + clean(a.cut(n.Message, 100))))
 	}
 	return b.String()
 }

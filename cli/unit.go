@@ -32,12 +32,10 @@ func settings(f *pflag.FlagSet, o *flux.Options) {
 	f.StringSliceVar(&o.CustomStageKinds, "custom-apply-stage-kinds", nil, "kinds to apply before the rest, as Kind or group/Kind")
 }
 
-// asServed adds the settings to a command, out of sight: few controllers run
-// with others than the ones they ship with.
+// asServed adds the settings to a command.
 func (a *app) asServed(cmd *cobra.Command) {
 	served := pflag.NewFlagSet("served", pflag.ContinueOnError)
 	settings(served, &a.dialect)
-	served.VisitAll(func(f *pflag.Flag) { f.Hidden = true })
 	cmd.Flags().AddFlagSet(served)
 	cmd.Long += `
 

@@ -80,8 +80,8 @@ func TestAServerThatDripsIsGivenUp(t *testing.T) {
 			drip(c, "X-Y: z\r\n")
 		})}},
 		"the lines before an SSH server's version": {URL: "ssh://git@" + accept(t, func(c net.Conn) { drip(c, "hello\r\n") }) + "/x", Auth: git.Auth{KnownHosts: known}},
-		"nothing to SSH":                           {URL: "ssh://git@" + accept(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }) + "/x", Auth: git.Auth{KnownHosts: known}},
-		"nothing of SOCKS":                         {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: "socks5://" + accept(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })}},
+		"nothing to SSH":   {URL: "ssh://git@" + accept(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }) + "/x", Auth: git.Auth{KnownHosts: known}},
+		"nothing of SOCKS": {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: "socks5://" + accept(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.Timeout = 24 * time.Hour
