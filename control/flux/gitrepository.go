@@ -237,6 +237,10 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	if err != nil {
 		return nil, true, err
 	}
+	wasInCircle, err := r.inCircle(ctx, g)
+	if err != nil {
+		return nil, true, err
+	}
 	included, err := r.included(g)
 	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
 	have := r.shelf.Get(name)
@@ -245,7 +249,7 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	key := hex.EncodeToString(fingerprint[:])
 	include := includeKey(included)
 	r.mu.Lock()
-	due := have == nil || requested || p.hinted || p.asked != key || !time.Now().Before(p.due) || p.include != include ||
+	due := have == nil || wasInCircle || requested || p.hinted || p.asked != key || !time.Now().Before(p.due) || p.include != include ||
 		g.Status.ObservedGeneration != g.Generation && p.failures == 0 || !stored(g, have)
 	p.url = remote.URL
 	r.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -76,12 +77,23 @@ type Want struct {
 // Artifact makes the artifact of a GitRepository as the controller does, with
 // the credentials that r may read.
 func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want) (*source.Artifact, error) {
+	return o.artifact(ctx, u, r, store, want, nil)
+}
+
+// artifact is Artifact for a GitRepository that those of way include.
+func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want, way []string) (*source.Artifact, error) {
 	g, err := decodeGitRepository(u)
 	if err != nil {
 		return nil, err
 	}
 	reconciler := &gitRepositories{o: o, shelf: &source.Shelf{}}
 	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
+	at := g.Namespace + "/" + g.Name
+	around := slices.Contains(way, at)
+	way = append(way[:len(way):len(way)], at)
+	if around {
+		return nil, circular(way)
+	}
 	var included []*source.Artifact
 	for _, inc := range g.Spec.Include {
 		ref := object.Ref{Group: GitRepositoryKind.Group, Kind: GitRepositoryKind.Kind, Namespace: g.Namespace, Name: inc.GitRepositoryRef.Name}
@@ -89,11 +101,14 @@ func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r R
 		if err != nil {
 			return nil, fmt.Errorf("spec.include: %w", err)
 		}
-		revision, _, _ := unstructured.NestedString(other.Object, "status", "artifact", "revision")
+		revision, _, err := unstructured.NestedString(other.Object, "status", "artifact", "revision")
+		if err != nil {
+			return nil, fmt.Errorf("spec.include: the status of %s can't be read: %w", ref, err)
+		}
 		if revision == "" {
 			return nil, fmt.Errorf("spec.include: %s has no artifact", ref)
 		}
-		a, err := o.Artifact(ctx, other, r, store, Want{Revision: revision})
+		a, err := o.artifact(ctx, other, r, store, Want{Revision: revision}, way)
 		if err != nil {
 			return nil, fmt.Errorf("spec.include: %w", err)
 		}

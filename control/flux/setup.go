@@ -211,11 +211,8 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	return in.IndexField(ctx, example(false), byInclude, func(obj client.Object) []string {
 		u := obj.(*unstructured.Unstructured)
-		list, _, _ := unstructured.NestedSlice(u.Object, "spec", "include")
 		var out []string
-		for _, i := range list {
-			m, _ := i.(map[string]any)
-			name, _, _ := unstructured.NestedString(m, "repository", "name")
+		for _, name := range includedBy(u) {
 			out = append(out, unitName(GitRepositoryKind.Kind, u.GetNamespace(), name))
 		}
 		return out
