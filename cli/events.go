@@ -58,6 +58,10 @@ type event struct {
 	Message  string    `json:"message"`
 	Count    int32     `json:"count,omitempty"`
 	Revision string    `json:"revision,omitempty"`
+	// About is the object of a unit that it is about, and Subject the first
+	// line of a revision's commit message, where they are known.
+	About   string `json:"about,omitempty"`
+	Subject string `json:"subject,omitempty"`
 
 	ref object.Ref
 }
@@ -69,6 +73,7 @@ func newEvent(e *corev1.Event) event {
 	}
 	out.ref.Group, _, _ = strings.Cut(e.InvolvedObject.APIVersion, "/")
 	out.Object = out.ref.String()
+	out.About, out.Subject = e.Annotations[view.EventObject], e.Annotations[view.EventSubject]
 	if e.Series != nil {
 		out.Time, out.Count = e.Series.LastObservedTime.Time, e.Series.Count
 	}

@@ -81,13 +81,11 @@ func (s *conn) subjects(ctx context.Context, f *found) map[string]string {
 		return out
 	}
 	events, _, err := s.eventsOf(ctx, f.Source.Namespace, about(f.Source), func(e event) bool {
-		return e.ref == f.Source && e.Reason == "NewArtifact" && e.Revision != ""
+		return e.ref == f.Source && e.Subject != "" && e.Revision != ""
 	})
 	if err == nil {
 		for _, e := range events {
-			if _, quoted, ok := strings.Cut(e.Message, "'"); ok {
-				out[e.Revision] = strings.TrimSuffix(quoted, "'")
-			}
+			out[e.Revision] = e.Subject
 		}
 	}
 	if src, err := s.get(ctx, f.Source); err == nil && src.Commit.Subject != "" {

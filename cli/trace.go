@@ -107,7 +107,7 @@ func (s *conn) trace(ctx context.Context, kind, name string) (*trace, error) {
 	t.Listed = slices.ContainsFunc(f.Inventory, func(e apply.Entry) bool { return e.Ref == top })
 	s.traceSource(ctx, f, t)
 	events, _, err := s.eventsOf(ctx, unit.Namespace, about(unit), func(e event) bool {
-		return e.ref == unit && e.Reason == "DriftCorrected" && strings.HasPrefix(e.Message, top.String()+":")
+		return e.ref == unit && e.Reason == "DriftCorrected" && e.About == top.String()
 	})
 	if err == nil && len(events) > 0 { // drift is told where it is known
 		t.Drift = &events[len(events)-1]

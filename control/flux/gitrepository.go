@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/control/lookup"
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/source"
@@ -503,7 +504,8 @@ func (r *gitRepositories) tell(g, before *sourcev1.GitRepository, a *source.Arti
 	}
 	log.Info("new revision", "revision", a.Revision, "commit", a.Commit.ID, "author", a.Commit.Author)
 	subject, _, _ := strings.Cut(a.Commit.Message, "\n")
-	r.events.AnnotatedEventf(o, map[string]string{GitRepositoryKind.Group + "/revision": a.Revision},
+	about := map[string]string{GitRepositoryKind.Group + "/revision": a.Revision, view.EventSubject: commitMetadata(a.Commit)[metadataSubject]}
+	r.events.AnnotatedEventf(o, about,
 		corev1.EventTypeNormal, "NewArtifact", "%s", clip(fmt.Sprintf("stored artifact for commit '%s'", subject)))
 }
 

@@ -194,19 +194,6 @@ func sshAuth(identity []byte, password string) ([]ssh.AuthMethod, error) {
 	return []ssh.AuthMethod{ssh.PublicKeys(signer)}, nil
 }
 
-func sshError(err error) error {
-	var f *fault.Error
-	switch {
-	case errors.As(err, &f):
-		return f
-	case strings.Contains(err.Error(), "unable to authenticate"):
-		return failure(ReasonAuthFailed, "the server accepts none of the credentials")
-	case strings.Contains(err.Error(), "no common algorithm for host key"):
-		return hostKeyMismatch("the server has none of the kinds of key that are known for it")
-	}
-	return err
-}
-
 func hostKeyMismatch(format string, args ...any) *fault.Error {
 	f := failure(ReasonHostKeyMismatch, format, args...)
 	f.Hint = "compare the key with the server's own, then update known_hosts"

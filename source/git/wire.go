@@ -72,25 +72,6 @@ func (p *pktReader) text() (mark, string, error) {
 	return m, string(bytes.TrimSuffix(b, []byte("\n"))), err
 }
 
-// serverError is what a server says in words. They are its own, so they are
-// only looked at where there is no other way to know.
-func serverError(msg string) error {
-	msg = oneLine(msg, 300)
-	reason := ReasonServerError
-	lower := strings.ToLower(msg)
-	switch {
-	case strings.Contains(lower, "not our ref"), strings.Contains(lower, "unadvertised object"), strings.Contains(lower, "no such remote ref"):
-		f := failure(ReasonReferenceNotFound, "the server does not hand out that commit: %s", msg)
-		f.Hint = "name a branch that contains it"
-		return f
-	case strings.Contains(lower, "not found"), strings.Contains(lower, "does not exist"), strings.Contains(lower, "does not appear to be a git repository"):
-		reason = ReasonNotFound
-	case strings.Contains(lower, "denied"), strings.Contains(lower, "unauthorized"), strings.Contains(lower, "access"):
-		reason = ReasonAuthFailed
-	}
-	return failure(reason, "the server says: %s", msg)
-}
-
 type pktWriter struct{ bytes.Buffer }
 
 func (p *pktWriter) line(format string, args ...any) {
