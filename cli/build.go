@@ -297,10 +297,21 @@ func builtin(r render.Result) (scopes, error) {
 		if o.GetKind() != "CustomResourceDefinition" {
 			continue
 		}
-		group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
-		kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
-		scope, _, _ := unstructured.NestedString(o.Object, "spec", "scope")
-		s[schema.GroupKind{Group: group, Kind: kind}] = scope == "Namespaced"
+		text := func(fields ...string) string {
+			v, found, e := unstructured.NestedString(o.Object, fields...)
+			if e == nil && !found {
+				e = errors.New("it is missing")
+			}
+			if e != nil && err == nil {
+				err = fmt.Errorf("%s: %s: %w", object.RefOf(o), strings.Join(fields, "."), e)
+			}
+			return v
+		}
+		kind := schema.GroupKind{Group: text("spec", "group"), Kind: text("spec", "names", "kind")}
+		s[kind] = text("spec", "scope") == "Namespaced"
+		if err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

@@ -172,3 +172,31 @@ spec:
 		t.Errorf("one that is not optional: exit %d: %s", got.code, got.errOut)
 	}
 }
+
+func TestBuildNamesADefinitionThatCannotBeRead(t *testing.T) {
+	unpack(t, `
+-- unit.yaml --
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: app, namespace: x}
+spec: {interval: 1h, prune: true, path: ./, sourceRef: {kind: GitRepository, name: x}}
+-- repo/crd.yaml --
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.example.com}
+spec: {group: example.com, scope: [Namespaced], names: {kind: Thing, plural: things}}
+`)
+	got := plumb(t, "build", "-f", "unit.yaml", "--path", "repo")
+	if got.code != 1 || got.out != "" || !strings.Contains(got.errOut, "CustomResourceDefinition/things.example.com: spec.scope: ") {
+		t.Errorf("exit %d: %s%s", got.code, got.out, got.errOut)
+	}
+}
+
+func TestATraceThatCannotSeeDriftSaysSo(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{io: genericiooptions.IOStreams{Out: &out}, paint: newPaint(false)}
+	a.printTrace(&trace{Object: "ConfigMap/x/y", Unit: "Kustomization/x/u", Ready: "True", Listed: true, DriftUnknown: "list events: forbidden"})
+	if got := out.String(); !strings.Contains(got, "Drift      not known: list events: forbidden") || strings.Contains(got, "none within") {
+		t.Errorf("printed:\n%s", got)
+	}
+}

@@ -25,7 +25,7 @@ const (
 	ReasonInvalidAuth        = "InvalidCredentials"   // a key or certificate that can't be parsed
 	ReasonAuthFailed         = "AuthenticationFailed" // 401, 403, or no SSH method accepted
 	ReasonNotFound           = "RepositoryNotFound"   // 404
-	ReasonRateLimited        = "RateLimited"          // 429, or 503 with Retry-After
+	ReasonRateLimited        = "RateLimited"          // 429, or 503 or 403 with Retry-After
 	ReasonServerError        = "ServerError"          // another status, or a server that reports an error
 	ReasonReferenceNotFound  = "ReferenceNotFound"    // a branch that is gone, an empty repository
 	ReasonTooLarge           = "SourceTooLarge"       // over one of the limits in Options

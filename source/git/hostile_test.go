@@ -597,6 +597,7 @@ func TestA08RefusalsKeepTheStateAndSayWhenToComeBack(t *testing.T) {
 	}{
 		{"401", gittest.Status(401), git.ReasonAuthFailed, 0},
 		{"403", gittest.Status(403), git.ReasonAuthFailed, 0},
+		{"403 to who asks too often", gittest.Status(403, "Retry-After", "60"), git.ReasonRateLimited, time.Minute},
 		{"404", gittest.Status(404), git.ReasonNotFound, 0},
 		{"429", gittest.Status(429, "Retry-After", "120"), git.ReasonRateLimited, 2 * time.Minute},
 		{"429 without a time", gittest.Status(429), git.ReasonRateLimited, 0},

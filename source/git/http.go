@@ -232,14 +232,15 @@ func httpError(resp *http.Response) error {
 	switch {
 	case code == http.StatusOK:
 		return nil
+	case code == http.StatusTooManyRequests, after > 0 && (code == http.StatusServiceUnavailable || code == http.StatusForbidden):
+		// github.com answers 403 to who asks too often.
+		f := failure(ReasonRateLimited, "%s", status)
+		f.After = after
+		return f
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return failure(ReasonAuthFailed, "%s", status)
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return failure(ReasonNotFound, "%s", status)
-	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable && after > 0:
-		f := failure(ReasonRateLimited, "%s", status)
-		f.After = after
-		return f
 	case code == http.StatusProxyAuthRequired:
 		return failure(ReasonAuthFailed, "the proxy answers %d %s", code, http.StatusText(code))
 	case code >= 300 && code < 400:
