@@ -234,7 +234,7 @@ func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructu
 	if verify {
 		r.engine.Doubt(unit.Name)
 	}
-	leave, ok := r.enter(unit, k)
+	leave, ok := r.enter(unit.Target, k)
 	if !ok {
 		return out, &fault.Error{Next: fault.Wait, Reason: notYet, Err: errors.New("others wait for its cluster")}
 	}
@@ -247,11 +247,11 @@ func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructu
 
 // enter takes a worker for a unit of another cluster, as [share.enter] does.
 // For one of plumb's own there is always one.
-func (r *kustomizations) enter(u engine.Unit, k *kustomization) (leave func(error), ok bool) {
-	if u.Target.Config == nil {
+func (r *kustomizations) enter(at engine.Target, k *kustomization) (leave func(error), ok bool) {
+	if at.Config == nil {
 		return func(error) {}, true
 	}
-	left, ok := r.servers.enter(cluster.Host(u.Target.Config), k.key())
+	left, ok := r.servers.enter(cluster.Host(at.Config), k.key())
 	return func(err error) {
 		left(!fault.Is(err, cluster.ReasonNotAnswering) && !errors.Is(err, context.DeadlineExceeded))
 	}, ok
@@ -438,6 +438,15 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 	if err != nil {
 		return false, err
 	}
+	if target, bad := r.o.target(k, session); bad == nil { // if not, what follows says why
+		leave, ok := r.enter(target, k)
+		if !ok {
+			return false, nil
+		}
+		defer func() { leave(err) }()
+	}
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
 	if gone, err := r.identityGone(ctx, k, session); err != nil {
 		return false, err
 	} else if gone != "" {
@@ -455,14 +464,7 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 	if unit.Source == nil {
 		unit.Source = &source.Artifact{}
 	}
-	leave, ok := r.enter(unit, k)
-	if !ok {
-		return false, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, runTimeout)
-	defer cancel()
 	out, err := r.engine.Remove(ctx, unit)
-	leave(err)
 	r.tell(k, k.Status.DeepCopy(), out, 0)
 	if len(out.Inventory) != len(unit.Remembers) {
 		k.Status.Inventory = toInventory(out.Inventory)
