@@ -11,6 +11,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/cluster"
@@ -34,6 +36,10 @@ type app struct {
 	flags   *genericclioptions.ConfigFlags
 	io      genericiooptions.IOStreams
 	color   string
+	// command is the one that runs, and terminal says that a person reads what
+	// it prints.
+	command  string
+	terminal bool
 	// dialect is how the controller is set up.
 	dialect flux.Options
 
@@ -43,7 +49,17 @@ type app struct {
 func (a *app) start() error {
 	on, err := colored(a.color, a.io.Out)
 	a.paint = newPaint(on)
+	a.terminal = isTerminal(a.io.Out)
+	klog.SetLogger(logr.Discard()) // of what the client library logs, each command returns the error
 	return err
+}
+
+// cut is [short] on a terminal. Elsewhere there is room for all of it.
+func (a *app) cut(s string, n int) string {
+	if !a.terminal {
+		return s
+	}
+	return short(s, n)
 }
 
 // A conn is a connection to a cluster in the name of who runs the command.
@@ -67,6 +83,9 @@ func (a *app) connect() (*conn, error) {
 	namespace, _, err := a.flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("find the namespace: %w; set it with -n", err)
+	}
+	if err := checkName("namespace", namespace); err != nil {
+		return nil, err
 	}
 	c, err := cluster.New("", config)
 	if err != nil {
@@ -152,6 +171,9 @@ func (s *conn) list(ctx context.Context, namespace string, which func(view.Kind)
 // one returns the unit or source that a person called NAME or KIND/NAME.
 func (s *conn) one(ctx context.Context, name string, which func(view.Kind) bool) (*found, error) {
 	kind, bare, hasKind := cutKind(name)
+	if err := checkName("name", bare); err != nil {
+		return nil, err
+	}
 	var hits []*found
 	known := false
 	for _, k := range s.kinds {
@@ -174,29 +196,76 @@ func (s *conn) one(ctx context.Context, name string, which func(view.Kind) bool)
 	case len(hits) == 1 && which(hits[0].Kind):
 		return hits[0], nil
 	case len(hits) == 1:
-		return nil, fmt.Errorf("%s is a source and not a unit; name a unit", hits[0].Ref)
+		return nil, s.notAUnit(hits[0])
 	case len(hits) > 1:
 		return nil, fmt.Errorf("%q is a %s and a %s; say which: %s/%[1]s", clean(bare), hits[0].Ref.Kind, hits[1].Ref.Kind, strings.ToLower(hits[0].Ref.Kind))
 	}
 	return nil, s.missing(ctx, kind, bare, which)
 }
 
-// missing is the error for a name that is not there. It says where it is.
+// missing is the error for a name that is not there. It says where it is, or
+// what else is called so.
 func (s *conn) missing(ctx context.Context, kind, name string, which func(view.Kind) bool) error {
-	all, err := s.list(ctx, "", func(k view.Kind) bool { return which(k) && (kind == "" || k.Called(kind)) })
+	all, err := s.list(ctx, "", anyKind)
+	if apierrors.IsForbidden(err) { // of all namespaces; this one may be open
+		all, err = s.list(ctx, s.namespace, anyKind)
+	}
 	if err != nil && !apierrors.IsForbidden(err) {
 		return err
 	}
-	what := "unit"
-	if kind != "" {
-		what = clean(kind)
-	}
+	var there, like []*found
 	for _, f := range all {
-		if f.Ref.Name == name {
-			return fmt.Errorf("there is no %s %q in namespace %s, but one in %s; add -n %[4]s", what, clean(name), s.namespace, f.Ref.Namespace)
+		switch {
+		case f.Ref.Name != name:
+		case which(f.Kind) && (kind == "" || f.Called(kind)):
+			there = append(there, f)
+		case kind == "":
+			like = append(like, f)
 		}
 	}
-	return fmt.Errorf("there is no %s %q in namespace %s; plumb get -A shows all", what, clean(name), s.namespace)
+	what := or(clean(kind), called(s.kinds, which))
+	// What is in this namespace is more likely meant.
+	if i := slices.IndexFunc(like, func(f *found) bool { return f.Ref.Namespace == s.namespace }); i >= 0 {
+		return s.notAUnit(like[i])
+	}
+	switch {
+	case len(there) > 0:
+		return fmt.Errorf("there is no %s %q in namespace %s, but one in %s; add -n %[4]s", what, clean(name), s.namespace, there[0].Ref.Namespace)
+	case len(like) > 0:
+		return s.notAUnit(like[0])
+	}
+	return fmt.Errorf("there is no %s %q in namespace %s; type: plumb get %s -A", what, clean(name), s.namespace, listing(s.kinds, which))
+}
+
+// notAUnit is the error for a name that is of the other sort than the command
+// is for.
+func (s *conn) notAUnit(f *found) error {
+	is, not, next := "source", "unit", "get sources "+f.Ref.Name
+	switch {
+	case !f.IsSource:
+		is, not, next = "unit", "source", "get "+f.Ref.Name
+	case takesSources(s.command):
+		next = s.command + " source/" + f.Ref.Name
+	}
+	return fmt.Errorf("%s is a %s and not a %s; type: plumb %s -n %s", f.Ref, is, not, next, f.Ref.Namespace)
+}
+
+// called is what people call the kinds that a command is for.
+func called(kinds []view.Kind, which func(view.Kind) bool) string {
+	unit := slices.ContainsFunc(kinds, func(k view.Kind) bool { return which(k) && !k.IsSource })
+	source := slices.ContainsFunc(kinds, func(k view.Kind) bool { return which(k) && k.IsSource })
+	switch {
+	case unit && source:
+		return "unit or source"
+	case source:
+		return "source"
+	}
+	return "unit"
+}
+
+// listing is the argument by which plumb get lists those kinds.
+func listing(kinds []view.Kind, which func(view.Kind) bool) string {
+	return map[string]string{"unit or source": "all", "source": "sources", "unit": "units"}[called(kinds, which)]
 }
 
 // cutKind takes KIND/NAME apart.
@@ -240,16 +309,12 @@ func (s *conn) patch(ctx context.Context, f *found, patch map[string]any) (*foun
 func outputFlag(cmd *cobra.Command, o *string, formats ...string) {
 	cmd.Flags().StringVarP(o, "output", "o", "", "one of "+strings.Join(formats, ", ")+"; empty is for people")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
-	check := cmd.PreRunE
-	cmd.PreRunE = func(c *cobra.Command, args []string) error {
+	before(cmd, func(c *cobra.Command) error {
 		if *o != "" && !slices.Contains(formats, *o) {
-			return fmt.Errorf("-o %q is none of %s", *o, strings.Join(formats, ", "))
-		}
-		if check != nil {
-			return check(c, args)
+			return fmt.Errorf("-o %q is none of %s; type: %s --help", clean(*o), strings.Join(formats, ", "), c.CommandPath())
 		}
 		return nil
-	}
+	})
 }
 
 // data prints v for programs. On a terminal, what could steer it is escaped.

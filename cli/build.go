@@ -45,6 +45,8 @@ be given with --with, unless it is marked optional; one that is missing is an
 error, as it is in the cluster. A kind that only a cluster knows stays without
 a namespace if it has none.
 
+--path is the root of the source, or the directory in it that spec.path names.
+
 Values of Secrets, and of variables that a Secret gives, are masked unless
 --show-secrets is set.`,
 		Example: `  plumb build app --path . | less
@@ -66,8 +68,8 @@ Values of Secrets, and of variables that a Secret gives, are masked unless
 	f.StringVar(&o.with, "with", "", "file with ConfigMaps and Secrets that the unit refers to; they go before those of the cluster")
 	f.BoolVar(&o.showSecrets, "show-secrets", false, "don't mask values of Secrets")
 	outputFlag(cmd, &o.output, "yaml", "json", "name")
-	cmd.MarkFlagsMutuallyExclusive("path", "revision")
-	cmd.MarkFlagsMutuallyExclusive("filename", "revision")
+	exclusive(cmd, "path", "revision")
+	exclusive(cmd, "filename", "revision")
 	a.asServed(cmd)
 	return cmd
 }
@@ -116,7 +118,7 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *reader, n
 	}
 	result, err := render.Objects(ctx, u.Source.Tree, u.Render)
 	if err != nil {
-		return nil, fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err)
+		return nil, inDirectory(fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err), o.path)
 	}
 	for _, w := range result.Warnings {
 		a.note("%s %s", a.warn("warning:"), clean(w))
@@ -149,7 +151,11 @@ func (o buildOptions) find(ctx context.Context, a *app, s *conn, name string) (f
 	if err != nil {
 		return nil, nil, err
 	}
-	return pick(manifests, o.file, name, or(*a.flags.Namespace, "default"))
+	from := o.file
+	if from == "-" {
+		from = "the standard input"
+	}
+	return pick(manifests, from, name, or(*a.flags.Namespace, "default"))
 }
 
 // pick finds the unit of a file, and its source if that is there too.
@@ -191,7 +197,7 @@ func pick(manifests []*unstructured.Unstructured, file, name, namespace string) 
 // source gives u the files that it is made from.
 func (o buildOptions) source(ctx context.Context, a *app, r *reader, f, src *found, u *engine.Unit) (err error) {
 	if o.path != "" {
-		u.Source, _, err = local(ctx, a.dialect, r, src, o.path, u)
+		u.Source, err = local(ctx, a.dialect, r, f, src, o.path, u)
 		return err
 	}
 	want := or(o.revision, src.Revision)
@@ -246,7 +252,7 @@ func readManifests(stdin io.Reader, file string) ([]*unstructured.Unstructured, 
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; name a file, or - for the standard input", err)
 		}
 		defer f.Close()
 		in = f
@@ -291,10 +297,21 @@ func builtin(r render.Result) (scopes, error) {
 		if o.GetKind() != "CustomResourceDefinition" {
 			continue
 		}
-		group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
-		kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
-		scope, _, _ := unstructured.NestedString(o.Object, "spec", "scope")
-		s[schema.GroupKind{Group: group, Kind: kind}] = scope == "Namespaced"
+		text := func(fields ...string) string {
+			v, found, e := unstructured.NestedString(o.Object, fields...)
+			if e == nil && !found {
+				e = errors.New("it is missing")
+			}
+			if e != nil && err == nil {
+				err = fmt.Errorf("%s: %s: %w", object.RefOf(o), strings.Join(fields, "."), e)
+			}
+			return v
+		}
+		kind := schema.GroupKind{Group: text("spec", "group"), Kind: text("spec", "names", "kind")}
+		s[kind] = text("spec", "scope") == "Namespaced"
+		if err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -18,7 +16,6 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
-	"plumb.dev/plumb/tree"
 )
 
 type diffOptions struct {
@@ -60,7 +57,7 @@ can't be told.`,
 	f.StringVar(&o.revision, "revision", "", "branch, tag, full ref, commit, or revision as a status has it")
 	f.BoolVar(&o.brief, "brief", false, "one line for each object")
 	outputFlag(cmd, &o.output, "json", "yaml")
-	cmd.MarkFlagsMutuallyExclusive("path", "revision")
+	exclusive(cmd, "path", "revision")
 	a.asServed(cmd)
 	return cmd
 }
@@ -115,10 +112,9 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *reader, name string) 
 			return nil, err
 		}
 	}
-	whole := true
 	switch {
 	case o.path != "":
-		if u.Source, whole, err = local(ctx, s.dialect, r, src, o.path, &u); err != nil {
+		if u.Source, err = local(ctx, s.dialect, r, f, src, o.path, &u); err != nil {
 			return nil, err
 		}
 	default:
@@ -135,13 +131,9 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *reader, name string) 
 			return nil, fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb diff %s --path DIR", src.Ref, want, err, f.Ref.Name)
 		}
 	}
-	siblings := u.Source
-	if !whole {
-		siblings = nil // of other units the directory says nothing
-	}
-	out, err := engine.Preview(ctx, client, u, s.allUnits(r, f, siblings))
+	out, err := engine.Preview(ctx, client, u, s.allUnits(r, f, u.Source))
 	if err != nil && !out.Rendered {
-		return nil, err
+		return nil, inDirectory(err, o.path)
 	}
 	return newDifference(f, o.path, out, apply.Errors(err)), nil
 }
@@ -162,50 +154,6 @@ func (s *conn) allUnits(r *reader, f *found, a *source.Artifact) func(context.Co
 		})
 		return all, unknown
 	}
-}
-
-// local makes the artifact of a directory. whole is false if it is not the
-// root of the source: u is then made from its root.
-func local(ctx context.Context, o flux.Options, r *reader, src *found, dir string, u *engine.Unit) (a *source.Artifact, whole bool, err error) {
-	root, within, whole, err := sourceRoot(dir, u.Render.Path)
-	if err != nil {
-		return nil, false, err
-	}
-	t, err := tree.OpenDir(root)
-	if err != nil {
-		return nil, false, err
-	}
-	u.Render.Path = within
-	if src == nil {
-		return &source.Artifact{Revision: dir, Tree: t}, true, nil
-	}
-	a, err = o.Artifact(ctx, src.object, r, nil, flux.Want{Dir: t, Revision: dir})
-	return a, whole, err
-}
-
-// sourceRoot finds out which directory is the root of the source that dir is
-// of, and where in it the unit is.
-func sourceRoot(dir, unitPath string) (root, within string, whole bool, err error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return "", "", false, err
-	}
-	if fi, err := os.Stat(abs); err != nil {
-		return "", "", false, fmt.Errorf("--path %s: %w", dir, err)
-	} else if !fi.IsDir() {
-		return "", "", false, fmt.Errorf("--path %s is not a directory", dir)
-	}
-	within = path.Clean(strings.TrimPrefix(filepath.ToSlash(unitPath), "/"))
-	if within == "." || within == ".." || strings.HasPrefix(within, "../") {
-		return abs, unitPath, true, nil
-	}
-	if fi, err := os.Stat(filepath.Join(abs, filepath.FromSlash(within))); err == nil && fi.IsDir() {
-		return abs, within, true, nil
-	}
-	if root, ok := strings.CutSuffix(filepath.ToSlash(abs), "/"+within); ok {
-		return filepath.FromSlash(or(root, "/")), within, true, nil
-	}
-	return abs, ".", false, nil
 }
 
 // openStore opens a store of repositories for one command: the one that is

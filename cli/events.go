@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/object"
 )
 
@@ -57,6 +58,10 @@ type event struct {
 	Message  string    `json:"message"`
 	Count    int32     `json:"count,omitempty"`
 	Revision string    `json:"revision,omitempty"`
+	// About is the object of a unit that it is about, and Subject the first
+	// line of a revision's commit message, where they are known.
+	About   string `json:"about,omitempty"`
+	Subject string `json:"subject,omitempty"`
 
 	ref object.Ref
 }
@@ -68,6 +73,7 @@ func newEvent(e *corev1.Event) event {
 	}
 	out.ref.Group, _, _ = strings.Cut(e.InvolvedObject.APIVersion, "/")
 	out.Object = out.ref.String()
+	out.About, out.Subject = e.Annotations[view.EventObject], e.Annotations[view.EventSubject]
 	if e.Series != nil {
 		out.Time, out.Count = e.Series.LastObservedTime.Time, e.Series.Count
 	}
@@ -116,6 +122,12 @@ func (o eventsOptions) run(ctx context.Context, a *app, name string) error {
 	mine := func(e event) bool { _, ok := s.kindOf(e.ref); return ok }
 	if name != "" {
 		kind, bare, hasKind := cutKind(name)
+		if err := checkName("name", bare); err != nil {
+			return err
+		}
+		if hasKind && !slices.ContainsFunc(s.kinds, func(k view.Kind) bool { return k.Called(kind) }) {
+			return fmt.Errorf("kind %q is none of %s; name one of them, or leave the kind out", clean(kind), strings.Join(s.kindNames(anyKind), ", "))
+		}
 		selector = fields.OneTermEqualSelector("involvedObject.name", bare)
 		mine = func(e event) bool {
 			k, ok := s.kindOf(e.ref)
@@ -126,6 +138,12 @@ func (o eventsOptions) run(ctx context.Context, a *app, name string) error {
 	if err != nil {
 		return err
 	}
+	if len(list) == 0 && !o.watch && name != "" {
+		// Of what is not there nothing can be said, and that is not nothing.
+		if err := s.isThere(ctx, name, o.all); err != nil {
+			return err
+		}
+	}
 	if o.output != "" && !o.watch {
 		if list == nil {
 			list = []event{}
@@ -133,17 +151,38 @@ func (o eventsOptions) run(ctx context.Context, a *app, name string) error {
 		return a.data(list, o.output)
 	}
 	if len(list) == 0 && !o.watch {
-		where := "namespace " + namespace
-		if o.all {
-			where = "any namespace"
+		of := ""
+		if name != "" {
+			of = " of " + clean(name)
 		}
-		a.note("No events in %s within the last hour; plumb events -A looks into all namespaces.", where)
+		if o.all {
+			a.note("No events%s in any namespace within the last hour; plumb get all -A shows how units and sources are.", of)
+		} else {
+			a.note("No events%s in namespace %s within the last hour; plumb events -A looks into all namespaces.", of, clean(namespace))
+		}
 		return nil
 	}
 	if err := o.print(a, list); err != nil || !o.watch {
 		return err
 	}
 	return o.follow(ctx, s, namespace, selector, version, mine)
+}
+
+// isThere returns an error if no unit or source is called so.
+func (s *conn) isThere(ctx context.Context, name string, anywhere bool) error {
+	namespace := s.namespace
+	if anywhere {
+		namespace = ""
+	}
+	all, err := s.list(ctx, namespace, anyKind)
+	if err != nil || len(named(all, name)) > 0 {
+		return err
+	}
+	if anywhere {
+		return s.missingEverywhere(ctx, name)
+	}
+	kind, bare, _ := cutKind(name)
+	return s.missing(ctx, kind, bare, anyKind)
 }
 
 func (o eventsOptions) print(a *app, list []event) error {

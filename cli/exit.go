@@ -38,9 +38,7 @@ func exit(err error, code int, stderr io.Writer) int {
 	if errors.As(err, &said) {
 		return int(said)
 	}
-	for line := range strings.SplitSeq(advised(err), "\n") {
-		fmt.Fprintln(stderr, "plumb:", clean(line))
-	}
+	fmt.Fprintln(stderr, "plumb:", clean(advised(err)))
 	return code
 }
 
@@ -56,15 +54,16 @@ func advised(err error) string {
 	case apierrors.IsUnauthorized(err):
 		text += "; log in again, or use another --context"
 	}
-	return text
+	return inOneLine(text)
 }
 
-// takes is cobra.RangeArgs with an error that says what to type.
-func takes(least, most int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) >= least && len(args) <= most {
-			return nil
+// inOneLine joins the lines of an error, of which some libraries make several.
+func inOneLine(text string) string {
+	var parts []string
+	for line := range strings.Lines(text) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" {
+			parts = append(parts, line)
 		}
-		return fmt.Errorf("%d arguments are not what it takes; type: plumb %s", len(args), cmd.Use)
 	}
+	return strings.Join(parts, "; ")
 }

@@ -92,19 +92,45 @@ func (o getOptions) run(ctx context.Context, a *app, args []string) error {
 		}
 		if len(rest) == 1 {
 			if items = named(items, rest[0]); len(items) == 0 {
-				return fmt.Errorf("nothing is called %q in any namespace; plumb get all -A shows all", clean(rest[0]))
+				return s.missingEverywhere(ctx, rest[0])
 			}
 		}
 	}
 	if len(items) == 0 && (o.output == "" || o.output == "wide") {
-		if o.all {
+		what := called(s.kinds, which)
+		switch {
+		case !o.all:
+			a.note("No %s in namespace %s; plumb get %s -A looks into all.", what, clean(namespace), listing(s.kinds, which))
+		case what != "unit or source":
+			a.note("No %s in any namespace; plumb get all -A shows units and sources.", what)
+		default:
 			a.note("Nothing found in any namespace; write a Kustomization and a GitRepository and kubectl apply them.")
-		} else {
-			a.note("Nothing found in namespace %s; plumb get -A looks into all.", namespace)
 		}
 		return nil
 	}
-	return o.print(a, items, len(rest) == 1 && len(items) == 1)
+	if err := o.print(a, items, len(rest) == 1 && len(items) == 1); err != nil {
+		return err
+	}
+	if len(args) == 0 && (o.output == "" || o.output == "wide") {
+		where := ""
+		if o.all {
+			where = " -A"
+		}
+		a.note("These are units; plumb get sources%s shows sources, plumb get all%[1]s both.", where)
+	}
+	return nil
+}
+
+// missingEverywhere is the error for a name that is in no namespace.
+func (s *conn) missingEverywhere(ctx context.Context, name string) error {
+	all, err := s.list(ctx, "", anyKind)
+	if err != nil {
+		return err
+	}
+	if other := named(all, name); len(other) > 0 {
+		return s.notAUnit(other[0])
+	}
+	return fmt.Errorf("nothing is called %q in any namespace; type: plumb get all -A", clean(name))
 }
 
 func named(items []*found, name string) (out []*found) {
@@ -137,10 +163,12 @@ func (o getOptions) print(a *app, items []*found, single bool) error {
 	}
 	t := table{columns: cols("NAMESPACE", "KIND", "NAME", "READY", "STATUS", "REVISION", "SUSPENDED", "AGE", "+SOURCE", "+PATH")}
 	wide := o.output == "wide"
+	cut := false
 	for _, f := range items {
 		status, revision := f.Message, or(f.Revision, "-")
 		if !wide {
-			status, revision = short(shortHashes(status), 60), shortHashes(revision)
+			status, revision = a.cut(shortHashes(status), 60), shortHashes(revision)
+			cut = cut || status != shortHashes(f.Message)
 		}
 		source := "-"
 		if !f.Source.IsZero() {
@@ -159,7 +187,13 @@ func (o getOptions) print(a *app, items []*found, single bool) error {
 		}
 		t.rows = append(t.rows, r)
 	}
-	return a.table(t, wide)
+	if err := a.table(t, wide); err != nil {
+		return err
+	}
+	if cut {
+		a.note("Some messages are cut; with -o wide they are shown in full.")
+	}
+	return nil
 }
 
 func yes(b bool) string {

@@ -62,7 +62,7 @@ func (a *app) printHistory(f *found, output string) error {
 	for _, r := range f.History {
 		rev, subject := r.Revision, r.Subject
 		if output != "wide" {
-			rev, subject = shortHashes(rev), short(subject, 60)
+			rev, subject = shortHashes(rev), a.cut(subject, 60)
 		}
 		line := row{cells: []string{rev, r.Result, age(r.First), age(r.Last), r.Took.String(), fmt.Sprint(r.Count), or(subject, "-"), r.Digest}}
 		if !strings.HasSuffix(r.Result, "Succeeded") {
@@ -81,13 +81,11 @@ func (s *conn) subjects(ctx context.Context, f *found) map[string]string {
 		return out
 	}
 	events, _, err := s.eventsOf(ctx, f.Source.Namespace, about(f.Source), func(e event) bool {
-		return e.ref == f.Source && e.Reason == "NewArtifact" && e.Revision != ""
+		return e.ref == f.Source && e.Subject != "" && e.Revision != ""
 	})
 	if err == nil {
 		for _, e := range events {
-			if _, quoted, ok := strings.Cut(e.Message, "'"); ok {
-				out[e.Revision] = strings.TrimSuffix(quoted, "'")
-			}
+			out[e.Revision] = e.Subject
 		}
 	}
 	if src, err := s.get(ctx, f.Source); err == nil && src.Commit.Subject != "" {

@@ -57,7 +57,7 @@ func newServe(version string, flags *genericclioptions.ConfigFlags) *cobra.Comma
 		Short: "Run the controller, in a cluster or next to one",
 		Long: `Run the controller. In a cluster it uses its service account; elsewhere
 KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLogger(cmd.ErrOrStderr(), o.logFormat, o.logLevel)
 			if err != nil {

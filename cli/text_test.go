@@ -66,28 +66,3 @@ func TestValuesOfSecretsAreRedactedWhereverTheyAre(t *testing.T) {
 		t.Errorf("env: %v", got["env"])
 	}
 }
-
-func TestADirectoryIsTheRootOrThePath(t *testing.T) {
-	root := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(root, "apps", "shop"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	other := t.TempDir()
-	for _, c := range []struct {
-		name, dir, path  string
-		wantRoot, within string
-		whole            bool
-	}{
-		{"the root", root, "./apps/shop", root, "apps/shop", true},
-		{"the unit's path", filepath.Join(root, "apps", "shop"), "./apps/shop/", root, "apps/shop", true},
-		{"the path is the root", root, "./", root, "./", true},
-		{"a directory of another name", other, "./apps/shop", other, ".", false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			gotRoot, within, whole, err := sourceRoot(c.dir, c.path)
-			if err != nil || gotRoot != c.wantRoot || within != c.within || whole != c.whole {
-				t.Errorf("got %q %q %v %v, want %q %q %v", gotRoot, within, whole, err, c.wantRoot, c.within, c.whole)
-			}
-		})
-	}
-}

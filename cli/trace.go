@@ -34,9 +34,11 @@ type trace struct {
 	Revision string       `json:"revision"`
 	Commit   *view.Commit `json:"commit,omitempty"`
 	// Listed: the unit's inventory has it.
-	Listed  bool     `json:"listed"`
-	Drift   *event   `json:"drift,omitempty"` // the last correction that is still known
-	Writers []writer `json:"writers,omitempty"`
+	Listed bool   `json:"listed"`
+	Drift  *event `json:"drift,omitempty"` // the last correction that is still known
+	// DriftUnknown is why none could be looked for.
+	DriftUnknown string   `json:"driftUnknown,omitempty"`
+	Writers      []writer `json:"writers,omitempty"`
 }
 
 // A writer is a field manager of an object.
@@ -107,9 +109,12 @@ func (s *conn) trace(ctx context.Context, kind, name string) (*trace, error) {
 	t.Listed = slices.ContainsFunc(f.Inventory, func(e apply.Entry) bool { return e.Ref == top })
 	s.traceSource(ctx, f, t)
 	events, _, err := s.eventsOf(ctx, unit.Namespace, about(unit), func(e event) bool {
-		return e.ref == unit && e.Reason == "DriftCorrected" && strings.HasPrefix(e.Message, top.String()+":")
+		return e.ref == unit && e.Reason == "DriftCorrected" && e.About == top.String()
 	})
-	if err == nil && len(events) > 0 { // drift is told where it is known
+	switch {
+	case err != nil:
+		t.DriftUnknown = err.Error()
+	case len(events) > 0:
 		t.Drift = &events[len(events)-1]
 	}
 	return t, nil
@@ -138,6 +143,9 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 	if err != nil {
 		return nil, err
 	}
+	if err := checkName("name", name); err != nil {
+		return nil, err
+	}
 	resource, gr := schema.ParseResourceArg(kind)
 	var gvr schema.GroupVersionResource
 	if resource != nil {
@@ -153,8 +161,11 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 			m, err = mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("the cluster has no kind %q; kubectl api-resources shows all", kind)
+	switch {
+	case apimeta.IsNoMatchError(err):
+		return nil, fmt.Errorf("the cluster has no kind %q; type: kubectl api-resources", clean(kind))
+	case err != nil:
+		return nil, fmt.Errorf("look up kind %q: %w", clean(kind), err)
 	}
 	r := s.client.Dynamic().Resource(m.Resource)
 	var o *unstructured.Unstructured
@@ -167,17 +178,24 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 		// Where it is helps more than where it is not.
 		l, err := r.List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
 		if err == nil && len(l.Items) > 0 && l.Items[0].GetNamespace() != "" {
-			return nil, fmt.Errorf("there is no %s %q in namespace %s, but one in %s; add -n %[4]s", m.GroupVersionKind.Kind, name, s.namespace, l.Items[0].GetNamespace())
+			return nil, fmt.Errorf("there is no %s %q in namespace %s, but one in %s; add -n %[4]s", m.GroupVersionKind.Kind, clean(name), s.namespace, l.Items[0].GetNamespace())
 		}
-		return nil, fmt.Errorf("there is no %s %q in namespace %s; choose another with -n", m.GroupVersionKind.Kind, name, s.namespace)
+		if m.Scope.Name() != apimeta.RESTScopeNameNamespace {
+			return nil, fmt.Errorf("there is no %s %q; type: kubectl get %s", m.GroupVersionKind.Kind, clean(name), m.Resource.Resource)
+		}
+		return nil, fmt.Errorf("there is no %s %q in namespace %s; choose another with -n", m.GroupVersionKind.Kind, clean(name), s.namespace)
 	}
-	return o, err
+	if err != nil {
+		return nil, fmt.Errorf("read %s %q: %w", m.GroupVersionKind.Kind, clean(name), err)
+	}
+	return o, nil
 }
 
 // climb follows owners up to an object that carries the mark of a unit.
 func (s *conn) climb(ctx context.Context, o *unstructured.Unstructured, t *trace) (top, unit object.Ref, err error) {
 	const deepest = 10
 	var mark *object.Ref
+	var lost error // the owner that could not be read
 	for range deepest {
 		top = object.RefOf(o)
 		for _, k := range s.kinds {
@@ -201,11 +219,18 @@ func (s *conn) climb(ctx context.Context, o *unstructured.Unstructured, t *trace
 		}
 		ref := object.Ref{Group: gv.Group, Kind: owner.Kind, Namespace: o.GetNamespace(), Name: owner.Name}
 		up, err := s.client.Get(ctx, ref, gv.Version)
-		if err != nil || up.GetUID() != owner.UID {
+		if err != nil {
+			lost = fmt.Errorf("its owner %s can't be read: %w", ref, err)
+			break
+		}
+		if up.GetUID() != owner.UID {
 			break
 		}
 		t.By = append(t.By, ref.String())
 		o = up
+	}
+	if mark == nil && lost != nil {
+		return top, unit, fmt.Errorf("%s carries no mark of a unit, and it can't be told what made it: %w", t.Object, lost)
 	}
 	if mark == nil {
 		return top, unit, fmt.Errorf("%s was not applied by a unit: neither it nor what made it carries the mark of one", t.Object)
@@ -258,9 +283,12 @@ func (a *app) printTrace(t *trace) {
 		}
 		line("Message", clean(c.Subject))
 	}
-	if t.Drift != nil {
+	switch {
+	case t.DriftUnknown != "":
+		line("Drift", a.warn("not known: ")+clean(t.DriftUnknown))
+	case t.Drift != nil:
 		line("Drift", fmt.Sprintf("%s: %s", ago(t.Drift.Time), clean(t.Drift.Message)))
-	} else {
+	default:
 		line("Drift", "none within the last hour")
 	}
 	for i, w := range t.Writers {

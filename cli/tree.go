@@ -102,10 +102,10 @@ func (a *app) label(n *node) string {
 		b.WriteString(" " + clean(shortHashes(n.Revision)))
 	}
 	if n.Subject != "" {
-		b.WriteString(a.dim(" “" + clean(short(n.Subject, 60)) + "”"))
+		b.WriteString(a.dim(" “" + clean(a.cut(n.Subject, 60)) + "”"))
 	}
 	if n.Message != "" {
-		b.WriteString(a.dim(": " + clean(short(n.Message, 100))))
+		b.WriteString(a.dim(": " + clean(a.cut(n.Message, 100))))
 	}
 	return b.String()
 }
@@ -152,7 +152,10 @@ func (g *grower) unit(ctx context.Context, f *found) (*node, error) {
 		}
 	}
 	live := readInventory(ctx, client, f.Inventory)
-	owned := children(ctx, client, f.Inventory)
+	owned, hidden := children(ctx, client, f.Inventory)
+	for _, err := range hidden {
+		g.note("%s %s, so the tree does not show whether there are any", g.warn("warning:"), clean(err.Error()))
+	}
 	for i, e := range f.Inventory {
 		c := nodeOf(e.Ref)
 		n.Children = append(n.Children, c)
@@ -259,26 +262,27 @@ var born = []schema.GroupVersionResource{
 }
 
 // children lists what could belong to the objects of an inventory, once for
-// each namespace. What may not be listed is not shown.
-func children(ctx context.Context, client *cluster.Client, inventory []apply.Entry) brood {
+// each namespace. hidden says what could not be listed, and so is not shown.
+func children(ctx context.Context, client *cluster.Client, inventory []apply.Entry) (b brood, hidden []error) {
 	var namespaces []string
 	for _, e := range inventory {
 		if e.Ref.Namespace != "" && !childless(e.Ref) && !slices.Contains(namespaces, e.Ref.Namespace) {
 			namespaces = append(namespaces, e.Ref.Namespace)
 		}
 	}
-	b := brood{}
+	b = brood{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, ns := range namespaces {
 		for _, gvr := range born {
 			wg.Go(func() {
 				l, err := client.Dynamic().Resource(gvr).Namespace(ns).List(ctx, metav1.ListOptions{})
-				if err != nil {
-					return
-				}
 				mu.Lock()
 				defer mu.Unlock()
+				if err != nil {
+					hidden = append(hidden, fmt.Errorf("list %s of namespace %s: %w", gvr.Resource, ns, err))
+					return
+				}
 				for i := range l.Items {
 					for _, o := range l.Items[i].GetOwnerReferences() {
 						b[o.UID] = append(b[o.UID], &l.Items[i])
@@ -288,7 +292,8 @@ func children(ctx context.Context, client *cluster.Client, inventory []apply.Ent
 		}
 	}
 	wg.Wait()
-	return b
+	slices.SortFunc(hidden, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return b, hidden
 }
 
 // childless are the kinds of which it is known that they own nothing of what

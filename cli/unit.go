@@ -32,12 +32,10 @@ func settings(f *pflag.FlagSet, o *flux.Options) {
 	f.StringSliceVar(&o.CustomStageKinds, "custom-apply-stage-kinds", nil, "kinds to apply before the rest, as Kind or group/Kind")
 }
 
-// asServed adds the settings to a command, out of sight: few controllers run
-// with others than the ones they ship with.
+// asServed adds the settings to a command.
 func (a *app) asServed(cmd *cobra.Command) {
 	served := pflag.NewFlagSet("served", pflag.ContinueOnError)
 	settings(served, &a.dialect)
-	served.VisitAll(func(f *pflag.Flag) { f.Hidden = true })
 	cmd.Flags().AddFlagSet(served)
 	cmd.Long += `
 
@@ -73,7 +71,7 @@ func (r *reader) Get(ref lookup.Ref) (map[string][]byte, bool, error) {
 		return data, data != nil, nil
 	}
 	if r.s == nil {
-		return nil, false, fmt.Errorf("%s is needed, and no cluster is asked; give its manifest with --with FILE", ref)
+		return nil, false, fmt.Errorf("%s is needed, and %w; give its manifest with --with FILE", ref, flux.ErrOffline)
 	}
 	data, err := r.read(ref)
 	if apierrors.IsNotFound(err) {
@@ -115,7 +113,7 @@ func (r *reader) read(ref lookup.Ref) (map[string][]byte, error) {
 // Resource implements [flux.Reader].
 func (r *reader) Resource(ctx context.Context, ref object.Ref) (*unstructured.Unstructured, error) {
 	if r.s == nil {
-		return nil, fmt.Errorf("%s is needed, and no cluster is asked", ref)
+		return nil, fmt.Errorf("%s is needed, and %w; name the unit without -f, so that one is", ref, flux.ErrOffline)
 	}
 	f, err := r.s.get(ctx, ref)
 	if err != nil {

@@ -41,13 +41,26 @@ type Cluster struct {
 	clients  map[string]*Client
 }
 
-// New returns the Cluster that config leads to. Nothing is sent yet.
+// New returns the Cluster that config leads to. Nothing is sent yet. What a
+// server other than plumb's own may answer, and how long that may take, is
+// bounded.
 func New(id string, config *rest.Config) (*Cluster, error) {
+	return newCluster(id, config, standard)
+}
+
+func newCluster(id string, config *rest.Config, within bounds) (*Cluster, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	// A warning is text that a server chooses. It may quote what it was sent,
 	// and so has no place in a log.
 	config.WarningHandler = rest.NoWarnings{}
+	if id != "" {
+		b, err := newBound(config.Host, within)
+		if err != nil {
+			return nil, err
+		}
+		config.Wrap(b.wrap)
+	}
 	hc, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to cluster: %w", err)

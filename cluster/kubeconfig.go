@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"k8s.io/client-go/rest"
@@ -53,11 +54,20 @@ func Kubeconfig(data []byte, p KubeconfigPolicy) (id string, config *rest.Config
 			return "", nil, unsafe(fmt.Sprintf("a certificate authority file for cluster %q", name))
 		case c.InsecureSkipTLSVerify && !p.AllowInsecureTLS:
 			return "", nil, unsafe(fmt.Sprintf("insecure-skip-tls-verify for cluster %q", name))
-		case strings.HasPrefix(c.Server, "http://") && !p.AllowInsecureTLS:
-			return "", nil, unsafe(fmt.Sprintf("a server without TLS for cluster %q", name))
 		case c.ProxyURL != "":
 			return "", nil, unsafe(fmt.Sprintf("a proxy for cluster %q", name))
 		}
+		server, ok := serverURL(c.Server)
+		switch {
+		case !ok:
+			return "", nil, &fault.Error{
+				Next: fault.Stall, Reason: "InvalidKubeconfig", Err: fmt.Errorf("the kubeconfig's server for cluster %q is not a URL of a server", name),
+				Hint: "write it as https://HOST:PORT",
+			}
+		case server.Scheme != "https" && !p.AllowInsecureTLS:
+			return "", nil, unsafe(fmt.Sprintf("a server without TLS for cluster %q", name))
+		}
+		c.Server = server.String()
 	}
 	config, err = clientcmd.NewDefaultClientConfig(*raw, nil).ClientConfig()
 	if err != nil {
@@ -65,4 +75,19 @@ func Kubeconfig(data []byte, p KubeconfigPolicy) (id string, config *rest.Config
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:]), config, nil
+}
+
+// serverURL reads a server's address, https or http. One without a scheme is
+// https: the client would choose plain HTTP for it, if no certificate is given.
+func serverURL(server string) (*url.URL, bool) {
+	u, err := url.Parse(server)
+	if err != nil || u.Host == "" && (u.Opaque != "" || u.Scheme == "") {
+		if u, err = url.Parse("https://" + server); err != nil || strings.Trim(u.Path, "/") != "" {
+			return nil, false // such as http:/host
+		}
+	}
+	if u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, false
+	}
+	return u, true
 }

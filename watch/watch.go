@@ -24,6 +24,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -85,6 +86,7 @@ type Watch struct {
 	// namespaces, and narrowed is how often one was added.
 	narrow   map[schema.GroupVersionResource]bool
 	narrowed int
+	kinds    int // how often they have changed
 }
 
 // following is an object that a unit follows, and where its record is. There is
@@ -198,6 +200,7 @@ func (k kindStore) Resync() error               { return nil }
 
 func (w *Watch) kindsChanged() {
 	w.mu.Lock()
+	w.kinds++
 	units := map[string]bool{}
 	for gk, waiting := range w.waiting {
 		for u := range waiting {
@@ -217,11 +220,22 @@ func (w *Watch) kindsChanged() {
 // unit is notified when the kinds change.
 func (w *Watch) Follow(unit string, targets []Target) error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	before := w.units[unit]
-	if w.unchanged(before, targets) {
+	same := w.unchanged(w.units[unit], targets)
+	kinds := w.kinds
+	w.mu.Unlock()
+	if same {
 		return nil
 	}
+	names := w.names(targets) // which may ask the server, so nobody else waits for it
+	w.mu.Lock()
+	defer func() {
+		missed := w.kinds != kinds && len(targets) > 0
+		w.mu.Unlock()
+		if missed {
+			w.notify(unit) // one of the kinds may have come since it was asked for
+		}
+	}()
+	before := w.units[unit]
 	now := make(follows, 0, len(targets))
 	kept := make(map[object.Ref]*following, len(targets))
 	var errs []error
@@ -234,7 +248,7 @@ func (w *Watch) Follow(unit string, targets []Target) error {
 			f = nil
 		}
 		if f == nil || f.narrowed != w.narrowed {
-			key, err := w.key(unit, t)
+			key, err := w.key(unit, t, names[t.kind()])
 			if err != nil {
 				errs = append(errs, err)
 				continue
@@ -278,18 +292,47 @@ func (w *Watch) unchanged(before follows, targets []Target) bool {
 	return true
 }
 
-// key says which stream a target is in.
-func (w *Watch) key(unit string, t Target) (streamKey, error) {
-	m, err := w.cluster.Mapping(t.Ref.GroupKind().WithVersion(t.Version))
-	if fault.Is(err, "UnknownKind") {
+// A named is how the server calls a kind, or why that is not known.
+type named struct {
+	*apimeta.RESTMapping
+	err error
+}
+
+func (t Target) kind() schema.GroupVersionKind { return t.Ref.GroupKind().WithVersion(t.Version) }
+
+// names finds out how the server calls the kinds of targets. A server that can't
+// tell of one kind is not asked about the others.
+func (w *Watch) names(targets []Target) map[schema.GroupVersionKind]named {
+	names := make(map[schema.GroupVersionKind]named)
+	var failed error
+	for _, t := range targets {
+		gvk := t.kind()
+		if _, ok := names[gvk]; ok {
+			continue
+		}
+		n := named{err: failed}
+		if failed == nil {
+			n.RESTMapping, n.err = w.cluster.Mapping(gvk)
+		}
+		if n.err != nil && !fault.Is(n.err, "UnknownKind") {
+			failed = n.err
+		}
+		names[gvk] = n
+	}
+	return names
+}
+
+// key says which stream a target is in, of a kind that the server calls m.
+func (w *Watch) key(unit string, t Target, m named) (streamKey, error) {
+	if fault.Is(m.err, "UnknownKind") {
 		gk := t.Ref.GroupKind()
 		if w.waiting[gk] == nil {
 			w.waiting[gk] = map[string]bool{}
 		}
 		w.waiting[gk][unit] = true
 	}
-	if err != nil {
-		return streamKey{}, err
+	if m.err != nil {
+		return streamKey{}, m.err
 	}
 	key := streamKey{resource: m.Resource, selector: t.Selector}
 	switch {

@@ -34,7 +34,12 @@ references to objects of other namespaces are refused.`,
 		Example: `  plumb install --image registry.example.com/plumb:v1.0.0
   plumb install --export | kubectl apply -f -
   plumb install --crds`,
-		Args: cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%s does not take %q; type: %[1]s --help", cmd.CommandPath(), args[0])
+			}
+			return nil
+		},
 		RunE: r.run,
 	}
 	f := cmd.Flags()

@@ -167,7 +167,7 @@ func decodeGitRepository(u *unstructured.Unstructured) (*sourcev1.GitRepository,
 	if err := decode(u, &g, "gitImplementation", "accessFrom"); err != nil {
 		return nil, err
 	}
-	return &g, nil
+	return &g, checkNames(&g)
 }
 
 // unsupported is the error for a field that this version can't honour.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -22,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/control/lookup"
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/source"
@@ -48,6 +50,8 @@ type gitRepositories struct {
 	published func(source string, before *source.Artifact)
 	// host is where third parties would fetch artifacts from.
 	host string
+	// servers divides the workers among Git servers.
+	servers *share
 
 	mu    sync.Mutex
 	polls map[types.NamespacedName]*poll
@@ -99,6 +103,7 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		r.mu.Lock()
 		delete(r.polls, req.NamespacedName)
 		r.mu.Unlock()
+		r.servers.forget(req.NamespacedName)
 		r.shelf.Drop(name)
 		r.refs.Forget(name)
 		r.statuses.forget(req.NamespacedName)
@@ -233,6 +238,10 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	if err != nil {
 		return nil, true, err
 	}
+	wasInCircle, err := r.inCircle(ctx, g)
+	if err != nil {
+		return nil, true, err
+	}
 	included, err := r.included(g)
 	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
 	have := r.shelf.Get(name)
@@ -241,13 +250,23 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	key := hex.EncodeToString(fingerprint[:])
 	include := includeKey(included)
 	r.mu.Lock()
-	due := have == nil || requested || p.hinted || p.asked != key || !time.Now().Before(p.due) || p.include != include ||
+	due := have == nil || wasInCircle || requested || p.hinted || p.asked != key || !time.Now().Before(p.due) || p.include != include ||
 		g.Status.ObservedGeneration != g.Generation && p.failures == 0 || !stored(g, have)
-	p.hinted, p.url = false, remote.URL
+	p.url = remote.URL
 	r.mu.Unlock()
 	if !due {
 		return nil, false, nil
 	}
+	if err == nil {
+		leave, ok := r.servers.enter(remote.Server(), types.NamespacedName{Namespace: g.Namespace, Name: g.Name})
+		if !ok {
+			return nil, false, &fault.Error{Next: fault.Wait, Reason: report.Progressing, Err: errors.New("others wait for its server")}
+		}
+		defer func() { leave(!fault.Is(err, git.ReasonTimeout)) }()
+	}
+	r.mu.Lock()
+	p.hinted = false
+	r.mu.Unlock()
 	p.asked = key
 	if err != nil {
 		return nil, true, err
@@ -485,7 +504,8 @@ func (r *gitRepositories) tell(g, before *sourcev1.GitRepository, a *source.Arti
 	}
 	log.Info("new revision", "revision", a.Revision, "commit", a.Commit.ID, "author", a.Commit.Author)
 	subject, _, _ := strings.Cut(a.Commit.Message, "\n")
-	r.events.AnnotatedEventf(o, map[string]string{GitRepositoryKind.Group + "/revision": a.Revision},
+	about := map[string]string{GitRepositoryKind.Group + "/revision": a.Revision, view.EventSubject: commitMetadata(a.Commit)[metadataSubject]}
+	r.events.AnnotatedEventf(o, about,
 		corev1.EventTypeNormal, "NewArtifact", "%s", clip(fmt.Sprintf("stored artifact for commit '%s'", subject)))
 }
 

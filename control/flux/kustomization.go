@@ -49,6 +49,7 @@ type kustomizations struct {
 	queue    *queue
 	calm     calm
 	spared   spared
+	servers  *share // of other clusters
 
 	mu       sync.Mutex
 	attempts map[types.NamespacedName]attempt
@@ -87,6 +88,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		if client.IgnoreNotFound(err) == nil {
 			r.engine.Forget(name)
 			r.refs.Forget(name)
+			r.servers.forget(req.NamespacedName)
 			r.calm.forget(req.NamespacedName)
 			r.spared.forget(req.NamespacedName)
 			r.statuses.forget(req.NamespacedName)
@@ -232,10 +234,27 @@ func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructu
 	if verify {
 		r.engine.Doubt(unit.Name)
 	}
+	leave, ok := r.enter(unit.Target, k)
+	if !ok {
+		return out, &fault.Error{Next: fault.Wait, Reason: notYet, Err: errors.New("others wait for its cluster")}
+	}
+	defer func() { leave(err) }()
 	// A cluster that does not answer holds a worker no longer than this.
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	return r.engine.Run(ctx, unit, &ledger{r: r, k: k, u: u})
+}
+
+// enter takes a worker for a unit of another cluster, as [share.enter] does.
+// For one of plumb's own there is always one.
+func (r *kustomizations) enter(at engine.Target, k *kustomization) (leave func(error), ok bool) {
+	if at.Config == nil {
+		return func(error) {}, true
+	}
+	left, ok := r.servers.enter(cluster.Host(at.Config), k.key())
+	return func(err error) {
+		left(!fault.Is(err, cluster.ReasonNotAnswering) && !errors.Is(err, context.DeadlineExceeded))
+	}, ok
 }
 
 // noArtifact says why a source has nothing to apply.
@@ -419,6 +438,15 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 	if err != nil {
 		return false, err
 	}
+	if target, bad := r.o.target(k, session); bad == nil { // if not, what follows says why
+		leave, ok := r.enter(target, k)
+		if !ok {
+			return false, nil
+		}
+		defer func() { leave(err) }()
+	}
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
 	if gone, err := r.identityGone(ctx, k, session); err != nil {
 		return false, err
 	} else if gone != "" {

@@ -2,10 +2,13 @@ package flux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/control/lookup"
@@ -24,6 +27,10 @@ type Reader interface {
 	// Resource reads a custom resource of the dialect.
 	Resource(context.Context, object.Ref) (*unstructured.Unstructured, error)
 }
+
+// ErrOffline is in the error of a [Reader] that has no cluster to ask. What a
+// render can do without is then left out.
+var ErrOffline = errors.New("no cluster is asked")
 
 // Unit makes the unit of a Kustomization as the controller does. Its Source is
 // left to the caller. With an error, the unit has what could be told.
@@ -70,12 +77,23 @@ type Want struct {
 // Artifact makes the artifact of a GitRepository as the controller does, with
 // the credentials that r may read.
 func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want) (*source.Artifact, error) {
+	return o.artifact(ctx, u, r, store, want, nil)
+}
+
+// artifact is Artifact for a GitRepository that those of way include.
+func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want, way []string) (*source.Artifact, error) {
 	g, err := decodeGitRepository(u)
 	if err != nil {
 		return nil, err
 	}
 	reconciler := &gitRepositories{o: o, shelf: &source.Shelf{}}
 	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
+	at := g.Namespace + "/" + g.Name
+	around := slices.Contains(way, at)
+	way = append(way[:len(way):len(way)], at)
+	if around {
+		return nil, circular(way)
+	}
 	var included []*source.Artifact
 	for _, inc := range g.Spec.Include {
 		ref := object.Ref{Group: GitRepositoryKind.Group, Kind: GitRepositoryKind.Kind, Namespace: g.Namespace, Name: inc.GitRepositoryRef.Name}
@@ -83,11 +101,14 @@ func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r R
 		if err != nil {
 			return nil, fmt.Errorf("spec.include: %w", err)
 		}
-		revision, _, _ := unstructured.NestedString(other.Object, "status", "artifact", "revision")
+		revision, _, err := unstructured.NestedString(other.Object, "status", "artifact", "revision")
+		if err != nil {
+			return nil, fmt.Errorf("spec.include: the status of %s can't be read: %w", ref, err)
+		}
 		if revision == "" {
 			return nil, fmt.Errorf("spec.include: %s has no artifact", ref)
 		}
-		a, err := o.Artifact(ctx, other, r, store, Want{Revision: revision})
+		a, err := o.artifact(ctx, other, r, store, Want{Revision: revision}, way)
 		if err != nil {
 			return nil, fmt.Errorf("spec.include: %w", err)
 		}
@@ -117,6 +138,14 @@ func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r R
 		ID: snap.Commit.Hash, Author: snap.Commit.Author, Email: snap.Commit.Email,
 		Message: snap.Commit.Message, When: snap.Commit.When,
 	}}, nil
+}
+
+// Directory makes the artifact of a directory as the controller does of a
+// GitRepository of that name that selects nothing: all of it, but for what Flux
+// leaves out of every source.
+func (o Options) Directory(ref object.Ref, dir tree.Tree, revision string) (*source.Artifact, error) {
+	t, err := (&gitRepositories{o: o}).shape(&sourcev1.GitRepository{}, dir, nil)
+	return &source.Artifact{Source: unitName(ref.Kind, ref.Namespace, ref.Name), Revision: revision, Tree: t}, err
 }
 
 var hash = regexp.MustCompile(`^[0-9a-f]{40}$`)

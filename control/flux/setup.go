@@ -77,6 +77,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	}
 	ks.refs = lookup.New(ctx, p.Clientset, wake)
 	gr.refs = ks.refs
+	// A server that does not answer holds one of these, and costs nothing.
+	polls := max(p.Concurrent, 64)
+	gr.servers = newShare(polls, 0, gr.queue.add)
+	ks.servers = newShare(p.Concurrent, max(1, p.Concurrent/4), ks.queue.add)
 	var err error
 	ks.engine, err = engine.New(ctx, engine.Options{
 		Config: mgr.GetConfig(), Log: p.Log, Wake: wake, Units: ks.units, RenderMemory: p.RenderMemory, Renders: p.Renders,
@@ -130,8 +134,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	err = ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
 		For(example(false), asked).
 		WatchesRawSource(gr.queue.source()).
-		// A server that does not answer holds one of these, and costs nothing.
-		WithOptions(opts("gitrepository", max(p.Concurrent, 64))).
+		WithOptions(opts("gitrepository", polls)).
 		Complete(named(GitRepositoryKind.Kind, gr))
 	if err != nil {
 		return nil, fmt.Errorf("set up sources: %w", err)
@@ -208,11 +211,8 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	return in.IndexField(ctx, example(false), byInclude, func(obj client.Object) []string {
 		u := obj.(*unstructured.Unstructured)
-		list, _, _ := unstructured.NestedSlice(u.Object, "spec", "include")
 		var out []string
-		for _, i := range list {
-			m, _ := i.(map[string]any)
-			name, _, _ := unstructured.NestedString(m, "repository", "name")
+		for _, name := range includedBy(u) {
 			out = append(out, unitName(GitRepositoryKind.Kind, u.GetNamespace(), name))
 		}
 		return out

@@ -12,7 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/source"
@@ -30,7 +32,7 @@ func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took 
 			corrected++
 			what, who := driftOf(c)
 			log.Info("drift corrected", "object", c.Ref.String(), "drift", what, "manager", who)
-			r.event(k, out.Revision, corev1.EventTypeWarning, "DriftCorrected", fmt.Sprintf("%s: %s, put back", c.Ref, what))
+			r.eventOf(k, c.Ref, out.Revision, corev1.EventTypeWarning, "DriftCorrected", fmt.Sprintf("%s: %s, put back", c.Ref, what))
 		}
 	}
 	if len(changed) > 0 {
@@ -102,7 +104,15 @@ func (r *kustomizations) shelfOf(k *kustomization) *source.Artifact {
 
 // event records a core/v1 Event about k.
 func (r *kustomizations) event(k *kustomization, revision, kind, reason, message string) {
+	r.eventOf(k, object.Ref{}, revision, kind, reason, message)
+}
+
+// eventOf is event for one of its objects.
+func (r *kustomizations) eventOf(k *kustomization, of object.Ref, revision, kind, reason, message string) {
 	ann := map[string]string{}
+	if !of.IsZero() {
+		ann[view.EventObject] = of.String()
+	}
 	if revision != "" {
 		ann[revisionMetadata] = revision
 	}

@@ -69,7 +69,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 	if u.Remembers, err = inventoryOf(&k.Status); err != nil {
 		return u, &fault.Error{Next: fault.Stall, Reason: "InvalidInventory", Err: fmt.Errorf("status.inventory: %w", err), Hint: "nothing is applied or pruned until it is repaired"}
 	}
-	if u.Target, err = o.target(k, refs); err != nil {
+	if u.Target, err = o.target(k, refs); err != nil && !errors.Is(err, ErrOffline) {
 		return u, err
 	}
 	if k.Spec.Decryption != nil {
@@ -203,7 +203,7 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 	for _, f := range p.SubstituteFrom {
 		ref := lookup.Ref{Kind: lookup.Kind(f.Kind), Namespace: k.Namespace, Name: f.Name}
 		data, found, err := refs.Get(ref)
-		if err != nil {
+		if err != nil && (!f.Optional || !errors.Is(err, ErrOffline)) {
 			return r, err
 		}
 		if !found && !f.Optional {

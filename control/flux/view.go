@@ -25,7 +25,7 @@ import (
 const (
 	metadataAuthor  = "plumb.dev/author"
 	metadataWhen    = "plumb.dev/committed-at"
-	metadataSubject = "plumb.dev/subject"
+	metadataSubject = view.EventSubject
 )
 
 // maxSubject is the most characters that are kept of the first line of a

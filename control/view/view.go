@@ -19,6 +19,12 @@ import (
 	"plumb.dev/plumb/object"
 )
 
+// Annotations of events, for programs: what is in the message is for people.
+const (
+	EventObject  = "plumb.dev/object"  // which object of a unit it is about, as object.Ref writes it
+	EventSubject = "plumb.dev/subject" // the first line of the commit message of a new revision
+)
+
 // A Kind is a kind of custom resource that stands for a unit or a source.
 type Kind struct {
 	schema.GroupVersionKind

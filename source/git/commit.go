@@ -13,6 +13,7 @@ type Commit struct {
 	Hash          string
 	Author, Email string
 	When          time.Time // as the author has it
+	Committed     time.Time // by which Flux tells the newer of two
 	Message       string
 }
 
@@ -36,6 +37,8 @@ func parseCommit(id oid, b []byte) (c Commit, root oid, parents []oid, err error
 			parents = append(parents, p)
 		case "author":
 			c.Author, c.Email, c.When = parsePerson(value)
+		case "committer":
+			_, _, c.Committed = parsePerson(value)
 		}
 	}
 	if root.isZero() {

@@ -19,11 +19,13 @@ import (
 
 // The reasons of this package's faults.
 const (
-	ReasonInvalidURL         = "InvalidURL"           // the address or reference can't be used; a Stall
+	ReasonInvalidURL         = "InvalidURL"           // the address can't be used; a Stall
+	ReasonInvalidReference   = "InvalidReference"     // a branch, tag, name or commit that can be none; a Stall
+	ReasonInvalidSemver      = "InvalidSemver"        // a range that can't be parsed; a Stall
 	ReasonInvalidAuth        = "InvalidCredentials"   // a key or certificate that can't be parsed
 	ReasonAuthFailed         = "AuthenticationFailed" // 401, 403, or no SSH method accepted
 	ReasonNotFound           = "RepositoryNotFound"   // 404
-	ReasonRateLimited        = "RateLimited"          // 429, or 503 with Retry-After
+	ReasonRateLimited        = "RateLimited"          // 429, or 503 or 403 with Retry-After
 	ReasonServerError        = "ServerError"          // another status, or a server that reports an error
 	ReasonReferenceNotFound  = "ReferenceNotFound"    // a branch that is gone, an empty repository
 	ReasonTooLarge           = "SourceTooLarge"       // over one of the limits in Options
@@ -45,6 +47,10 @@ func failure(reason, format string, args ...any) *fault.Error {
 
 func invalidURL(format string, args ...any) *fault.Error {
 	return &fault.Error{Next: fault.Stall, Reason: ReasonInvalidURL, Err: fmt.Errorf(format, args...)}
+}
+
+func invalidReference(format string, args ...any) *fault.Error {
+	return &fault.Error{Next: fault.Stall, Reason: ReasonInvalidReference, Err: fmt.Errorf(format, args...)}
 }
 
 func errTooLarge(format string, args ...any) error {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"plumb.dev/plumb/internal/gittest"
 	"plumb.dev/plumb/tree"
@@ -85,7 +86,7 @@ func FuzzGreeting(f *testing.F) {
 				t.Fatalf("took the reference %q", r.name)
 			}
 		}
-		if in, err := c.fetch(context.Background(), order{wants: []oid{{}}}, func() {}); err == nil {
+		if in, err := c.fetch(context.Background(), order{wants: []oid{{}}}, newPulse(time.Hour, func(error) {})); err == nil {
 			_, _ = io.Copy(io.Discard, in)
 		}
 	})

@@ -199,8 +199,12 @@ func TestA04HostileAddressesReachNoServerAndNoProgram(t *testing.T) {
 		{Commit: "--x"}, {Commit: strings.Repeat("g", 40)}, {Commit: "abc123"},
 	} {
 		_, err := s.Resolve(t.Context(), git.Remote{URL: "https://host/x"}, ref)
-		wantFault(t, err, fault.Stall, git.ReasonInvalidURL)
-		if err := ref.Validate(); !fault.Is(err, git.ReasonInvalidURL) {
+		reason := git.ReasonInvalidReference
+		if ref.SemVer != "" {
+			reason = git.ReasonInvalidSemver
+		}
+		wantFault(t, err, fault.Stall, reason)
+		if err := ref.Validate(); !fault.Is(err, reason) {
 			t.Errorf("%+v: Validate says %v", ref, err)
 		}
 	}
@@ -593,6 +597,7 @@ func TestA08RefusalsKeepTheStateAndSayWhenToComeBack(t *testing.T) {
 	}{
 		{"401", gittest.Status(401), git.ReasonAuthFailed, 0},
 		{"403", gittest.Status(403), git.ReasonAuthFailed, 0},
+		{"403 to who asks too often", gittest.Status(403, "Retry-After", "60"), git.ReasonRateLimited, time.Minute},
 		{"404", gittest.Status(404), git.ReasonNotFound, 0},
 		{"429", gittest.Status(429, "Retry-After", "120"), git.ReasonRateLimited, 2 * time.Minute},
 		{"429 without a time", gittest.Status(429), git.ReasonRateLimited, 0},

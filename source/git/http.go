@@ -63,7 +63,7 @@ func newHTTPClient(r Remote, dial dialFunc) (*http.Client, error) {
 			ForceAttemptHTTP2:      true,
 			MaxIdleConnsPerHost:    2,
 			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
+			MaxResponseHeaderBytes: maxHead,
 			DisableCompression:     true, // packs are compressed, and a small answer must not unfold
 		},
 		CheckRedirect: checkRedirect,
@@ -177,6 +177,7 @@ func (w *httpWire) do(ctx context.Context, method, suffix, query, want string, b
 		req.SetBasicAuth(w.user, w.password)
 	}
 	var resp *http.Response
+	w.pulse.asked()
 	w.pulse.watch(func() { resp, err = w.client.Do(req) }) //nolint:bodyclose // closed below or by whoever reads it
 	if err != nil {
 		return nil, err
@@ -231,14 +232,15 @@ func httpError(resp *http.Response) error {
 	switch {
 	case code == http.StatusOK:
 		return nil
+	case code == http.StatusTooManyRequests, after > 0 && (code == http.StatusServiceUnavailable || code == http.StatusForbidden):
+		// github.com answers 403 to who asks too often.
+		f := failure(ReasonRateLimited, "%s", status)
+		f.After = after
+		return f
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return failure(ReasonAuthFailed, "%s", status)
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return failure(ReasonNotFound, "%s", status)
-	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable && after > 0:
-		f := failure(ReasonRateLimited, "%s", status)
-		f.After = after
-		return f
 	case code == http.StatusProxyAuthRequired:
 		return failure(ReasonAuthFailed, "the proxy answers %d %s", code, http.StatusText(code))
 	case code >= 300 && code < 400:

@@ -8,9 +8,9 @@ import (
 )
 
 // A pulse watches that a server goes on sending. Only time spent waiting for
-// it counts. Until the pack begins, any byte is a sign of life, since a server
-// may think for long and says so every few seconds; from then on it must send
-// at a pace that ends some day.
+// it counts. It must send at a pace that ends some day, but before a pack, for
+// which a server may think for some minutes and says so every few seconds: then
+// any byte is a sign of life, for so long.
 type pulse struct {
 	stall  time.Duration
 	cancel context.CancelCauseFunc
@@ -18,21 +18,32 @@ type pulse struct {
 	got    atomic.Int64 // all bytes, for whoever wants to know
 	timer  *time.Timer
 
-	since  int64
-	waited time.Duration
+	since    int64
+	waited   time.Duration
+	thinking bool
+	thought  time.Duration // in all
 }
 
-const minPace = 512 // bytes in each stall time
+const (
+	minPace = 4 << 10 // bytes in each stall time
+	// patience is how many stall times a server may think before a pack.
+	patience = 10
+)
 
 func newPulse(stall time.Duration, cancel context.CancelCauseFunc) *pulse {
 	p := &pulse{stall: stall, cancel: cancel}
-	p.need.Store(1)
+	p.need.Store(minPace)
 	p.timer = time.AfterFunc(stall, func() { cancel(errStalled) })
 	p.timer.Stop()
 	return p
 }
 
-func (p *pulse) packStarts() { p.need.Store(minPace) }
+// packAsked begins the time to think, and packStarts ends it.
+func (p *pulse) packAsked()  { p.need.Store(1); p.thinking = true }
+func (p *pulse) packStarts() { p.need.Store(minPace); p.thinking = false }
+
+// asked begins the wait for another answer.
+func (p *pulse) asked() { p.since, p.waited = 0, 0 }
 
 // read is one read under watch. Reads of one conversation follow each other.
 func (p *pulse) read(r io.Reader, b []byte) (int, error) {
@@ -41,7 +52,13 @@ func (p *pulse) read(r io.Reader, b []byte) (int, error) {
 	n, err := r.Read(b)
 	p.timer.Stop()
 	p.got.Add(int64(n))
-	p.waited += time.Since(begin)
+	took := time.Since(begin)
+	p.waited += took
+	if p.thinking {
+		if p.thought += took; p.thought > patience*p.stall {
+			p.cancel(errStalled)
+		}
+	}
 	if p.since += int64(n); p.since >= p.need.Load() {
 		p.since, p.waited = 0, 0
 	}

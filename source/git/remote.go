@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"path"
@@ -13,6 +14,8 @@ import (
 	"unicode"
 
 	"github.com/Masterminds/semver/v3"
+
+	"plumb.dev/plumb/fault"
 )
 
 // A Remote is a repository on a server, and how to reach it. Printing one
@@ -61,6 +64,20 @@ func (r Remote) String() string {
 		return "(invalid URL)"
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// Server names who answers: the proxy, if there is one, or else the server. Two
+// remotes at one server have the same.
+func (r Remote) Server() string {
+	at := r.URL
+	if r.Proxy.URL != "" {
+		at = r.Proxy.URL
+	}
+	u, err := url.Parse(at)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
 }
 
 // GoString is String.
@@ -158,7 +175,7 @@ func (r Remote) credentials(u *url.URL) (user, password string) {
 }
 
 // Validate reports why no server can have r, as a fault with reason
-// InvalidURL.
+// InvalidReference or InvalidSemver.
 func (r Ref) Validate() error {
 	_, err := r.plan()
 	return err
@@ -177,7 +194,7 @@ type wanted struct {
 func (r Ref) plan() (wanted, error) {
 	named := func(name, short string) (wanted, error) {
 		if !validRefName(name) {
-			return wanted{}, invalidURL("reference %q is not a valid name", oneLine(short, 200))
+			return wanted{}, invalidReference("reference %q is not a valid name", oneLine(short, 200))
 		}
 		return wanted{prefix: name, name: name, short: short}, nil
 	}
@@ -185,7 +202,7 @@ func (r Ref) plan() (wanted, error) {
 	case r.Commit != "":
 		id, err := parseOID(r.Commit)
 		if err != nil {
-			return wanted{}, invalidURL("commit %q is not 40 hexadecimal digits", oneLine(r.Commit, 64))
+			return wanted{}, invalidReference("commit %q is not 40 hexadecimal digits", oneLine(r.Commit, 64))
 		}
 		w := wanted{}
 		if r.Branch != "" {
@@ -197,13 +214,16 @@ func (r Ref) plan() (wanted, error) {
 		return w, nil
 	case r.Name != "":
 		if !strings.HasPrefix(r.Name, "refs/") && r.Name != "HEAD" {
-			return wanted{}, invalidURL("reference name %q does not start with refs/", oneLine(r.Name, 200))
+			return wanted{}, invalidReference("reference name %q does not start with refs/", oneLine(r.Name, 200))
 		}
 		return named(r.Name, r.Name)
 	case r.SemVer != "":
 		c, err := semver.NewConstraint(r.SemVer)
 		if err != nil {
-			return wanted{}, invalidURL("semver range %q cannot be parsed", oneLine(r.SemVer, 200))
+			return wanted{}, &fault.Error{
+				Next: fault.Stall, Reason: ReasonInvalidSemver, Err: fmt.Errorf("semver range %q cannot be parsed", oneLine(r.SemVer, 200)),
+				Hint: `write one such as ">=1.2.0 <2.0.0" or "1.x"`,
+			}
 		}
 		return wanted{prefix: "refs/tags/", versions: c}, nil
 	case r.Tag != "":

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"plumb.dev/plumb/fault"
 )
@@ -48,6 +49,7 @@ type repo struct {
 	complete  []oid
 	subs      map[string]bool
 	contained map[string]bool
+	times     map[oid]time.Time // of commits whose tags are of one version
 }
 
 const (
@@ -491,7 +493,7 @@ func (s *Store) contains(ctx context.Context, r Remote, branch ref, id oid, c *c
 		return err
 	}
 	defer os.RemoveAll(dir)
-	in, err := c.fetch(ctx, order{wants: []oid{branch.id}, history: true, bare: true}, beat.packStarts)
+	in, err := c.fetch(ctx, order{wants: []oid{branch.id}, history: true, bare: true}, beat)
 	if err != nil {
 		return err
 	}

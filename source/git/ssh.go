@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -64,7 +65,8 @@ func dialSSH(ctx context.Context, r Remote, u *url.URL, dial dialFunc, p *pulse)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialThrough(ctx, r.Proxy, dial, addr)
+	var conn net.Conn
+	p.watch(func() { conn, err = dialThrough(ctx, r.Proxy, dial, addr) })
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +92,8 @@ func dialSSH(ctx context.Context, r Remote, u *url.URL, dial dialFunc, p *pulse)
 		return nil, sshError(err)
 	}
 	w := &sshWire{client: ssh.NewClient(c, chans, reqs), pulse: p, stop: stop}
-	if err := w.start(u.Path); err != nil {
+	p.watch(func() { err = w.start(u.Path) })
+	if err != nil {
 		w.close()
 		return nil, err
 	}
@@ -127,7 +130,10 @@ func (w *sshWire) open(context.Context) (io.ReadCloser, error) {
 }
 
 func (w *sshWire) ask(_ context.Context, request []byte) (io.ReadCloser, error) {
-	if _, err := w.in.Write(request); err != nil {
+	w.pulse.asked()
+	var err error
+	w.pulse.watch(func() { _, err = w.in.Write(request) })
+	if err != nil {
 		return nil, err
 	}
 	return io.NopCloser(&explained{w}), nil
@@ -141,7 +147,7 @@ func (e *explained) Read(b []byte) (int, error) {
 	n, err := e.w.pulse.read(e.w.out, b)
 	if n == 0 && errors.Is(err, io.EOF) {
 		// Both streams end with the session.
-		_ = e.w.session.Wait()
+		e.w.pulse.watch(func() { _ = e.w.session.Wait() })
 		if msg := e.w.stderr.String(); strings.TrimSpace(msg) != "" {
 			return 0, serverError(msg)
 		}
@@ -186,19 +192,6 @@ func sshAuth(identity []byte, password string) ([]ssh.AuthMethod, error) {
 		return nil, failure(ReasonInvalidAuth, "the SSH key cannot be parsed") // the parser's words could quote it
 	}
 	return []ssh.AuthMethod{ssh.PublicKeys(signer)}, nil
-}
-
-func sshError(err error) error {
-	var f *fault.Error
-	switch {
-	case errors.As(err, &f):
-		return f
-	case strings.Contains(err.Error(), "unable to authenticate"):
-		return failure(ReasonAuthFailed, "the server accepts none of the credentials")
-	case strings.Contains(err.Error(), "no common algorithm for host key"):
-		return hostKeyMismatch("the server has none of the kinds of key that are known for it")
-	}
-	return err
 }
 
 func hostKeyMismatch(format string, args ...any) *fault.Error {
@@ -312,6 +305,9 @@ func (nobodysKey) Type() string                        { return "none" }
 func (nobodysKey) Marshal() []byte                     { return []byte("none") }
 func (nobodysKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
+// maxHead is how long the headers of an answer may be.
+const maxHead = 64 << 10
+
 // dialThrough connects to addr, by way of a proxy if there is one.
 func dialThrough(ctx context.Context, p Proxy, dial dialFunc, addr string) (net.Conn, error) {
 	if p.URL == "" {
@@ -355,12 +351,17 @@ func dialThrough(ctx context.Context, p Proxy, dial dialFunc, addr string) (net.
 		conn.Close()
 		return nil, err
 	}
-	in := bufio.NewReader(conn)
+	head := &io.LimitedReader{R: conn, N: maxHead}
+	in := bufio.NewReader(head)
 	resp, err := http.ReadResponse(in, req) //nolint:bodyclose // to a CONNECT there is none
+	if err != nil && head.N == 0 {
+		err = errTooLarge("the proxy's answer has more than %d KiB of headers", maxHead>>10)
+	}
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
+	head.N = math.MaxInt64 // what follows is the server's
 	if resp.StatusCode != http.StatusOK {
 		conn.Close()
 		reason := ReasonConnectionFailed

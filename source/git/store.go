@@ -198,12 +198,19 @@ func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *p
 	if err != nil {
 		return Head{}, err
 	}
-	found, short, ok := w.choose(refs)
-	if !ok {
+	choice := w.choose(refs)
+	if len(choice) == 0 {
 		if w.versions != nil {
 			return Head{}, failure(ReasonReferenceNotFound, "no tag is in the range %q", oneLine(w.versions.String(), 100))
 		}
 		return Head{}, failure(ReasonReferenceNotFound, "%s is not there: it was deleted, or the repository is empty", w.name)
+	}
+	found, short := choice[0], w.short
+	if w.versions != nil {
+		if found, err = s.newest(ctx, r, choice, c, p); err != nil {
+			return Head{}, err
+		}
+		short = strings.TrimPrefix(found.name, "refs/tags/")
 	}
 	h := Head{Hash: found.commit().String(), RefName: found.name}
 	if !found.peeled.isZero() {
@@ -264,7 +271,12 @@ func (s *Store) client(r Remote) (*http.Client, error) {
 
 // Fetch brings the commit of h, and of it only the objects that are not there
 // yet. If the commit is there already, no server is asked.
+//
+// The timeout is that of all: of the wait for another fetch of the same
+// repository, and of submodules, too.
 func (s *Store) Fetch(ctx context.Context, r Remote, h Head, o FetchOptions) (*Snapshot, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, r.timeout(), errTimedOut)
+	defer stop()
 	return s.fetch(ctx, r, h, o, 0)
 }
 
@@ -324,7 +336,7 @@ func (s *Store) receive(ctx context.Context, w wire, beat *pulse, o order, known
 	if err != nil {
 		return nil, err
 	}
-	in, err := c.fetch(ctx, o, beat.packStarts)
+	in, err := c.fetch(ctx, o, beat)
 	if err != nil {
 		return nil, err
 	}

@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/Masterminds/semver/v3"
 
 	"plumb.dev/plumb/fault"
 )
@@ -71,25 +70,6 @@ func (p *pktReader) next() (mark, []byte, error) {
 func (p *pktReader) text() (mark, string, error) {
 	m, b, err := p.next()
 	return m, string(bytes.TrimSuffix(b, []byte("\n"))), err
-}
-
-// serverError is what a server says in words. They are its own, so they are
-// only looked at where there is no other way to know.
-func serverError(msg string) error {
-	msg = oneLine(msg, 300)
-	reason := ReasonServerError
-	lower := strings.ToLower(msg)
-	switch {
-	case strings.Contains(lower, "not our ref"), strings.Contains(lower, "unadvertised object"), strings.Contains(lower, "no such remote ref"):
-		f := failure(ReasonReferenceNotFound, "the server does not hand out that commit: %s", msg)
-		f.Hint = "name a branch that contains it"
-		return f
-	case strings.Contains(lower, "not found"), strings.Contains(lower, "does not exist"), strings.Contains(lower, "does not appear to be a git repository"):
-		reason = ReasonNotFound
-	case strings.Contains(lower, "denied"), strings.Contains(lower, "unauthorized"), strings.Contains(lower, "access"):
-		reason = ReasonAuthFailed
-	}
-	return failure(reason, "the server says: %s", msg)
 }
 
 type pktWriter struct{ bytes.Buffer }
@@ -354,16 +334,17 @@ type order struct {
 }
 
 // fetch asks for a pack and returns it as a stream, and an error before its
-// end if the server breaks off. started is called when the pack begins.
+// end if the server breaks off.
 //
 // The pack is asked for as a thin one, which matters: for shallow commits that
 // is what makes a server leave out all that the haves hold. Without it a fetch
 // of the next commit would be the whole tree again.
-func (c *conversation) fetch(ctx context.Context, o order, started func()) (io.ReadCloser, error) {
+func (c *conversation) fetch(ctx context.Context, o order, beat *pulse) (io.ReadCloser, error) {
 	request := c.fetchV0
 	if c.v2 {
 		request = c.fetchV2
 	}
+	beat.packAsked()
 	body, err := c.wire.ask(ctx, request(o))
 	if err != nil {
 		return nil, err
@@ -374,7 +355,7 @@ func (c *conversation) fetch(ctx context.Context, o order, started func()) (io.R
 		body.Close()
 		return nil, notGit(err)
 	}
-	started()
+	beat.packStarts()
 	return &sideband{p: p, body: body, rest: first}, nil
 }
 
@@ -511,7 +492,12 @@ type sideband struct {
 	body io.Closer
 	rest []byte
 	end  bool
+	talk int64 // bytes that are not of the pack
 }
+
+// maxTalk is how much a server may send beside a pack: signs of life, and what
+// it says of its progress although it was asked not to.
+const maxTalk = 16 << 20
 
 func (s *sideband) Read(b []byte) (int, error) {
 	for len(s.rest) == 0 {
@@ -532,6 +518,11 @@ func (s *sideband) Read(b []byte) (int, error) {
 		if s.rest, err = band(pkt); err != nil {
 			return 0, err
 		}
+		if len(s.rest) == 0 {
+			if s.talk += int64(len(pkt)) + 4; s.talk > maxTalk {
+				return 0, errTooLarge("the server sends more than %d MiB beside the pack", maxTalk>>20)
+			}
+		}
 	}
 	n := copy(b, s.rest)
 	s.rest = s.rest[n:]
@@ -540,34 +531,15 @@ func (s *sideband) Read(b []byte) (int, error) {
 
 func (s *sideband) Close() error { return s.body.Close() }
 
-// choose picks of refs the one that w is after.
-func (w wanted) choose(refs []ref) (ref, string, bool) {
-	if w.versions == nil {
-		for _, r := range refs {
-			if r.name == w.name {
-				return r, w.short, true
-			}
-		}
-		return ref{}, w.short, false
+// choose returns those of refs that w is after: one, or the tags that are of
+// the same, highest version.
+func (w wanted) choose(refs []ref) []ref {
+	if w.versions != nil {
+		return highest(refs, w.versions)
 	}
-	var (
-		best    ref
-		version *semver.Version
-	)
-	for _, r := range refs {
-		tag, ok := strings.CutPrefix(r.name, "refs/tags/")
-		if !ok {
-			continue
-		}
-		v, err := semver.NewVersion(tag)
-		if err != nil || !w.versions.Check(v) {
-			continue
-		}
-		// Versions that differ only in what semver does not order (a leading
-		// v, build metadata) are ordered by name, so that the choice stands.
-		if version == nil || v.GreaterThan(version) || (v.Equal(version) && r.name > best.name) {
-			best, version = r, v
-		}
+	i := slices.IndexFunc(refs, func(r ref) bool { return r.name == w.name })
+	if i < 0 {
+		return nil
 	}
-	return best, strings.TrimPrefix(best.name, "refs/tags/"), version != nil
+	return refs[i : i+1]
 }

@@ -47,6 +47,7 @@ func TestFields(t *testing.T) {
 		{"variables come from ConfigMaps and Secrets and change at once", substitution},
 		{"what the Kustomization adds is in the objects", overrides},
 		{"a repository includes another", include},
+		{"a circle of includes is named, and a name that is none refused", includeCircle},
 		{"a source keeps what its ignore rules and sparse directories leave", ignore},
 		{"tags, semver, names and commits", refs},
 		{"credentials come from a Secret and never show", credentials},
@@ -322,6 +323,50 @@ func include(t *testing.T, w *pt.World) {
 	w.Commit(t, other, map[string]string{"shared/s.yaml": pt.ConfigMap("shared", "v", "2")})
 	w.Await(t, configMap, ns, "shared", pt.Has("data.v", "2"))
 	w.AwaitReady(t, ns, "u", "")
+}
+
+func includeCircle(t *testing.T, w *pt.World) {
+	ns := w.Namespace(t)
+	repos := map[string]*gittest.Repository{}
+	for _, name := range []string{"a", "b", "c", "self"} {
+		repos[name] = w.Git.Repo(t, ns+"-"+name)
+		repos[name].Commit(t, map[string]string{name + ".yaml": pt.ConfigMap(name)}, "start")
+		w.Source(t, ns, name, repos[name]) // each has an artifact before it includes another
+		awaitSource(t, w, ns, name, "Ready", "stored artifact")
+	}
+	includes := func(name, other string) {
+		w.Source(t, ns, name, repos[name], fmt.Sprintf("include: [{repository: {name: %q}, toPath: in}]", other))
+	}
+	includes("a", "b")
+	includes("b", "c")
+	includes("c", "a")
+	includes("self", "self")
+	awaitSource(t, w, ns, "a", "Stalled", fmt.Sprintf("%[1]s/a → %[1]s/b → %[1]s/c → %[1]s/a", ns))
+	awaitSource(t, w, ns, "c", "Stalled", fmt.Sprintf("%[1]s/c → %[1]s/a → %[1]s/b → %[1]s/c", ns))
+	awaitSource(t, w, ns, "self", "Stalled", fmt.Sprintf("%[1]s/self → %[1]s/self", ns))
+	w.Source(t, ns, "c", repos["c"], "include: []")
+	for _, name := range []string{"a", "b", "c"} {
+		awaitSource(t, w, ns, name, "Ready", "stored artifact")
+	}
+
+	w.Source(t, ns, "self", repos["self"], "include: []", `secretRef: {name: "../../../namespaces/kube-system/secrets/victim"}`)
+	awaitSource(t, w, ns, "self", "Stalled", "spec.secretRef.name: \"../../../namespaces/kube-system/secrets/victim\" is no name")
+	w.Source(t, ns, "self", repos["self"], "secretRef: {name: x}", `include: [{repository: {name: "../a"}}]`)
+	awaitSource(t, w, ns, "self", "Stalled", "spec.include[0].repository.name: \"../a\" is no name")
+}
+
+// awaitSource waits until a condition of a GitRepository is true, with a
+// message like this.
+func awaitSource(t *testing.T, w *pt.World, ns, name, condition, message string) {
+	t.Helper()
+	kubetest.Eventually(t, pt.Patience, func() error {
+		s, generation, err := w.StatusOf(t.Context(), pt.GitRepository, ns, name)
+		c := s.Condition(condition)
+		if err == nil && (c.Status != "True" || c.ObservedGeneration != generation || !strings.Contains(c.Message, message)) {
+			err = fmt.Errorf("conditions of %s: %+v", name, s.Conditions)
+		}
+		return err
+	})
 }
 
 func ignore(t *testing.T, w *pt.World) {

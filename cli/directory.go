@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/tree"
+)
+
+// local makes the artifact of the directory that --path names, for u of source
+// f.Source. src is that source, if it is known what it says; without it the
+// rules are those of a source that says nothing.
+func local(ctx context.Context, o flux.Options, r *reader, f, src *found, dir string, u *engine.Unit) (*source.Artifact, error) {
+	root, err := sourceRoot(dir, u.Render.Path)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tree.OpenDir(root)
+	if err != nil {
+		return nil, err
+	}
+	if src == nil {
+		return o.Directory(f.Source, t, dir)
+	}
+	return o.Artifact(ctx, src.object, r, nil, flux.Want{Dir: t, Revision: dir})
+}
+
+// sourceRoot returns the root of the source that dir is a directory of. That is
+// dir, unless it can be told to be the unit's own directory: because the unit's
+// path is not below it, and its own name ends in that path.
+func sourceRoot(dir, unitPath string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	switch fi, err := os.Stat(abs); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("--path %s does not exist; name the root of the source", dir)
+	case err != nil:
+		return "", fmt.Errorf("--path: %w", err)
+	case !fi.IsDir():
+		return "", fmt.Errorf("--path %s is not a directory; name the root of the source", dir)
+	}
+	within := path.Clean(strings.TrimPrefix(unitPath, "/"))
+	if within == "." || !fs.ValidPath(within) {
+		return abs, nil
+	}
+	if _, err := os.Stat(filepath.Join(abs, filepath.FromSlash(within))); err == nil {
+		return abs, nil
+	}
+	names := []string{abs}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		names = append(names, real)
+	}
+	for _, name := range names {
+		if root, ok := strings.CutSuffix(filepath.ToSlash(name), "/"+within); ok {
+			return filepath.FromSlash(or(root, "/")), nil
+		}
+	}
+	return abs, nil
+}
+
+// inDirectory adds to an error of a render from --path what to type next.
+func inDirectory(err error, dir string) error {
+	if dir == "" || !fault.Is(err, "PathNotFound") {
+		return err
+	}
+	return fmt.Errorf("%w; --path is the root of the source, or the directory there that spec.path names", err)
+}

@@ -1,0 +1,98 @@
+package rows_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	pt "plumb.dev/plumb/internal/plumbtest"
+)
+
+// hung accepts connections on 127.0.0.1 and never answers.
+func hung(t *testing.T) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+		}
+	}()
+	return l.Addr().String()
+}
+
+// Other clusters that do not answer keep no unit of plumb's own from being
+// held true, and say so.
+func TestClustersThatNeverAnswerHoldNobodyElse(t *testing.T) {
+	w := pt.New(t)
+	ns := w.Namespace(t)
+	unit(t, w, ns, "own", three)
+	w.AwaitReady(t, ns, "own", "")
+	one := hung(t)
+	for i := range 40 {
+		// Some share a server, some have their own.
+		addr := one
+		if i%2 == 0 {
+			addr = hung(t)
+		}
+		name := fmt.Sprintf("remote-%d", i)
+		w.Apply(t, kubeconfigSecret(ns, name, fmt.Sprintf(`
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://%s"}}]
+users: [{name: u, user: {token: t-%d}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+`, addr, i)))
+		w.Unit(t, ns, name, "own", "./app", "kubeConfig: {secretRef: {name: "+name+"}}", "retryInterval: 1s")
+	}
+	message := w.AwaitReason(t, pt.Kustomization, ns, "remote-0", "ClusterNotAnswering")
+	contains(t, message, "has not answered since")
+	for i := range 5 {
+		if out, err := w.Kubectl(t.Context(), "", "-n", ns, "delete", "configmap/a"); err != nil {
+			t.Fatal(i, out, err)
+		}
+		w.Await(t, configMap, ns, "a", nil)
+	}
+	fresh := w.Namespace(t)
+	unit(t, w, fresh, "fresh", three)
+	w.AwaitReady(t, fresh, "fresh", "")
+}
+
+// A Git server that does not answer keeps no source of another from being
+// polled.
+func TestGitServersThatNeverAnswerHoldNobodyElse(t *testing.T) {
+	w := pt.New(t)
+	ns := w.Namespace(t)
+	r := w.Git.Repo(t, ns)
+	r.Commit(t, three, "start")
+	w.Source(t, ns, "good", r)
+	w.Unit(t, ns, "good", "good", "./app")
+	w.AwaitReady(t, ns, "good", "")
+	addr := hung(t)
+	var b strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&b, `---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: GitRepository
+metadata: {name: hung-%d, namespace: %s}
+spec: {interval: 1s, timeout: 1440m, url: "http://%s/x"}
+`, i, ns, addr)
+	}
+	w.Apply(t, b.String())
+	for i := range 5 {
+		hash := w.Commit(t, r, map[string]string{"app/a.yaml": pt.ConfigMap("a", "k", fmt.Sprint(i))})
+		w.AwaitReady(t, ns, "good", hash)
+	}
+	fresh := w.Namespace(t)
+	unit(t, w, fresh, "fresh", three)
+	w.AwaitReady(t, fresh, "fresh", "")
+}
