@@ -88,6 +88,9 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 // locate returns the ref that o has on the cluster.
 func locate(k Kinds, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
 	ref := object.RefOf(o)
+	if err := isName(ref); err != nil {
+		return ref, err
+	}
 	m, err := k.Mapping(o.GroupVersionKind())
 	if err != nil {
 		return ref, err
@@ -192,7 +195,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 			Managers: it.Policy.Managers(u.Managers), Judge: st.judge(u, it.Ref.GroupKind()),
 		})
 	}
-	for _, c := range u.Health.Checks {
+	for _, c := range st.checks {
 		if !u.Health.Wait {
 			add(watch.Target{Ref: c.Ref, Version: c.Version, Managers: u.Managers, Judge: st.judge(u, c.Ref.GroupKind())})
 		}
