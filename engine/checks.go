@@ -2,19 +2,25 @@ package engine
 
 import (
 	"errors"
+	"slices"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/watch/health"
 )
 
 // locateChecks finds what the health checks of u are called on the cluster. A
 // kind that it does not have is an error, and the check stays as it is
 // written, so that the unit is woken when the kind comes.
 func locateChecks(k Kinds, u Unit) (checks []Check, err error) {
+	if u.Health.Wait {
+		return nil, nil // every object counts, and these don't
+	}
 	var errs []error
 	for _, c := range u.Health.Checks {
-		found, err := locateCheck(k, u, c)
+		found, err := LocateCheck(k, u, c)
 		if err != nil {
 			errs = append(errs, err)
 			found = c
@@ -24,10 +30,10 @@ func locateChecks(k Kinds, u Unit) (checks []Check, err error) {
 	return checks, errors.Join(errs...)
 }
 
-// locateCheck gives a check the namespace of its unit if it names none and its
+// LocateCheck gives a check the namespace of its unit if it names none and its
 // kind needs one. What is checked is the kind, in whichever version the
-// cluster serves it.
-func locateCheck(k Kinds, u Unit, c Check) (Check, error) {
+// cluster serves it. With an error, the check is as it is written.
+func LocateCheck(k Kinds, u Unit, c Check) (Check, error) {
 	gk := c.Ref.GroupKind()
 	m, err := k.Mapping(gk.WithVersion(c.Version))
 	if fault.Is(err, "UnknownKind") {
@@ -54,9 +60,29 @@ func locateCheck(k Kinds, u Unit, c Check) (Check, error) {
 func (st *state) unjudged(u Unit, p *place) error {
 	errs := []error{st.checksErr}
 	for _, c := range st.checks {
-		if st.denied[c.Ref] && !u.Health.Wait {
+		if st.denied[c.Ref] {
 			errs = append(errs, p.notAllowed(u, verbRead, c.Ref))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Judge returns the compiled expressions for a kind, or nil if there are none.
+func (h Health) Judge(gk schema.GroupKind) (*health.Judge, error) {
+	x, ok := h.expr(gk)
+	if !ok {
+		return nil, nil
+	}
+	return health.Compile(x.Exprs)
+}
+
+// expr returns the expressions for a kind.
+func (h Health) expr(gk schema.GroupKind) (Expr, bool) {
+	i := slices.IndexFunc(h.Exprs, func(x Expr) bool {
+		return x.Group == gk.Group && (x.Kind == "" || x.Kind == gk.Kind)
+	})
+	if i < 0 {
+		return Expr{}, false
+	}
+	return h.Exprs[i], true
 }

@@ -34,11 +34,9 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 		out.Health = Unasked
 		return nil
 	}
-	if !u.Health.Wait {
-		if err := st.unjudged(u, p); err != nil {
-			out.Health = Unhealthy
-			return err
-		}
+	if err := st.unjudged(u, p); err != nil {
+		out.Health = Unhealthy
+		return err
 	}
 	// What waiting began for: another commit or another spec begins anew.
 	if key := fmt.Sprintf("%s %d", out.Digest, u.Generation); st.sinceFor != key {

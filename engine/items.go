@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"slices"
 	"sync"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -209,13 +208,10 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 // judge returns the compiled expressions for a kind, or nil. They were seen to
 // compile when the unit was made.
 func (st *state) judge(u Unit, gk schema.GroupKind) *health.Judge {
-	i := slices.IndexFunc(u.Health.Exprs, func(x Expr) bool {
-		return x.Group == gk.Group && (x.Kind == "" || x.Kind == gk.Kind)
-	})
-	if i < 0 {
+	x, ok := u.Health.expr(gk)
+	if !ok {
 		return nil
 	}
-	x := u.Health.Exprs[i]
 	if j, ok := st.judges[x]; ok {
 		return j
 	}

@@ -104,15 +104,22 @@ func (e *Engine) readable(ctx context.Context, u Unit, p *place, targets []watch
 // follow has the watch follow what u is about, as far as its identity may read
 // it. kindErr names the kinds that the cluster does not have.
 func (e *Engine) follow(ctx context.Context, u Unit, st *state, p *place, items []apply.Item) (kindErr, err error) {
-	st.checks, st.checksErr = locateChecks(p, u)
-	targets := append(e.targets(u, st, items), st.missing...)
-	if st.following, st.denied, err = e.readable(ctx, u, p, targets); err != nil {
-		return nil, err
+	for range 3 {
+		st.checks, st.checksErr = locateChecks(p, u)
+		targets := append(e.targets(u, st, items), st.missing...)
+		if st.following, st.denied, err = e.readable(ctx, u, p, targets); err != nil {
+			return nil, err
+		}
+		if st.account != nil {
+			st.following = append(st.following, *st.account)
+		}
+		kindErr = p.watch.Follow(u.Name, st.following)
+		if kindErr != nil || !fault.Is(st.checksErr, "UnknownKind") {
+			return kindErr, nil
+		}
+		// A kind has come since it was looked for, and wakes nobody now.
 	}
-	if st.account != nil {
-		st.following = append(st.following, *st.account)
-	}
-	return p.watch.Follow(u.Name, st.following), nil
+	return nil, errors.New("the kinds of the cluster change faster than they can be looked at")
 }
 
 // live returns what a plan for u may know of an object. Of what its identity

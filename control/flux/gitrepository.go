@@ -373,9 +373,6 @@ func (r *gitRepositories) remote(g *sourcev1.GitRepository, refs getter) (m git.
 	case g.Spec.ServiceAccountName != "":
 		return m, specFault{unsupported("serviceAccountName", "this version of plumb has no workload identity")}
 	}
-	if err := sourceReferences(g); err != nil {
-		return m, specFault{err}
-	}
 	m.URL = g.Spec.URL
 	if g.Spec.Timeout != nil {
 		m.Timeout = g.Spec.Timeout.Duration

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -52,26 +51,6 @@ func (o Options) references(k *kustomization) error {
 			if err := isName("spec.postBuild.substituteFrom", "", f.Name); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-// sourceReferences does so for a GitRepository.
-func sourceReferences(g *sourcev1.GitRepository) error {
-	if s := g.Spec.SecretRef; s != nil {
-		if err := isName("spec.secretRef", "", s.Name); err != nil {
-			return err
-		}
-	}
-	if s := g.Spec.ProxySecretRef; s != nil {
-		if err := isName("spec.proxySecretRef", "", s.Name); err != nil {
-			return err
-		}
-	}
-	for _, i := range g.Spec.Include {
-		if err := isName("spec.include", "", i.GitRepositoryRef.Name); err != nil {
-			return err
 		}
 	}
 	return nil
