@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -14,9 +15,12 @@ import (
 // locateChecks finds what the health checks of u are called on the cluster. A
 // kind that it does not have is an error, and the check stays as it is
 // written, so that the unit is woken when the kind comes.
-func locateChecks(k Kinds, u Unit) (checks []Check, err error) {
+func (e *Engine) locateChecks(k Kinds, u Unit) (checks []Check, err error) {
 	if u.Health.Wait {
-		return nil, nil // every object counts, and these don't
+		u.Health.Checks = nil // every object counts, and these don't
+	}
+	if err := e.admitChecks(u, len(u.Health.Checks)); err != nil {
+		return nil, err
 	}
 	var errs []error
 	for _, c := range u.Health.Checks {
@@ -28,6 +32,40 @@ func locateChecks(k Kinds, u Unit) (checks []Check, err error) {
 		checks = append(checks, found)
 	}
 	return checks, errors.Join(errs...)
+}
+
+// maxChecks is how many health checks the units of one namespace may have. Each
+// is a watch of its own, in plumb's name.
+const maxChecks = 1000
+
+// admitChecks refuses the health checks of u where its namespace has so many.
+func (e *Engine) admitChecks(u Unit, n int) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	have := e.checks[u.Namespace]
+	if have == nil {
+		have = make(map[string]int)
+		e.checks[u.Namespace] = have
+	}
+	delete(have, u.Name)
+	total := n
+	for _, other := range have {
+		total += other
+	}
+	if n > 0 && total > maxChecks {
+		return &fault.Error{
+			Next: fault.Wait, Reason: "HealthCheckFailed",
+			Err:  fmt.Errorf("the units of namespace %s would have %d health checks, which is more than %d", u.Namespace, total, maxChecks),
+			Hint: "have the unit wait for its own objects instead",
+		}
+	}
+	if n > 0 {
+		have[u.Name] = n
+	}
+	if len(have) == 0 {
+		delete(e.checks, u.Namespace)
+	}
+	return nil
 }
 
 // LocateCheck gives a check the namespace of its unit if it names none and its

@@ -47,6 +47,7 @@ type Engine struct {
 	mu     sync.Mutex
 	at     map[string]*place
 	states map[string]*state
+	checks map[string]map[string]int // how many health checks, by namespace and unit
 }
 
 // A place is a cluster and the watch on it.
@@ -92,7 +93,7 @@ type state struct {
 func New(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, ctx: ctx, cache: render.NewCache(o.RenderMemory),
-		at: make(map[string]*place), states: make(map[string]*state),
+		at: make(map[string]*place), states: make(map[string]*state), checks: make(map[string]map[string]int),
 	}
 	if o.Renders != nil {
 		e.cache.KeepIn(o.Renders, func(err error) { o.Log.Error("the folder for renders", "err", err) })
@@ -207,6 +208,9 @@ func (e *Engine) Forget(unit string) {
 	e.mu.Lock()
 	st := e.states[unit]
 	delete(e.states, unit)
+	for _, units := range e.checks {
+		delete(units, unit)
+	}
 	places := make([]string, 0, len(e.at))
 	for id := range e.at {
 		places = append(places, id)

@@ -30,13 +30,13 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 			refs = append(refs, c.Ref)
 		}
 	}
-	if len(refs) == 0 {
-		out.Health = Unasked
-		return nil
-	}
 	if err := st.unjudged(u, p); err != nil {
 		out.Health = Unhealthy
 		return err
+	}
+	if len(refs) == 0 {
+		out.Health = Unasked
+		return nil
 	}
 	// What waiting began for: another commit or another spec begins anew.
 	if key := fmt.Sprintf("%s %d", out.Digest, u.Generation); st.sinceFor != key {

@@ -105,7 +105,7 @@ func (e *Engine) readable(ctx context.Context, u Unit, p *place, targets []watch
 // it. kindErr names the kinds that the cluster does not have.
 func (e *Engine) follow(ctx context.Context, u Unit, st *state, p *place, items []apply.Item) (kindErr, err error) {
 	for range 3 {
-		st.checks, st.checksErr = locateChecks(p, u)
+		st.checks, st.checksErr = e.locateChecks(p, u)
 		targets := append(e.targets(u, st, items), st.missing...)
 		if st.following, st.denied, err = e.readable(ctx, u, p, targets); err != nil {
 			return nil, err
