@@ -130,9 +130,13 @@ func (s *stream) leave(unit string, f *following) bool {
 }
 
 func (s *stream) live(unit string, name types.NamespacedName) (Live, bool) {
-	s.judge(unit, name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if fo := s.records[name].of(unit); fo != nil && fo.unjudged() {
+		s.mu.Unlock()
+		s.judge(unit, name)
+		s.mu.Lock()
+	}
 	r := s.records[name]
 	fo := r.of(unit)
 	if fo == nil {

@@ -279,6 +279,9 @@ func (r *kustomizations) enter(at engine.Target, k *kustomization) (leave func(e
 func (r *kustomizations) noArtifact(ctx context.Context, from string) error {
 	kind, key := keyOf(from)
 	u, err := get(ctx, r.client, GitRepositoryKind, key)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read %s '%s': %w", kind, key, err)
+	}
 	if err != nil {
 		return &fault.Error{
 			Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' not found", kind, key),
