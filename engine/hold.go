@@ -63,7 +63,24 @@ func (e *Engine) Hold(ctx context.Context, u Unit) (out Outcome, err error) {
 			errs = append(errs, a.TryRest(ctx, step, slices.Concat(steps[n:]...)), e.makeStep(ctx, st, a, apply.Tried(step), &out))
 		}
 	}
-	return out, errors.Join(errs...)
+	return out, stillOurs(errors.Join(errs...))
+}
+
+// stillOurs leaves out of the errors of corrections what has become another
+// unit's since it was applied: that one holds it true.
+func stillOurs(err error) error {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // each of them is looked at
+	if !ok {
+		if fault.Is(err, "OwnedByOther") {
+			return nil
+		}
+		return err
+	}
+	var rest []error
+	for _, e := range joined.Unwrap() {
+		rest = append(rest, stillOurs(e))
+	}
+	return errors.Join(rest...)
 }
 
 // lastItems are the objects that u has applied, as far as they are known.
