@@ -17,6 +17,7 @@ import (
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/watch/health"
@@ -29,12 +30,14 @@ type node struct {
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
 	// Health is a word of kstatus, or Unknown.
-	Health   string  `json:"health"`
-	Message  string  `json:"message,omitempty"`
-	Revision string  `json:"revision,omitempty"`
-	Source   *node   `json:"source,omitempty"`
-	Subject  string  `json:"subject,omitempty"` // of a source's commit
-	Children []*node `json:"children,omitempty"`
+	Health   string `json:"health"`
+	Message  string `json:"message,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	Source   *node  `json:"source,omitempty"`
+	Subject  string `json:"subject,omitempty"` // of a source's commit
+	// HealthCheck: it is none of the unit's objects, but checked by it.
+	HealthCheck bool    `json:"healthCheck,omitempty"`
+	Children    []*node `json:"children,omitempty"`
 }
 
 func (n *node) ref() object.Ref {
@@ -47,8 +50,8 @@ func newTree(a *app) *cobra.Command {
 		Use:   "tree [KIND/]NAME",
 		Short: "Show a unit, its objects, their health, and their children down to Pods",
 		Long: `Show a unit, the source and revision it was made from, the objects it has
-applied, the health of each, and what these made in turn: ReplicaSets, Jobs,
-Pods. Units among the objects are shown with theirs. ReplicaSets that are
+applied and those that its health checks name, the health of each, and what
+these made in turn: ReplicaSets, Jobs, Pods. Units among the objects are shown with theirs. ReplicaSets that are
 scaled to nothing are left out.`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -89,7 +92,11 @@ func (a *app) branches(t treeprint.Tree, n *node) {
 		t.AddNode(a.dim("from ") + a.label(n.Source))
 	}
 	for _, c := range n.Children {
-		a.branches(t.AddBranch(a.label(c)), c)
+		label := a.label(c)
+		if c.HealthCheck {
+			label = a.dim("checks ") + label
+		}
+		a.branches(t.AddBranch(label), c)
 	}
 }
 
@@ -151,6 +158,7 @@ func (g *grower) unit(ctx context.Context, f *found) (*node, error) {
 			return n, nil
 		}
 	}
+	u := g.healthOf(ctx, f)
 	live := readInventory(ctx, client, f.Inventory)
 	owned, hidden := children(ctx, client, f.Inventory)
 	for _, err := range hidden {
@@ -180,9 +188,10 @@ func (g *grower) unit(ctx context.Context, f *found) (*node, error) {
 			n.Children[i] = sub
 			continue
 		}
-		judge(c, o)
+		judge(c, u, o)
 		c.Children = owned.of(o.GetUID())
 	}
+	g.checked(ctx, client, u, f.Inventory, n)
 	return n, nil
 }
 
@@ -216,11 +225,6 @@ func stateOf(f *found) (state, message string) {
 
 func nodeOf(r object.Ref) *node {
 	return &node{Kind: r.Kind, Group: r.Group, Namespace: r.Namespace, Name: r.Name}
-}
-
-func judge(n *node, o *unstructured.Unstructured) {
-	h := health.Of(o)
-	n.Health, n.Message = h.Status.String(), h.Message
 }
 
 // A liveObject is what came of reading one.
@@ -323,7 +327,7 @@ func (b brood) grow(uid types.UID, above map[types.UID]bool) (out []*node) {
 				continue
 			}
 		}
-		judge(n, o)
+		judge(n, engine.Unit{}, o)
 		out = append(out, n)
 	}
 	slices.SortFunc(out, func(a, b *node) int { return object.Compare(a.ref(), b.ref()) })

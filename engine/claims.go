@@ -135,7 +135,7 @@ func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gon
 			Err: fmt.Errorf("%s not pruned: it can't be told what these claim: %s", count(prune), strings.Join(unknown, ", ")),
 		}
 	}
-	claimed := map[object.Ref]string{}
+	claimed := map[object.Ref][]Unit{}
 	var broken []string
 	for _, o := range units {
 		if o.Name == u.Name || o.Leaving || o.Target.Cluster != u.Target.Cluster {
@@ -152,12 +152,18 @@ func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gon
 			broken = append(broken, o.Name)
 		}
 		for ref := range claims {
-			claimed[ref] = o.Name
+			claimed[ref] = append(claimed[ref], o)
 		}
 	}
 	var rest []*apply.Change
 	for _, c := range prune {
-		if by := claimed[c.Ref]; by != "" {
+		by, err := e.heir(ctx, c, claimed[c.Ref])
+		if err != nil {
+			return nil, &fault.Error{
+				Next: fault.Retry, Reason: "PruneHeld", Object: c.Ref, Err: fmt.Errorf("not pruned: %w", err),
+			}
+		}
+		if by != "" {
 			c.Action, c.Why = apply.Release, "it is now of "+by
 			gone[c.Ref] = true
 			out.Changes = append(out.Changes, c)

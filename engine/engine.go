@@ -47,14 +47,19 @@ type Engine struct {
 	mu     sync.Mutex
 	at     map[string]*place
 	states map[string]*state
+	checks map[string]map[string]int // how many health checks, by namespace and unit
 }
 
 // A place is a cluster and the watch on it.
 type place struct {
 	*cluster.Cluster
-	watch *watch.Watch
-	stop  context.CancelFunc
-	users map[string]bool // units
+	watch  *watch.Watch
+	rights *cluster.Rights // nil: whoever asks has read all there is to tell
+	stop   context.CancelFunc
+	users  map[string]bool // units
+
+	mu     sync.Mutex
+	denied map[string]bool // units that wait for rights
 }
 
 // A state is what the engine remembers of a unit. Only Run for that unit
@@ -78,6 +83,8 @@ type state struct {
 	held     bool                     // pruning
 	waits    bool                     // for all its objects to be healthy
 
+	sight
+
 	mu       sync.Mutex
 	rendered string // the last revision that could be rendered
 }
@@ -86,7 +93,7 @@ type state struct {
 func New(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, ctx: ctx, cache: render.NewCache(o.RenderMemory),
-		at: make(map[string]*place), states: make(map[string]*state),
+		at: make(map[string]*place), states: make(map[string]*state), checks: make(map[string]map[string]int),
 	}
 	if o.Renders != nil {
 		e.cache.KeepIn(o.Renders, func(err error) { o.Log.Error("the folder for renders", "err", err) })
@@ -121,6 +128,7 @@ func (e *Engine) place(t Target, unit string) (*place, error) {
 			return nil, err
 		}
 		p = &place{Cluster: c, watch: w, stop: stop, users: make(map[string]bool)}
+		p.rights = cluster.NewRights(ctx, c, func() { e.rightsChanged(p) })
 		e.at[t.Cluster] = p
 	}
 	if unit != "" {
@@ -200,6 +208,9 @@ func (e *Engine) Forget(unit string) {
 	e.mu.Lock()
 	st := e.states[unit]
 	delete(e.states, unit)
+	for _, units := range e.checks {
+		delete(units, unit)
+	}
 	places := make([]string, 0, len(e.at))
 	for id := range e.at {
 		places = append(places, id)
@@ -279,7 +290,11 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 	}
 	out.Left = left(items)
 	defer st.source.pack()
-	kindErr := p.watch.Follow(u.Name, append(e.targets(u, st, items), st.missing...))
+	defer func() { err = e.explain(ctx, u, st, p, err) }()
+	kindErr, err := e.follow(ctx, u, st, p, items)
+	if err != nil {
+		return out, err
+	}
 	if kindErr == nil && len(unknown) > 0 {
 		kindErr = errors.New("a kind has come since; trying again")
 	}
@@ -292,13 +307,11 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 		return out, err
 	}
 
-	plan, ok := apply.Make(items, st.inventory, u.Managers, u.Order, func(r object.Ref) (apply.Live, bool) {
-		l, known := p.watch.Live(u.Name, r)
-		return apply.Live{Exists: l.Exists, Deleting: l.Deleting, Settled: l.Settled, Digest: l.Digest, Object: l.Object}, known
-	}, u.Policy)
+	plan, ok := apply.Make(items, st.inventory, u.Managers, u.Order, p.live(u, st), u.Policy)
 	if !ok {
 		return out, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: errors.New("an object of this unit is not known yet")}
 	}
+	out.Planned = true
 	dropExpired(u, &plan)
 	out.Held = append(out.Held, plan.Hold...)
 	st.contested(&plan, u.Managers, time.Now(), &out)
@@ -320,6 +333,9 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 		return out, err
 	}
 	if err := st.heldUp(plan.Hold, time.Now(), &out); err != nil {
+		return out, err
+	}
+	if err := p.untouched(ctx, u, items); err != nil {
 		return out, err
 	}
 	out.Applied = true

@@ -26,9 +26,13 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 			}
 		}
 	} else {
-		for _, c := range u.Health.Checks {
+		for _, c := range st.checks {
 			refs = append(refs, c.Ref)
 		}
+	}
+	if err := st.unjudged(u, p); err != nil {
+		out.Health = Unhealthy
+		return err
 	}
 	if len(refs) == 0 {
 		out.Health = Unasked
@@ -48,7 +52,10 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 	for _, ref := range refs {
 		l, known := p.watch.Live(u.Name, ref)
 		h := l.Health
-		if !known {
+		switch {
+		case st.denied[ref]:
+			h = health.Result{Status: health.Unknown, Message: "not allowed to read it"}
+		case !known:
 			h = health.Result{Status: health.Unknown, Message: "it has not been seen yet"}
 		}
 		if h.Status == health.Missing && expired(items, ref) {
@@ -86,19 +93,43 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 	}
 }
 
+// Waiting names what is waited for, each with its state and why, in one line.
+// It is the same while these are.
+func (o Outcome) Waiting() string { return list(o.Pending, false) }
+
+// list names at most so many objects, and of what each says so much.
+const (
+	maxListed = 10
+	maxReason = 300 // bytes
+)
+
 func list(pending []Pending, failedOnly bool) string {
 	var parts []string
 	for _, p := range pending {
 		if failedOnly && p.Status != health.Failed {
 			continue
 		}
-		if len(parts) == 10 {
+		if len(parts) == maxListed {
 			parts = append(parts, "…")
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%s is %s", p.Ref, p.Status))
+		parts = append(parts, p.String())
 	}
 	return strings.Join(parts, ", ")
+}
+
+// String returns the form that messages use: Job/shop/migrate is InProgress:
+// Job is suspended.
+func (p Pending) String() string {
+	s := fmt.Sprintf("%s is %s", p.Ref, p.Status)
+	reason := strings.Join(strings.Fields(p.Message), " ")
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + " …"
+	}
+	if reason != "" {
+		s += ": " + reason
+	}
+	return s
 }
 
 func sooner(a, b time.Time) time.Time {

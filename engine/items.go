@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"slices"
 	"sync"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -88,6 +87,9 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 // locate returns the ref that o has on the cluster.
 func locate(k Kinds, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
 	ref := object.RefOf(o)
+	if err := isName(ref); err != nil {
+		return ref, err
+	}
 	m, err := k.Mapping(o.GroupVersionKind())
 	if err != nil {
 		return ref, err
@@ -192,7 +194,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 			Managers: it.Policy.Managers(u.Managers), Judge: st.judge(u, it.Ref.GroupKind()),
 		})
 	}
-	for _, c := range u.Health.Checks {
+	for _, c := range st.checks {
 		if !u.Health.Wait {
 			add(watch.Target{Ref: c.Ref, Version: c.Version, Managers: u.Managers, Judge: st.judge(u, c.Ref.GroupKind())})
 		}
@@ -206,13 +208,10 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 // judge returns the compiled expressions for a kind, or nil. They were seen to
 // compile when the unit was made.
 func (st *state) judge(u Unit, gk schema.GroupKind) *health.Judge {
-	i := slices.IndexFunc(u.Health.Exprs, func(x Expr) bool {
-		return x.Group == gk.Group && (x.Kind == "" || x.Kind == gk.Kind)
-	})
-	if i < 0 {
+	x, ok := u.Health.expr(gk)
+	if !ok {
 		return nil
 	}
-	x := u.Health.Exprs[i]
 	if j, ok := st.judges[x]; ok {
 		return j
 	}

@@ -53,8 +53,9 @@ type Unit struct {
 	Leaving bool
 	// Remembers is the inventory as it was last stored for the unit.
 	Remembers []apply.Entry
-	// Applied is the revision that was last applied in full.
-	Applied string
+	// Applied is the revision that was last applied in full, and
+	// AppliedDigest that of what it rendered to, as far as that is known.
+	Applied, AppliedDigest string
 }
 
 // A Target is a cluster and who acts there.
@@ -137,6 +138,8 @@ type Outcome struct {
 	Rendered bool
 	// Digest is that of the rendered objects.
 	Digest string
+	// Planned says that it was found out what has to change, and begun with.
+	Planned bool
 	// Inventory is what the unit has written, or was about to.
 	Inventory []apply.Entry
 	// Changes were made in this run.

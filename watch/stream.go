@@ -30,6 +30,9 @@ type stream struct {
 	keep    bool      // objects that nobody follows yet
 	follows int
 	records map[types.NamespacedName]*record
+	// strangers are the bytes that objects which nobody follows take, by
+	// namespace: who may write there decides how many these are.
+	strangers map[string]int
 }
 
 // A record is an object that exists or is followed.
@@ -38,7 +41,8 @@ type record struct {
 	deleting bool
 	version  uint64 // resourceVersion, which orders events (KEP-5504)
 	health   health.Result
-	object   *unstructured.Unstructured // nil once every follower has settled it
+	object   *unstructured.Unstructured // nil once every follower has settled and judged it
+	strange  int                        // bytes that count as a stranger's
 	by       []follower                 // hardly ever more than one
 }
 
@@ -63,8 +67,12 @@ type follower struct {
 	print    uint64 // of the fields that count, now
 	baseline uint64 // and when it was settled; 0: never
 	digest   string
-	health   *health.Result // by its own judge
+	health   *health.Result // by its own judge; nil: it has not been asked
 }
+
+// unjudged reports whether there is a judge that has not been asked about the
+// object as it is now.
+func (fo *follower) unjudged() bool { return fo.f.Judge != nil && fo.health == nil }
 
 func (fo *follower) settled() bool { return fo.baseline != 0 && fo.print == fo.baseline }
 
@@ -88,6 +96,7 @@ func (s *stream) join(unit string, f *following) {
 		r = &record{}
 		s.records[f.name()] = r
 	}
+	s.known(f.Namespace, r)
 	// What one unit settles, another that wants the same may rely on only
 	// after it has looked itself: a new follower starts unsettled.
 	fo := follower{unit: unit, f: f}
@@ -123,6 +132,11 @@ func (s *stream) leave(unit string, f *following) bool {
 func (s *stream) live(unit string, name types.NamespacedName) (Live, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if fo := s.records[name].of(unit); fo != nil && fo.unjudged() {
+		s.mu.Unlock()
+		s.judge(unit, name)
+		s.mu.Lock()
+	}
 	r := s.records[name]
 	fo := r.of(unit)
 	if fo == nil {
@@ -135,13 +149,37 @@ func (s *stream) live(unit string, name types.NamespacedName) (Live, bool) {
 		Exists: r.exists, Deleting: r.deleting, Health: r.health,
 		Digest: fo.digest, Settled: r.exists && fo.settled(), Object: r.object,
 	}
-	if fo.health != nil {
-		l.Health = *fo.health
-	}
-	if !r.exists {
+	switch {
+	case !r.exists:
 		l.Health = health.Result{Status: health.Missing}
+	case fo.health != nil:
+		l.Health = *fo.health
+	case fo.unjudged():
+		l.Health = health.Result{Status: health.Unknown, Message: "it has not been judged by its expressions yet"}
 	}
 	return l, true
+}
+
+// judge asks a unit's own judge about the object as it is now. What a unit has
+// evaluated takes the unit's time, and nobody else's: no lock is held.
+func (s *stream) judge(unit string, name types.NamespacedName) {
+	s.mu.Lock()
+	r := s.records[name]
+	fo := r.of(unit)
+	if fo == nil || !fo.unjudged() || r.object == nil {
+		s.mu.Unlock()
+		return
+	}
+	f, obj := fo.f, r.object
+	s.mu.Unlock()
+	h := f.Judge.Of(obj)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r = s.records[name]
+	if fo := r.of(unit); fo != nil && fo.f == f && r.object == obj {
+		fo.health = &h
+		r.slim()
+	}
 }
 
 func (s *stream) settle(unit string, f *following, digest string, obj *unstructured.Unstructured) {
@@ -179,18 +217,13 @@ func (r *record) take(obj *unstructured.Unstructured, version uint64) {
 }
 
 func (fo *follower) look(obj *unstructured.Unstructured) {
-	fo.print = owned.Print(obj, fo.f.Managers)
-	fo.health = nil
-	if fo.f.Judge != nil {
-		h := fo.f.Judge.Of(obj)
-		fo.health = &h
-	}
+	fo.print, fo.health = owned.Print(obj, fo.f.Managers), nil
 }
 
 // slim lets go of the object if nobody will ask for it.
 func (r *record) slim() {
 	for i := range r.by {
-		if !r.by[i].settled() {
+		if !r.by[i].settled() || r.by[i].unjudged() {
 			return
 		}
 	}
@@ -204,6 +237,7 @@ type glance struct {
 	exists, deleting, settled bool
 	health                    health.Status
 	print                     uint64
+	version                   uint64 // where only the unit itself can tell whether its health is another
 }
 
 func (r *record) glance(fo *follower) glance {
@@ -211,8 +245,8 @@ func (r *record) glance(fo *follower) glance {
 	if !g.settled {
 		g.print = fo.print // drift on top of drift
 	}
-	if fo.health != nil {
-		g.health = fo.health.Status
+	if fo.f.Judge != nil {
+		g.health, g.version = health.Unknown, r.version
 	}
 	return g
 }
@@ -249,9 +283,7 @@ func (s *stream) upsert(obj *unstructured.Unstructured) []string {
 		return nil // an event from before the deletion
 	}
 	units := r.change(func() { r.take(obj, version) })
-	if len(r.by) == 0 && !s.keep {
-		r.object = nil
-	}
+	s.stranger(name.Namespace, r)
 	r.slim()
 	return units
 }
@@ -261,6 +293,7 @@ func (s *stream) remove(name types.NamespacedName, version uint64) []string {
 	if r == nil || !r.exists || (version != 0 && version < r.version) {
 		return nil
 	}
+	s.known(name.Namespace, r)
 	units := r.change(func() {
 		r.exists, r.deleting, r.object = false, false, nil
 		r.version = max(r.version, version)
@@ -382,16 +415,5 @@ func (s *stream) connected(err error) {
 	s.mu.Unlock()
 	for unit := range units {
 		s.notify(unit)
-	}
-}
-
-func (s *stream) forgetStrangers() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keep = false
-	for _, r := range s.records {
-		if len(r.by) == 0 {
-			r.object = nil
-		}
 	}
 }

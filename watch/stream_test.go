@@ -3,6 +3,7 @@ package watch
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -43,7 +44,7 @@ type world struct {
 
 func newWorld() *world {
 	w := &world{}
-	w.stream = &stream{records: map[types.NamespacedName]*record{}, keep: true, cancel: func() {}}
+	w.stream = &stream{records: map[types.NamespacedName]*record{}, strangers: map[string]int{}, keep: true, cancel: func() {}}
 	w.notify = func(unit string) { w.told = append(w.told, unit) }
 	w.f = &following{
 		Ref:  object.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "a"},
@@ -163,5 +164,69 @@ func TestALostWatchIsNoEvidence(t *testing.T) {
 	}
 	if synced, err := w.state(); !synced || err != nil {
 		t.Errorf("state: %v %v", synced, err)
+	}
+}
+
+// What a unit has evaluated takes its own time: an event of an object is only
+// noted, and the unit that has the expression evaluates it when it looks.
+func TestAnExpressionIsEvaluatedByWhoLooks(t *testing.T) {
+	w := newWorld()
+	judge, err := health.Compile(health.Exprs{Current: "data.v == 'x'"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.f.view.Judge = judge
+	w.join("unit", w.f)
+	_ = w.Replace([]any{cm(5, "y", "")}, "10")
+	w.wasTold(t, true)
+	if fo := w.records[w.f.name()].of("unit"); fo.health != nil {
+		t.Error("it was evaluated with the event")
+	}
+	if l := w.now(t); l.Health.Status != health.InProgress {
+		t.Errorf("it is %+v", l.Health)
+	}
+	w.settle("unit", w.f, "digest", cm(12, "x", ""))
+	if l := w.now(t); l.Health.Status != health.Current || !l.Settled {
+		t.Errorf("after it was written: %+v", l)
+	}
+	if l := w.now(t); l.Object != nil {
+		t.Error("the object is kept although it is settled and judged")
+	}
+	w.told = nil
+	_ = w.Update(cm(13, "x", ""))
+	w.wasTold(t, true) // only the unit can tell whether that is another health
+}
+
+func TestWhatNobodyFollowsIsHeldUpToABound(t *testing.T) {
+	w := newWorld()
+	big := strings.Repeat("x", 1<<20)
+	var list []any
+	for i := range 40 {
+		o := cm(5+i, big, "")
+		o.SetName(fmt.Sprint("stranger-", i))
+		list = append(list, o)
+	}
+	mine := cm(3, "x", "")
+	list = append(list, mine)
+	_ = w.Replace(list, "100")
+	held := 0
+	for name, r := range w.records {
+		if r.object != nil && name.Name != "a" {
+			held++
+		}
+	}
+	if held == 0 || held > maxStrangers>>20 {
+		t.Errorf("%d MiB are held of objects that nobody follows", held)
+	}
+	if l := w.now(t); l.Object == nil {
+		t.Error("what is followed is not held")
+	}
+	for i := range 40 {
+		o := cm(200+i, "x", "")
+		o.SetName(fmt.Sprint("stranger-", i))
+		_ = w.Delete(o)
+	}
+	if len(w.strangers) != 0 {
+		t.Errorf("what is gone still counts: %v", w.strangers)
 	}
 }

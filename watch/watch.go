@@ -482,8 +482,9 @@ func (w *Watch) start(key streamKey) *stream {
 	ctx, cancel := context.WithCancel(w.ctx)
 	s := &stream{
 		key: key, cancel: cancel, notify: w.notify,
-		records: make(map[types.NamespacedName]*record),
-		keep:    true,
+		records:   make(map[types.NamespacedName]*record),
+		strangers: make(map[string]int),
+		keep:      true,
 	}
 	w.streams[key] = s
 	var tweak func(*metav1.ListOptions)

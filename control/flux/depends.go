@@ -1,18 +1,22 @@
 package flux
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"github.com/google/cel-go/cel"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/watch/health"
 )
@@ -50,7 +54,7 @@ func (r *kustomizations) checkDependencies(ctx context.Context, k *kustomization
 		}
 		why, err := r.notReady(ctx, k, self, key, k.Spec.DependsOn[i].ReadyExpr)
 		if err != nil {
-			return err
+			return fmt.Errorf("spec.dependsOn: %w", err)
 		}
 		if why != "" {
 			waiting = append(waiting, fmt.Sprintf("'%s' %s", key, why))
@@ -67,6 +71,19 @@ func (r *kustomizations) checkDependencies(ctx context.Context, k *kustomization
 
 // notReady says why a dependency is not ready, or nothing.
 func (r *kustomizations) notReady(ctx context.Context, k *kustomization, self *unstructured.Unstructured, key types.NamespacedName, expr string) (string, error) {
+	var ready cel.Program
+	if expr != "" {
+		var err error
+		if ready, err = health.Condition(expr, "dep", "self"); err != nil {
+			return "", fmt.Errorf("readyExpr: %w", err)
+		}
+	}
+	// Whether one of the same namespace is ready is for whoever may depend on
+	// it to know; everything else only for who may read it.
+	allowed := r.mayRead(ctx, k, key)
+	if allowed != nil && (expr != "" || key.Namespace != k.Namespace || !fault.Is(allowed, accessDeniedReason)) {
+		return "", allowed
+	}
 	u, err := get(ctx, r.client, KustomizationKind, key)
 	if client.IgnoreNotFound(err) != nil {
 		return "", err
@@ -74,13 +91,9 @@ func (r *kustomizations) notReady(ctx context.Context, k *kustomization, self *u
 	if err != nil {
 		return "does not exist", nil
 	}
-	if expr != "" {
+	if ready != nil {
 		// An expression replaces the built-in check, as in Flux.
-		p, err := health.Expression(expr)
-		if err != nil {
-			return "", fmt.Errorf("spec.dependsOn readyExpr: %w", err)
-		}
-		ok, err := health.Eval(p, map[string]any{"dep": u.Object, "self": self.Object})
+		ok, err := health.Eval(ready, map[string]any{"dep": u.Object, "self": self.Object})
 		if err != nil {
 			return fmt.Sprintf("can't be judged by its readyExpr: %v", err), nil
 		}
@@ -89,24 +102,68 @@ func (r *kustomizations) notReady(ctx context.Context, k *kustomization, self *u
 		}
 		return "", nil
 	}
+	return r.behind(k, key, u, allowed == nil), nil
+}
+
+// behind says what a dependency that is not ready lacks, or nothing; with its
+// own words where they may be told.
+func (r *kustomizations) behind(k *kustomization, key types.NamespacedName, u *unstructured.Unstructured, tell bool) string {
+	because := func(format string, args ...any) string {
+		if !tell {
+			return ""
+		}
+		const most = 300
+		text := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
+		if len(text) > most {
+			text = strings.ToValidUTF8(text[:most], "") + " …"
+		}
+		return ": " + text
+	}
 	dep, err := decodeKustomization(u)
 	if err != nil {
-		return "is not ready", nil
+		return "is not ready" + because("%v", err)
 	}
-	if dep.Status.ObservedGeneration != dep.Generation || !apimeta.IsStatusConditionTrue(dep.Status.Conditions, report.Ready) {
-		return "is not ready", nil
+	ready := report.Find(dep.Status.Conditions, report.Ready)
+	switch {
+	case !dep.DeletionTimestamp.IsZero():
+		return "is being deleted"
+	case dep.Spec.Suspend && dep.Status.ObservedGeneration != dep.Generation:
+		return "is suspended"
+	case ready.Status == metav1.ConditionUnknown:
+		return "is being reconciled" + because("%s", ready.Message)
+	case ready.Status == metav1.ConditionFalse:
+		if dep.Spec.Suspend {
+			return "is suspended and was not ready" + because("%s: %s", ready.Reason, ready.Message)
+		}
+		return "is not ready" + because("%s: %s", ready.Reason, ready.Message)
+	case ready.Status == "" || dep.Status.ObservedGeneration != dep.Generation:
+		return "is not ready" + because("it has not been reconciled yet")
 	}
 	mine, err1 := r.o.sourceName(k)
 	theirs, err2 := r.o.sourceName(dep)
 	if err1 == nil && err2 == nil && mine == theirs {
 		if a := r.shelf.Get(mine); a != nil && dep.Status.LastAppliedRevision != a.Revision {
+			if dep.Spec.Suspend {
+				return "is suspended, and has not applied revision " + a.Revision
+			}
 			if dep.Status.LastAttemptedRevision != a.Revision {
 				r.queue.add(key) // somebody waits for what it has to say
 			}
-			return "has not applied revision " + a.Revision + " yet", nil
+			return "has not applied revision " + a.Revision + " yet"
 		}
 	}
-	return "", nil
+	return ""
+}
+
+// mayRead returns nil if k's identity may read another Kustomization. That is
+// on the cluster that plumb runs in, wherever the objects of k are.
+func (r *kustomizations) mayRead(ctx context.Context, k *kustomization, key types.NamespacedName) error {
+	account := cmp.Or(k.Spec.ServiceAccountName, r.o.DefaultServiceAccount)
+	if account == "" {
+		return nil
+	}
+	ref := object.Ref{Group: KustomizationKind.Group, Kind: KustomizationKind.Kind, Namespace: key.Namespace, Name: key.Name}
+	return r.engine.MayRead(ctx, unitName(KustomizationKind.Kind, k.Namespace, k.Name), cluster.User(k.Namespace, account), ref, KustomizationKind.Version)
 }
 
 // cycle returns a way from a Kustomization along its dependencies back to

@@ -179,12 +179,20 @@ func unsupported(field, what string) error {
 	}
 }
 
+// accessDeniedReason is the reason of what may not be referred to or read.
+const accessDeniedReason = "AccessDenied"
+
 // accessDenied is the error for a reference that leaves its namespace.
 func accessDenied(format string, args ...any) error {
 	return &fault.Error{
-		Next: fault.Stall, Reason: "AccessDenied", Err: fmt.Errorf("CrossNamespaceDenied: "+format, args...),
+		Next: fault.Stall, Reason: accessDeniedReason, Err: fmt.Errorf("CrossNamespaceDenied: "+format, args...),
 		Hint: "refer to an object in the same namespace, or start plumb with --no-cross-namespace-refs=false",
 	}
+}
+
+// accountUser is how the API server calls a service account.
+func accountUser(namespace, name string) string {
+	return "system:serviceaccount:" + namespace + ":" + name
 }
 
 // unitName names a unit, and is how the engine and the queue call it.

@@ -54,6 +54,7 @@ type kustomizations struct {
 	mu       sync.Mutex
 	attempts map[types.NamespacedName]attempt
 	waiting  map[types.NamespacedName]time.Time // for a dependency, since when
+	told     map[types.NamespacedName]time.Time // what is waited for, when
 }
 
 // An attempt is what is remembered of failures, to try again ever more slowly.
@@ -96,6 +97,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 			r.mu.Lock()
 			delete(r.attempts, req.NamespacedName)
 			delete(r.waiting, req.NamespacedName)
+			delete(r.told, req.NamespacedName)
 			r.mu.Unlock()
 			return ctrl.Result{}, nil
 		}
@@ -139,6 +141,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: time.Minute}, nil // what is missing wakes it
 	}
 	if wait := r.grace(req.NamespacedName, k, err); wait > 0 && !isRequested {
+		r.tellChanges(k, out, time.Since(started))
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	if crowded := r.calm.yield(req.NamespacedName); crowded && err == nil && len(out.Changes) > 0 && !k.stored && !isRequested && !r.isWaitedFor(ctx, name) {
@@ -157,6 +160,7 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	} else {
 		conclude(k, out, err, time.Since(started))
 	}
+	again := r.pace(k, before, out, err)
 	if isRequested {
 		k.Status.LastHandledReconcileAt = requested
 	}
@@ -169,7 +173,11 @@ func (r *kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		r.calm.settle(req.NamespacedName, rest{stirs: stirs, version: u.GetResourceVersion(), source: made, interval: k.Spec.Interval.Duration})
 	}
 	r.tell(k, before, out, time.Since(started))
-	return r.next(k, out, err), nil
+	result := r.next(k, out, err)
+	if again > 0 {
+		result.RequeueAfter = min(result.RequeueAfter, again)
+	}
+	return result, nil
 }
 
 // dependencyGrace is how long a unit that is ready may wait for one that it
@@ -202,15 +210,28 @@ const notYet = "NotYetRead"
 // to its own requests.
 const runTimeout = 2 * time.Minute
 
-// run makes the unit of k and runs it.
+// run makes the unit of k and runs it. One that can't go forward is held true
+// to what it has applied.
 func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructured.Unstructured, verify bool) (out engine.Outcome, err error) {
 	session := r.refs.Begin(unitName(KustomizationKind.Kind, k.Namespace, k.Name))
 	defer session.End()
+	// A cluster that does not answer holds a worker no longer than this.
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	out, err = r.forward(ctx, k, u, session, verify)
+	if err != nil && !out.Planned && ctx.Err() == nil && !fault.Is(err, notYet) && !fault.Is(err, cluster.ReasonNotAnswering) {
+		err = errors.Join(err, r.hold(ctx, k, session, &out))
+	}
+	return out, err
+}
+
+// forward makes the unit of k and runs it.
+func (r *kustomizations) forward(ctx context.Context, k *kustomization, u *unstructured.Unstructured, refs getter, verify bool) (out engine.Outcome, err error) {
 	from, err := r.o.sourceName(k)
 	if err != nil {
 		return out, specFault{err}
 	}
-	unit, err := r.o.toUnit(k, session)
+	unit, err := r.o.toUnit(k, refs)
 	if err != nil {
 		if fault.Of(err).Next == fault.Stall {
 			err = specFault{err}
@@ -239,9 +260,6 @@ func (r *kustomizations) run(ctx context.Context, k *kustomization, u *unstructu
 		return out, &fault.Error{Next: fault.Wait, Reason: notYet, Err: errors.New("others wait for its cluster")}
 	}
 	defer func() { leave(err) }()
-	// A cluster that does not answer holds a worker no longer than this.
-	ctx, cancel := context.WithTimeout(ctx, runTimeout)
-	defer cancel()
 	return r.engine.Run(ctx, unit, &ledger{r: r, k: k, u: u})
 }
 
@@ -261,6 +279,9 @@ func (r *kustomizations) enter(at engine.Target, k *kustomization) (leave func(e
 func (r *kustomizations) noArtifact(ctx context.Context, from string) error {
 	kind, key := keyOf(from)
 	u, err := get(ctx, r.client, GitRepositoryKind, key)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read %s '%s': %w", kind, key, err)
+	}
 	if err != nil {
 		return &fault.Error{
 			Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' not found", kind, key),
@@ -348,7 +369,7 @@ func (r *kustomizations) next(k *kustomization, out engine.Outcome, err error) c
 	after := soon(k.Spec.Interval.Duration)
 	switch f := fault.Of(err); {
 	case err == nil:
-	case isSpecFault(err):
+	case isSpecFault(err) && out.Next.IsZero():
 		return ctrl.Result{} // a change of the spec wakes it
 	case f.After > 0:
 		after = f.After

@@ -60,7 +60,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	ks := &kustomizations{
 		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager), shelf: shelf,
 		events: p.Events, log: p.Log, queue: &queue{},
-		attempts: make(map[types.NamespacedName]attempt), waiting: make(map[types.NamespacedName]time.Time),
+		attempts: make(map[types.NamespacedName]attempt), waiting: make(map[types.NamespacedName]time.Time), told: make(map[types.NamespacedName]time.Time),
 	}
 	gr := &gitRepositories{
 		o: o, client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Store, shelf: shelf,

@@ -59,9 +59,10 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 			// become so again: pods come and go.
 			return
 		}
-		c.Progress("Reconciliation in progress")
+		waiting := "waiting for " + out.Waiting()
+		c.Progress("Reconciliation in progress: " + waiting)
 		c.Set(healthyType, metav1.ConditionUnknown, report.Progressing,
-			fmt.Sprintf("Running health checks for revision %s with a timeout of %s", out.Revision, k.GetTimeout()))
+			fmt.Sprintf("Running health checks for revision %s with a timeout of %s: %s", out.Revision, k.GetTimeout(), waiting))
 		return
 	case err == nil:
 		st.LastAppliedRevision = out.Revision

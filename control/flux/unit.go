@@ -9,17 +9,14 @@ import (
 
 	"github.com/fluxcd/pkg/apis/kustomize"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
-	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/report"
-	"plumb.dev/plumb/watch/health"
 )
 
 // Options are the settings of the dialect, one flag of plumb serve each.
@@ -64,7 +61,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 		},
 		Health:  engine.Health{Wait: k.Spec.Wait, Timeout: k.GetTimeout()},
 		Leaving: !k.DeletionTimestamp.IsZero(),
-		Applied: k.Status.LastAppliedRevision,
+		Applied: k.Status.LastAppliedRevision, AppliedDigest: appliedDigest(&k.Status),
 	}
 	if u.Remembers, err = inventoryOf(&k.Status); err != nil {
 		return u, &fault.Error{Next: fault.Stall, Reason: "InvalidInventory", Err: fmt.Errorf("status.inventory: %w", err), Hint: "nothing is applied or pruned until it is repaired"}
@@ -82,7 +79,10 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 	if len(k.Spec.Ignore) > 0 {
 		return u, unsupported("ignore", "this version of plumb does not ignore fields")
 	}
-	if u.Health.Checks, u.Health.Exprs, err = checks(k); err != nil {
+	if err := o.references(k); err != nil {
+		return u, err
+	}
+	if u.Health.Checks, u.Health.Exprs, err = o.checks(k); err != nil {
 		return u, err
 	}
 	u.Render, err = o.renderOptions(k, refs)
@@ -98,6 +98,9 @@ func (o Options) target(k *kustomization, refs getter) (t engine.Target, err err
 		if strings.ContainsAny(account, ":/") {
 			return t, noAccount(account, k.Namespace)
 		}
+		if err := isName("spec.serviceAccountName", "", account); err != nil {
+			return t, err
+		}
 		t.User = cluster.User(k.Namespace, account)
 	}
 	kc := k.Spec.KubeConfig
@@ -109,6 +112,9 @@ func (o Options) target(k *kustomization, refs getter) (t engine.Target, err err
 	}
 	if kc.SecretRef == nil {
 		return t, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.kubeConfig names no Secret")}
+	}
+	if err := isName("spec.kubeConfig", "", kc.SecretRef.Name); err != nil {
+		return t, err
 	}
 	ref, _ := kubeconfigSecret(k)
 	data, found, err := refs.Get(ref)
@@ -148,31 +154,6 @@ func kubeconfigSecret(k *kustomization) (ref lookup.Ref, ok bool) {
 		return ref, false
 	}
 	return lookup.Ref{Kind: lookup.Secret, Namespace: k.Namespace, Name: kc.SecretRef.Name}, true
-}
-
-func checks(k *kustomization) (out []engine.Check, exprs []engine.Expr, err error) {
-	for _, c := range k.Spec.HealthChecks {
-		gv, err := schema.ParseGroupVersion(c.APIVersion)
-		if err != nil {
-			return nil, nil, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.healthChecks: %w", err)}
-		}
-		out = append(out, engine.Check{
-			Ref:     object.Ref{Group: gv.Group, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name},
-			Version: gv.Version,
-		})
-	}
-	for _, x := range k.Spec.HealthCheckExprs {
-		gv, err := schema.ParseGroupVersion(x.APIVersion)
-		if err != nil {
-			return nil, nil, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.healthCheckExprs: %w", err)}
-		}
-		e := engine.Expr{Group: gv.Group, Kind: x.Kind, Exprs: health.Exprs{Current: x.Current, InProgress: x.InProgress, Failed: x.Failed}}
-		if _, err := health.Compile(e.Exprs); err != nil {
-			return nil, nil, fmt.Errorf("spec.%w", err)
-		}
-		exprs = append(exprs, e)
-	}
-	return out, exprs, nil
 }
 
 func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options, err error) {
@@ -290,6 +271,9 @@ func (o Options) sourceName(k *kustomization) (string, error) {
 	ref := k.Spec.SourceRef
 	if ref.Kind != GitRepositoryKind.Kind {
 		return "", unsupported("sourceRef.kind", fmt.Sprintf("this version of plumb has no sources of kind %s", ref.Kind))
+	}
+	if err := isName("spec.sourceRef", ref.Namespace, ref.Name); err != nil {
+		return "", err
 	}
 	ns := ref.Namespace
 	if ns == "" {

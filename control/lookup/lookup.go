@@ -72,8 +72,9 @@ func (r *Reader) Begin(owner string) *Session {
 	return &Session{r: r, owner: owner, used: make(map[Ref]bool)}
 }
 
-// Get returns the data of ref; found is false if it does not exist. An error
-// is a [fault.Wait]: it has not been read yet, and the owner is woken.
+// Get returns the data of ref; found is false if it does not exist. A
+// [fault.Wait] says that it has not been read yet, and a [fault.Retry] that it
+// can't be, and why; the owner is woken when it was read.
 func (s *Session) Get(ref Ref) (data map[string][]byte, found bool, err error) {
 	s.used[ref] = true
 	return s.r.hold(ref, s.owner).get()
@@ -82,12 +83,12 @@ func (s *Session) Get(ref Ref) (data map[string][]byte, found bool, err error) {
 func (h *held) get() (data map[string][]byte, found bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.synced {
-		why := fmt.Errorf("%s has not been read yet", h.ref)
-		if h.err != nil {
-			why = fmt.Errorf("read %s: %w", h.ref, h.err)
-		}
-		return nil, false, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: why}
+	switch {
+	case h.synced:
+	case h.err != nil:
+		return nil, false, &fault.Error{Next: fault.Retry, Err: fmt.Errorf("read %s: %w", h.ref, h.err)}
+	default:
+		return nil, false, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: fmt.Errorf("%s has not been read yet", h.ref)}
 	}
 	return h.data, h.data != nil, nil
 }
@@ -209,10 +210,28 @@ func (h *held) run(ctx context.Context) {
 	go r.RunWithContext(ctx)
 }
 
+// failed notes how an attempt to read went, and tells the owners once if they
+// wait for it.
 func (h *held) failed(err error) {
 	h.mu.Lock()
+	news := err != nil && h.err == nil && !h.synced
 	h.err = err
 	h.mu.Unlock()
+	if news {
+		h.tell()
+	}
+}
+
+func (h *held) tell() {
+	h.r.mu.Lock()
+	owners := make([]string, 0, len(h.owners))
+	for o := range h.owners {
+		owners = append(owners, o)
+	}
+	h.r.mu.Unlock()
+	for _, o := range owners {
+		h.r.wake(o)
+	}
 }
 
 func (h *held) set(data map[string][]byte) error {
@@ -223,15 +242,7 @@ func (h *held) set(data map[string][]byte) error {
 	if !changed {
 		return nil
 	}
-	h.r.mu.Lock()
-	owners := make([]string, 0, len(h.owners))
-	for o := range h.owners {
-		owners = append(owners, o)
-	}
-	h.r.mu.Unlock()
-	for _, o := range owners {
-		h.r.wake(o)
-	}
+	h.tell()
 	return nil
 }
 

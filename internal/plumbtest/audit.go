@@ -16,9 +16,10 @@ type Request struct {
 	Resource, Name string // of the object, as in "configmaps" and "cm-1"
 }
 
-// Write reports whether the request may have changed something.
+// Write reports whether the request may have changed something. A review is
+// created to ask, and nothing is stored of it.
 func (r Request) Write() bool {
-	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb) && !strings.Contains(r.URI, "dryRun=All")
+	return !strings.HasSuffix(r.Resource, "accessreviews") && slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb) && !strings.Contains(r.URI, "dryRun=All")
 }
 
 // Requests returns what plumb has sent since a time. The control plane has to

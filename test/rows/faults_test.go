@@ -470,6 +470,12 @@ spec: {interval: 10m, prune: true, path: ./app, sourceRef: {kind: GitRepository,
 // With nothing changing, plumb sends nothing but watches and leases; and a
 // start with everything in place writes nothing.
 func TestSteadyStateSendsNothing(t *testing.T) {
+	for name, spec := range map[string]string{"as plumb itself": "", "as a service account": asDeployer} {
+		t.Run(name, func(t *testing.T) { steadyState(t, spec) })
+	}
+}
+
+func steadyState(t *testing.T, spec string) {
 	w := pt.On(t, kubetest.Private(t, "--audit"), "--leader-elect", "--leader-namespace", "default")
 	ns := w.Namespace(t)
 	files := map[string]string{"app/d.yaml": deployment("web", "")}
@@ -489,7 +495,18 @@ kind: GitRepository
 metadata: {name: u, namespace: %[1]s}
 spec: {interval: 5s, url: %[2]s, ref: {branch: main}, secretRef: {name: auth}}
 `, ns, r.URL()))
-	w.Unit(t, ns, "u", "u", "./app", "wait: true\ninterval: 5s")
+	w.Apply(t, fmt.Sprintf(`
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: deployer, namespace: %[1]s}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: deployer, namespace: %[1]s}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
+subjects: [{kind: ServiceAccount, name: deployer, namespace: %[1]s}]
+`, ns))
+	w.Unit(t, ns, "u", "u", "./app", "wait: true\ninterval: 5s", spec)
 	w.AwaitReady(t, ns, "u", "")
 	idle := func(d time.Duration) {
 		t.Helper()

@@ -14,8 +14,6 @@ import (
 	"github.com/google/cel-go/cel"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"plumb.dev/plumb/fault"
 )
 
 // A Status is the health of one object.
@@ -56,7 +54,7 @@ func Of(u *unstructured.Unstructured) Result {
 		}
 		return Result{Status: Current}
 	case status.InProgressStatus:
-		return Result{InProgress, r.Message}
+		return Result{InProgress, asleep(u) + r.Message}
 	case status.FailedStatus:
 		return Result{Failed, r.Message}
 	case status.TerminatingStatus:
@@ -65,6 +63,17 @@ func Of(u *unstructured.Unstructured) Result {
 		return Result{Missing, r.Message}
 	}
 	return Result{Unknown, r.Message}
+}
+
+// asleep says of an object that somebody has stopped: that is why it gets no
+// further, whatever else it says.
+func asleep(u *unstructured.Unstructured) string {
+	for field, word := range map[string]string{"suspend": "suspended", "paused": "paused"} {
+		if yes, ok, err := unstructured.NestedBool(u.Object, "spec", field); ok && err == nil && yes {
+			return "it is " + word + ": "
+		}
+	}
+	return ""
 }
 
 var job = schema.GroupKind{Group: "batch", Kind: "Job"}
@@ -83,10 +92,6 @@ func completed(job *unstructured.Unstructured) bool {
 type Exprs struct {
 	Current, InProgress, Failed string
 }
-
-// maxCost bounds what one evaluation may cost; a list of some thousand
-// conditions stays well below it.
-const maxCost = 1_000_000
 
 // A Judge is compiled Exprs.
 type Judge struct {
@@ -113,28 +118,7 @@ func Compile(e Exprs) (*Judge, error) {
 	return &j, nil
 }
 
-// Expression compiles one CEL expression whose variables are not known
-// beforehand. A bad one is a [fault.Stall] with reason InvalidCELExpression.
-func Expression(expr string) (cel.Program, error) {
-	invalid := func(err error) error {
-		return &fault.Error{Next: fault.Stall, Reason: "InvalidCELExpression", Err: fmt.Errorf("expression %q: %w", expr, err)}
-	}
-	env, err := cel.NewEnv(cel.OptionalTypes())
-	if err != nil {
-		return nil, invalid(err)
-	}
-	ast, iss := env.Parse(expr)
-	if iss.Err() != nil {
-		return nil, invalid(iss.Err())
-	}
-	p, err := env.Program(ast, cel.CostLimit(maxCost), cel.InterruptCheckFrequency(1000))
-	if err != nil {
-		return nil, invalid(err)
-	}
-	return p, nil
-}
-
-// Eval evaluates a program of [Expression] to a bool.
+// Eval evaluates a program of [Expression] or [Condition] to a bool.
 func Eval(p cel.Program, vars map[string]any) (bool, error) {
 	out, _, err := p.Eval(vars)
 	if err != nil {
@@ -170,11 +154,20 @@ func (j *Judge) Of(u *unstructured.Unstructured) Result {
 		yes, err := Eval(q.p, u.Object)
 		if err != nil {
 			// A field that is not there yet is the usual cause.
-			return Result{InProgress, err.Error()}
+			return Result{InProgress, why(u, err)}
 		}
 		if yes {
 			return q.then
 		}
 	}
 	return Result{InProgress, "current expression does not hold"}
+}
+
+// why says why an expression gave no answer for u. Such an error may quote what
+// it was evaluated on, which for a Secret is nobody's to read.
+func why(u *unstructured.Unstructured, err error) string {
+	if gk := u.GroupVersionKind().GroupKind(); gk.Group == "" && gk.Kind == "Secret" {
+		return "an expression gives no answer; why is not shown, because that may quote the Secret's values"
+	}
+	return oneLine(err.Error())
 }

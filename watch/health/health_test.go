@@ -1,6 +1,7 @@
 package health
 
 import (
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -29,5 +30,22 @@ func TestJob(t *testing.T) {
 				t.Errorf("got %v (%s), want %v", got.Status, got.Message, c.want)
 			}
 		})
+	}
+}
+
+func TestWhatSomebodyHasStoppedIsSaidToBe(t *testing.T) {
+	for y, want := range map[string]string{
+		"{apiVersion: batch/v1, kind: Job, metadata: {name: j}, spec: {suspend: true}}":                                                             "it is suspended: ",
+		"{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {paused: true}}":                                                        "it is paused: ",
+		"{apiVersion: example.com/v1, kind: X, metadata: {name: x}, spec: {suspend: 'no'}, status: {conditions: [{type: Ready, status: 'False'}]}}": "",
+	} {
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(y), &u.Object); err != nil {
+			t.Fatal(err)
+		}
+		got := Of(u)
+		if got.Status != InProgress || !strings.HasPrefix(got.Message, want) || want == "" && strings.Contains(got.Message, "it is") {
+			t.Errorf("%s: %+v, want %q", y, got, want)
+		}
 	}
 }

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"context"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/watch/health"
+)
+
+// healthOf is what is asked of the objects of a unit. What is wrong with its
+// spec otherwise, its status says.
+func (g *grower) healthOf(ctx context.Context, f *found) engine.Unit {
+	u, err := g.conn.unit(ctx, f)
+	if err != nil && len(u.Health.Checks) == 0 {
+		return engine.Unit{Namespace: f.Ref.Namespace}
+	}
+	return u
+}
+
+// checked adds to n the objects that the unit's health checks name and that
+// are not among its own.
+func (g *grower) checked(ctx context.Context, client *cluster.Client, u engine.Unit, inventory []apply.Entry, n *node) {
+	if u.Health.Wait {
+		return
+	}
+	for _, c := range u.Health.Checks {
+		found, err := engine.LocateCheck(client, u, c)
+		if slices.ContainsFunc(inventory, func(e apply.Entry) bool { return e.Ref == found.Ref }) {
+			continue
+		}
+		child := nodeOf(found.Ref)
+		child.HealthCheck = true
+		n.Children = append(n.Children, child)
+		if err != nil {
+			child.Health, child.Message = health.Unknown.String(), fault.Of(err).Err.Error()
+			continue
+		}
+		o, err := client.Get(ctx, found.Ref, found.Version)
+		switch {
+		case apierrors.IsNotFound(err):
+			child.Health = health.Missing.String()
+		case err != nil:
+			child.Health, child.Message = health.Unknown.String(), err.Error()
+		default:
+			judge(child, u, o)
+		}
+	}
+}
+
+// judge says how healthy an object is, by the expressions of its unit where
+// there are some for its kind.
+func judge(n *node, u engine.Unit, o *unstructured.Unstructured) {
+	h := health.Of(o)
+	if j, err := u.Health.Judge(object.RefOf(o).GroupKind()); err != nil {
+		h = health.Result{Status: health.Unknown, Message: err.Error()}
+	} else if j != nil {
+		h = j.Of(o)
+	}
+	n.Health, n.Message = h.Status.String(), h.Message
+}

@@ -1,0 +1,57 @@
+package flux
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"plumb.dev/plumb/fault"
+)
+
+// isName refuses what is no name of an object before it becomes part of a
+// request. Which names a kind allows is for the API server to say; what could
+// lead elsewhere is none of any kind.
+func isName(field, namespace, name string) error {
+	invalid := func(what, value string, why []string) error {
+		return &fault.Error{
+			Next: fault.Stall, Reason: "InvalidSpec",
+			Err: fmt.Errorf("%s: %q is no name of %s: %s", field, clip(value), what, strings.Join(why, ", ")),
+		}
+	}
+	if name == "" {
+		return invalid("an object", name, []string{"it is empty"})
+	}
+	if why := path.IsValidPathSegmentName(name); len(why) > 0 {
+		return invalid("an object", name, why)
+	}
+	if len(name) > validation.DNS1123SubdomainMaxLength {
+		return invalid("an object", name, []string{"it is too long"})
+	}
+	if namespace == "" {
+		return nil
+	}
+	if why := validation.IsDNS1123Label(namespace); len(why) > 0 {
+		return invalid("a namespace", namespace, why)
+	}
+	return nil
+}
+
+// references refuses what is no name in the references of a Kustomization to
+// objects that plumb reads for it.
+func (o Options) references(k *kustomization) error {
+	for _, d := range k.Spec.DependsOn {
+		if err := isName("spec.dependsOn", d.Namespace, d.Name); err != nil {
+			return err
+		}
+	}
+	if p := k.Spec.PostBuild; p != nil {
+		for _, f := range p.SubstituteFrom {
+			if err := isName("spec.postBuild.substituteFrom", "", f.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
