@@ -48,7 +48,7 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 		}
 	}
 	out.Since = st.since
-	failed := false
+	failed, secrets := false, secretsOf(u, items)
 	for _, ref := range refs {
 		l, known := p.watch.Live(u.Name, ref)
 		h := l.Health
@@ -65,6 +65,9 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 			continue
 		}
 		failed = failed || h.Status == health.Failed
+		if h.Message != "" {
+			h.Message = secrets().Hide(h.Message) // whoever wrote the status may quote what it was given
+		}
 		out.Pending = append(out.Pending, Pending{ref, h})
 	}
 	slices.SortFunc(out.Pending, func(a, b Pending) int { return object.Compare(a.Ref, b.Ref) })
