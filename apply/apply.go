@@ -60,7 +60,8 @@ func (a *Applier) Settle(changes []*Change) {
 // Try asks the server about each change of a stage, and makes none. An error
 // says that one is refused: then none of the stage should be made, but for the
 // [Corrections]. What may be refused only for the lack of what the same stage
-// brings is left [Untried], see [Applier.TryRest].
+// brings is left [Untried], see [Applier.TryRest], and so is what there was no
+// answer about.
 func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 	// One object is as good as its own trial, if it is known that it is
 	// ours and has to change: nothing can be left half-way.
@@ -83,11 +84,15 @@ func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 			return nil
 		}
 		err := a.ask(ctx, c)
-		if bringing.mayMend(c, err) {
+		switch {
+		case bringing.mayMend(c, err):
 			c.trial = unasked
-			return nil
+		case noAnswer(err) && len(stage) > 1:
+			c.trial = unanswered
+		default:
+			return err
 		}
-		return err
+		return nil
 	})
 }
 

@@ -56,20 +56,31 @@ func Tried(changes []*Change) []*Change {
 
 // Untried returns the changes that the server was not asked about.
 func Untried(changes []*Change) []*Change {
-	return slices.DeleteFunc(slices.Clone(changes), func(c *Change) bool { return c.trial != unasked })
+	return slices.DeleteFunc(slices.Clone(changes), func(c *Change) bool { return c.trial != unasked && c.trial != unanswered })
 }
+
+// noAnswer reports whether the server could not say what it thinks of an
+// object: mostly because a webhook does not answer, which may run in a workload
+// that the same stage is about to mend.
+func noAnswer(err error) bool {
+	return apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
+}
+
+// isLate reports whether a change waits for all others of its stage.
+func isLate(c *Change) bool { return c.trial == unanswered }
 
 // soon is how long what was written may take to be seen by those who decide
 // about the rest.
 var soon = wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Steps: 6}
 
 // TryRest asks again about what [Applier.Try] has left untried, before step is
-// written. rest is what remains of the stage, step included; all of it has to
-// pass before anything is written that enables nothing.
+// written. rest is what remains of the stage, step first; all of it has to pass
+// before anything is written that enables nothing, but for what there was no
+// answer about.
 func (a *Applier) TryRest(ctx context.Context, step, rest []*Change) error {
 	again := Untried(step)
 	if !slices.ContainsFunc(step, enables) {
-		again = Untried(rest)
+		again = append(again, slices.DeleteFunc(Untried(rest[len(step):]), isLate)...)
 	}
 	if len(again) == 0 {
 		return nil

@@ -85,8 +85,14 @@ func inOrder(a, b *Change) int {
 }
 
 // Steps divides a stage, which is in order, into what is written side by side.
+// What there was no answer about comes last.
 func Steps(stage []*Change) [][]*Change {
-	return split(stage, func(c *Change) int { step, _ := place(c.Ref); return step })
+	late := slices.DeleteFunc(slices.Clone(stage), func(c *Change) bool { return !isLate(c) })
+	steps := split(slices.DeleteFunc(slices.Clone(stage), isLate), func(c *Change) int { step, _ := place(c.Ref); return step })
+	if len(late) > 0 {
+		steps = append(steps, late)
+	}
+	return steps
 }
 
 func split(changes []*Change, by func(*Change) int) (parts [][]*Change) {

@@ -125,6 +125,7 @@ type trial uint8
 
 const (
 	unasked trial = iota
+	unanswered
 	passed
 	refused
 )

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
@@ -14,7 +14,7 @@ import (
 // elsewhere. Which names a kind allows is for the API server to say.
 func isName(ref object.Ref) error {
 	for _, name := range []string{ref.Name, ref.Namespace} {
-		if why := path.IsValidPathSegmentName(name); len(why) > 0 {
+		if why := content.IsPathSegmentName(name); len(why) > 0 {
 			return &fault.Error{
 				Next: fault.Stall, Reason: "BuildFailed",
 				Err: fmt.Errorf("%s %q is no name of an object: %s", ref.Kind, name, strings.Join(why, ", ")),

@@ -190,11 +190,6 @@ func accessDenied(format string, args ...any) error {
 	}
 }
 
-// accountUser is how the API server calls a service account.
-func accountUser(namespace, name string) string {
-	return "system:serviceaccount:" + namespace + ":" + name
-}
-
 // unitName names a unit, and is how the engine and the queue call it.
 func unitName(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"plumb.dev/plumb/fault"
@@ -23,7 +23,7 @@ func isName(field, namespace, name string) error {
 	if name == "" {
 		return invalid("an object", name, []string{"it is empty"})
 	}
-	if why := path.IsValidPathSegmentName(name); len(why) > 0 {
+	if why := content.IsPathSegmentName(name); len(why) > 0 {
 		return invalid("an object", name, why)
 	}
 	if len(name) > validation.DNS1123SubdomainMaxLength {

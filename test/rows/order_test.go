@@ -194,3 +194,39 @@ func parseKind(s string) schema.GroupVersionKind {
 	p := strings.Split(s, "/")
 	return schema.GroupVersionKind{Group: p[0], Version: p[1], Kind: p[2]}
 }
+
+// An object that a webhook can't be asked about does not keep from the cluster
+// what may mend the webhook.
+func deadWebhookHoldsOnlyItsOwn(t *testing.T, w *pt.World) {
+	ns := w.Namespace(t)
+	webhook := fmt.Sprintf(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: %[1]s}
+webhooks:
+- name: dead.rows.example.com
+  clientConfig: {url: "https://127.0.0.1:1/"}
+  rules: [{apiGroups: [""], apiVersions: [v1], operations: ["*"], resources: [configmaps]}]
+  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
+  objectSelector: {matchLabels: {asked: "true"}}
+  sideEffects: None
+  admissionReviewVersions: [v1]
+`, ns)
+	asked := "{apiVersion: v1, kind: ConfigMap, metadata: {name: asked, labels: {asked: \"true\"}}, data: {v: %q}}"
+	push, _ := unit(t, w, ns, "u", map[string]string{"app/asked.yaml": fmt.Sprintf(asked, "1"), "app/mend.yaml": pt.ConfigMap("mend", "v", "1")})
+	w.Apply(t, webhook)
+	t.Cleanup(func() { _, _ = w.Kubectl(t.Context(), "", "delete", "validatingwebhookconfiguration", ns) })
+	kubetest.Eventually(t, pt.Patience, func() error {
+		_, err := w.Kubectl(t.Context(), "", "-n", ns, "annotate", "--dry-run=server", "--overwrite", "configmap/asked", "x=y")
+		if err == nil {
+			return fmt.Errorf("the webhook is not asked yet")
+		}
+		return nil
+	})
+	hash := push(map[string]string{"app/asked.yaml": fmt.Sprintf(asked, "2"), "app/mend.yaml": pt.ConfigMap("mend", "v", "2")})
+	w.Await(t, configMap, ns, "mend", pt.Has("data.v", "2"))
+	contains(t, w.AwaitReason(t, pt.Kustomization, ns, "u", "ReconciliationFailed"), "ConfigMap/"+ns+"/asked", "webhook")
+	kubectl(t, w, "delete", "validatingwebhookconfiguration", ns)
+	w.AwaitReady(t, ns, "u", hash)
+	w.Await(t, configMap, ns, "asked", pt.Has("data.v", "2"))
+}

@@ -56,6 +56,7 @@ func TestRows(t *testing.T) {
 		{"what an object needs may come with it", neededComesAlong},
 		{"what does not help is refused as a whole", neededDoesNotHelp},
 		{"a limit holds for the Pods that come with it", limitsComeFirst},
+		{"a webhook that is dead holds only what it is asked about", deadWebhookHoldsOnlyItsOwn},
 		{"an aggregated role is not emptied", aggregatedRoleStays},
 		{"what can't be changed in place is found out and said", changedOnlyAnew},
 		{"a custom resource is recreated by its own annotation", changedByItsOwnWord},
