@@ -288,6 +288,7 @@ func (e *Engine) delete(ctx context.Context, u Unit, a *apply.Applier, prune []*
 				out.Held = append(out.Held, c)
 			}
 		}
+		out.Unfinished = out.Unfinished || failed
 		later := slices.Concat(steps[i+1:]...)
 		if len(later) == 0 || !failed && len(going) == 0 {
 			continue
@@ -296,6 +297,7 @@ func (e *Engine) delete(ctx context.Context, u Unit, a *apply.Applier, prune []*
 			c.Action, c.Why = apply.Hold, "what was deleted before it may still need it"
 		}
 		out.Held = append(out.Held, later...)
+		out.Unfinished = true
 		if !failed {
 			errs = append(errs, &fault.Error{
 				Next: fault.Wait, Reason: "Progressing",

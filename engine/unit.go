@@ -146,6 +146,9 @@ type Outcome struct {
 	Changes []*apply.Change
 	// Held would have been made, but something has to happen first.
 	Held []*apply.Change
+	// Unfinished says that something is yet to be deleted that nothing speaks
+	// against.
+	Unfinished bool
 	// Left are desired objects that are left as they are, sorted.
 	Left []Left
 	// Fights are the fields that somebody else sets again and again, sorted.

@@ -490,7 +490,7 @@ func (r *kustomizations) remove(ctx context.Context, k *kustomization, u *unstru
 	if len(out.Inventory) != len(unit.Remembers) {
 		k.Status.Inventory = toInventory(out.Inventory)
 	}
-	if err != nil && (!fault.Is(err, "PruneProtected") || fault.Is(err, report.Progressing)) {
+	if err != nil && (!fault.Is(err, "PruneProtected") || out.Unfinished) {
 		return false, err
 	}
 	for _, h := range out.Held {

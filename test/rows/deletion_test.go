@@ -291,3 +291,27 @@ func kubeconfigGone(t *testing.T, w *pt.World) {
 	stillThere(t, w, configMap, ns, "a", "b", "c")
 	awaitEvent(t, w, ns, "u", "Secret/"+ns+"/remote does not exist", "ConfigMap/"+ns+"/a")
 }
+
+// A volume that is kept is no reason to let go of a unit whose other objects
+// have not been deleted yet.
+func protectedAndHeldUp(t *testing.T, w *pt.World) {
+	ns := w.Namespace(t)
+	unit(t, w, ns, "u", map[string]string{
+		"app/pvc.yaml":  "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}",
+		"app/slow.yaml": "{apiVersion: v1, kind: ConfigMap, metadata: {name: slow, finalizers: [rows.example.com/slow]}}",
+		"app/sa.yaml":   "{apiVersion: v1, kind: ServiceAccount, metadata: {name: needed}}",
+	})
+	kubectl(t, w, "-n", ns, "delete", "kustomizations.kustomize.toolkit.fluxcd.io/u", "--wait=false")
+	kubetest.Eventually(t, pt.Patience, func() error {
+		s, _, err := w.StatusOf(t.Context(), pt.Kustomization, ns, "u")
+		if c := s.Condition("Ready"); err == nil && !strings.Contains(c.Message, "ConfigMap/"+ns+"/slow is gone") {
+			err = fmt.Errorf("it does not say what it waits for: %+v", c)
+		}
+		return err
+	})
+	stillThere(t, w, accountKind, ns, "needed")
+	kubectl(t, w, "-n", ns, "patch", "configmap/slow", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	w.AwaitGone(t, pt.Kustomization, ns, "u")
+	w.AwaitGone(t, accountKind, ns, "needed")
+	stillThere(t, w, volumeClaim, ns, "data")
+}

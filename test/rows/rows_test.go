@@ -50,6 +50,7 @@ func TestRows(t *testing.T) {
 		{"D16 an account that may not delete is reported and can be let go of", serviceAccountPowerless},
 		{"D16 a tenant goes with all that is its own", tenantRemoved},
 		{"what a tenant's unit needs stays until it is gone", tenantHeldUp},
+		{"what is protected does not end a deletion that goes on", protectedAndHeldUp},
 		{"a unit whose account is gone leaves its objects and goes", accountGone},
 		{"a unit whose kubeconfig is gone leaves its objects and goes", kubeconfigGone},
 		{"a namespace that is deleted is not held by the unit in it", namespaceDeleted},
