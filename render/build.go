@@ -57,6 +57,16 @@ func build(s *source, dir string, found findings) (resmap.ResMap, error) {
 		defer dropSchema()
 		return run(s, dir, found)
 	}
+	release, err := readSchema(s)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return run(s, dir, found)
+}
+
+// readSchema has Kustomize's own schema stay as it is until release is called.
+func readSchema(s *source) (release func(), err error) {
 	if err := acquire(s.ctx, schema.TryRLock); err != nil {
 		return nil, s.fail(err)
 	}
@@ -71,8 +81,7 @@ func build(s *source, dir string, found findings) (resmap.ResMap, error) {
 			return nil, s.fail(err)
 		}
 	}
-	defer schema.RUnlock()
-	return run(s, dir, found)
+	return schema.RUnlock, nil
 }
 
 // managedBy is what objects say they were built with, if they are to: the

@@ -53,6 +53,13 @@ func substitute(s *source, resources resmap.ResMap, sub *Substitution) ([]named,
 			x.vars[name] = strings.Trim(sub.Vars[name], "\r\n")
 		}
 	}
+	if sub != nil {
+		release, err := readSchema(s)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
 	all := make([]named, 0, resources.Size())
 	for _, r := range resources.Resources() {
 		u, err := decode(r)
@@ -181,7 +188,7 @@ func mentions(v any) bool {
 // apply replaces the variables in the texts of n.
 func (x *expander) apply(n named) (*unstructured.Unstructured, error) {
 	x.dollars, x.copied = 0, 0
-	w := walker{x: x, kind: n.GetKind()}
+	w := walker{x: x, version: n.GetAPIVersion(), kind: n.GetKind()}
 	v, err := w.value(n.Object)
 	var long outgrown
 	switch {
@@ -195,9 +202,10 @@ func (x *expander) apply(n named) (*unstructured.Unstructured, error) {
 
 // A walker goes through an object. After an error, at is where it was.
 type walker struct {
-	x    *expander
-	kind string
-	at   []string
+	x       *expander
+	version string // apiVersion
+	kind    string
+	at      []string
 }
 
 func (w *walker) place() string { return strings.Join(w.at, ".") }
@@ -256,7 +264,8 @@ func (w *walker) below(name string, v any) (any, error) {
 	if item, ok := v.(map[string]any); ok && len(w.at) == 2 && w.at[0] == "items" && strings.HasSuffix(w.kind, "List") {
 		// An object of its own.
 		kind, _ := item["kind"].(string)
-		inner := walker{x: w.x, kind: kind}
+		version, _ := item["apiVersion"].(string)
+		inner := walker{x: w.x, version: version, kind: kind}
 		out, err := inner.value(v)
 		if err != nil {
 			w.at = append(w.at, inner.at...)
@@ -277,20 +286,4 @@ func (w *walker) below(name string, v any) (any, error) {
 // variable.
 func (w *walker) isSchema() bool {
 	return w.kind == "CustomResourceDefinition" && len(w.at) == 4 && w.at[0] == "spec" && w.at[1] == "versions" && w.at[3] == "schema"
-}
-
-// textOnly reports whether w is at a place where the API server takes text and
-// nothing else.
-func (w *walker) textOnly() bool {
-	n := len(w.at)
-	if n >= 2 && w.at[n-2] == "metadata" {
-		return slices.Contains([]string{"name", "namespace", "generateName"}, w.at[n-1])
-	}
-	if n >= 3 && w.at[n-3] == "metadata" {
-		return w.at[n-2] == "labels" || w.at[n-2] == "annotations"
-	}
-	if n == 2 && (w.kind == "ConfigMap" || w.kind == "Secret") {
-		return slices.Contains([]string{"data", "stringData", "binaryData"}, w.at[0])
-	}
-	return false
 }

@@ -222,3 +222,47 @@ func TestABadDefaultSaysWhatWorks(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Where the schema of a kind of Kubernetes takes text and nothing else, a
+// number is text; where it takes a number, or either, it is one.
+func TestASchemaSaysWhereANumberIsText(t *testing.T) {
+	o := render.Options{Path: "apps", Substitute: &render.Substitution{Strict: true, Vars: map[string]string{"n": "8080", "b": "true", "list": "[\"5\", x]"}}}
+	set, err := mustRender(t, files("apps/a.yaml", `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: a}
+spec:
+  replicas: ${n}
+  paused: ${b}
+  template:
+    spec:
+      nodeSelector: {n: "${n}"}
+      hostNetwork: ${b}
+      containers:
+      - name: c
+        image: ${n}
+        args: ["${n}", "${b}"]
+        command: ${list}
+        env: [{name: N, value: "${n}"}, {name: B, value: "${b}"}]
+        ports: [{containerPort: "${n}"}]
+        resources: {limits: {cpu: "${n}"}}
+        livenessProbe: {httpGet: {port: "${n}", path: "${n}"}}
+---
+apiVersion: example.com/v1
+kind: Deployment
+metadata: {name: b}
+spec: {value: "${n}"}
+`), o).Objects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := json.Marshal(set[0].Object["spec"])
+	want := `{"paused":true,"replicas":8080,"template":{"spec":{"containers":[{"args":["8080","true"],"command":["5","x"],` +
+		`"env":[{"name":"N","value":"8080"},{"name":"B","value":"true"}],"image":"8080","livenessProbe":{"httpGet":{"path":"8080","port":8080}},` +
+		`"name":"c","ports":[{"containerPort":8080}],"resources":{"limits":{"cpu":"8080"}}}],"hostNetwork":true,"nodeSelector":{"n":"8080"}}}}`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got, _ := json.Marshal(set[1].Object["spec"]); string(got) != `{"value":8080}` {
+		t.Errorf("of a kind that nobody knows: %s", got)
+	}
+}
