@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
@@ -92,23 +91,14 @@ func (a *Applier) denied(ctx context.Context, c *Change) string {
 		return ""
 	}
 	for _, verb := range c.verbs() {
-		ask := &authorizationv1.SelfSubjectAccessReview{
-			TypeMeta: metav1.TypeMeta{APIVersion: authorizationv1.SchemeGroupVersion.String(), Kind: "SelfSubjectAccessReview"},
-			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: verb, Group: m.Resource.Group, Version: m.Resource.Version, Resource: m.Resource.Resource,
-				Namespace: c.Ref.Namespace, Name: c.Ref.Name,
-			}},
-		}
-		u, err := runtime.DefaultUnstructuredConverter.ToUnstructured(ask)
+		may, err := a.Client.May(ctx, authorizationv1.ResourceAttributes{
+			Verb: verb, Group: m.Resource.Group, Version: m.Resource.Version, Resource: m.Resource.Resource,
+			Namespace: c.Ref.Namespace, Name: c.Ref.Name,
+		})
 		if err != nil {
 			return ""
 		}
-		got, err := a.Client.Dynamic().Resource(authorizationv1.SchemeGroupVersion.WithResource("selfsubjectaccessreviews")).
-			Create(ctx, &unstructured.Unstructured{Object: u}, metav1.CreateOptions{})
-		if err != nil {
-			return ""
-		}
-		if allowed, found, err := unstructured.NestedBool(got.Object, "status", "allowed"); err == nil && found && !allowed {
+		if !may {
 			return verb
 		}
 	}

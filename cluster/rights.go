@@ -142,26 +142,36 @@ func (r *Rights) review(ctx context.Context, q Question) (bool, error) {
 	if err != nil {
 		return false, failed(err)
 	}
-	review, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&authorizationv1.SelfSubjectAccessReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: authorizationv1.SchemeGroupVersion.String(), Kind: "SelfSubjectAccessReview"},
-		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: q.Verb, Group: q.Resource.Group, Resource: q.Resource.Resource, Namespace: q.Namespace, Name: q.Name,
-		}},
+	// Others may wait for this answer who have more time than who asks.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
+	defer cancel()
+	yes, err := as.May(ctx, authorizationv1.ResourceAttributes{
+		Verb: q.Verb, Group: q.Resource.Group, Resource: q.Resource.Resource, Namespace: q.Namespace, Name: q.Name,
 	})
 	if err != nil {
 		return false, failed(err)
 	}
-	// Others may wait for this answer who have more time than who asks.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
-	defer cancel()
-	got, err := as.dynamic.Resource(authorizationv1.SchemeGroupVersion.WithResource("selfsubjectaccessreviews")).
+	return yes, nil
+}
+
+// May asks the server whether the client's own user may do something. An error
+// is the lack of an answer.
+func (c *Client) May(ctx context.Context, what authorizationv1.ResourceAttributes) (bool, error) {
+	review, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&authorizationv1.SelfSubjectAccessReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: authorizationv1.SchemeGroupVersion.String(), Kind: "SelfSubjectAccessReview"},
+		Spec:     authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &what},
+	})
+	if err != nil {
+		return false, err
+	}
+	got, err := c.dynamic.Resource(authorizationv1.SchemeGroupVersion.WithResource("selfsubjectaccessreviews")).
 		Create(ctx, &unstructured.Unstructured{Object: review}, metav1.CreateOptions{})
 	if err != nil {
-		return false, failed(err)
+		return false, err
 	}
 	var result authorizationv1.SelfSubjectAccessReview
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(got.Object, &result); err != nil {
-		return false, failed(err)
+		return false, err
 	}
 	return result.Status.Allowed, nil
 }
