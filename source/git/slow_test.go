@@ -1,6 +1,7 @@
 package git_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -35,6 +36,17 @@ func accept(t *testing.T, do func(net.Conn)) (addr string) {
 	return l.Addr().String()
 }
 
+// serveHTTP answers each request to an address on 127.0.0.1 as do says. It reads
+// the request first: what comes before one is no answer to it.
+func serveHTTP(t *testing.T, do func(io.Writer)) (url string) {
+	t.Helper()
+	return "http://" + accept(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			do(c)
+		}
+	})
+}
+
 // anyHost are known hosts with a key for every host.
 func anyHost(t *testing.T) []byte {
 	_, key, _ := strings.Cut(string(gittest.New(t).SSH(t, gittest.SSHOptions{}).KnownHosts()), " ")
@@ -63,19 +75,19 @@ func TestAServerThatDripsIsGivenUp(t *testing.T) {
 	head := func(contentType string) string { return "HTTP/1.1 200 OK\r\nContent-Type: " + contentType + "\r\n\r\n" }
 	known := anyHost(t)
 	for name, r := range map[string]git.Remote{
-		"headers": {URL: "http://" + accept(t, func(c net.Conn) {
+		"headers": {URL: serveHTTP(t, func(c io.Writer) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
 			drip(c, "X-Y: z\r\n")
 		}) + "/x"},
-		"a greeting": {URL: "http://" + accept(t, func(c net.Conn) {
+		"a greeting": {URL: serveHTTP(t, func(c io.Writer) {
 			_, _ = io.WriteString(c, head("application/x-git-upload-pack-advertisement")+"001e# service=git-upload-pack\n0000000eversion 2\n")
 			drip(c, "0008a=b\n")
 		}) + "/x"},
-		"the headers of a proxy": {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: "http://" + accept(t, func(c net.Conn) {
+		"the headers of a proxy": {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: serveHTTP(t, func(c io.Writer) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
 			drip(c, "X-Y: z\r\n")
 		})}},
-		"the headers of a proxy, to https": {URL: "https://127.0.0.1:1/x", Proxy: git.Proxy{URL: "http://" + accept(t, func(c net.Conn) {
+		"the headers of a proxy, to https": {URL: "https://127.0.0.1:1/x", Proxy: git.Proxy{URL: serveHTTP(t, func(c io.Writer) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
 			drip(c, "X-Y: z\r\n")
 		})}},
@@ -98,8 +110,8 @@ func TestAServerThatDripsIsGivenUp(t *testing.T) {
 
 // What a server or a proxy sends without end is cut off.
 func TestWhatAServerSendsWithoutEndIsCutOff(t *testing.T) {
-	endless := func(begin, more string) func(net.Conn) {
-		return func(c net.Conn) {
+	endless := func(begin, more string) func(io.Writer) {
+		return func(c io.Writer) {
 			block := strings.Repeat(more, 64<<10/len(more))
 			if _, err := io.WriteString(c, begin); err != nil {
 				return
@@ -111,19 +123,20 @@ func TestWhatAServerSendsWithoutEndIsCutOff(t *testing.T) {
 			}
 		}
 	}
+	conn := func(do func(io.Writer)) func(net.Conn) { return func(c net.Conn) { do(c) } }
 	known := anyHost(t)
 	ok := "HTTP/1.1 200 OK\r\n"
 	greeting := ok + "Content-Type: application/x-git-upload-pack-advertisement\r\n\r\n001e# service=git-upload-pack\n0000"
 	for name, r := range map[string]git.Remote{
-		"headers":                          {URL: "http://" + accept(t, endless(ok, "X-Y: z\r\n")) + "/x"},
-		"one header":                       {URL: "http://" + accept(t, endless(ok+"X-Y: ", "z")) + "/x"},
-		"capabilities":                     {URL: "http://" + accept(t, endless(greeting+"000eversion 2\n", "0008a=b\n")) + "/x"},
-		"references":                       {URL: "http://" + accept(t, endless(greeting, pkt(strings.Repeat("a", 40)+" refs/heads/x\x00side-band-64k\n"))) + "/x"},
-		"headers of a proxy":               {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: "http://" + accept(t, endless(ok, "X-Y: z\r\n"))}},
-		"one header of a proxy":            {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: "http://" + accept(t, endless(ok+"X-Y: ", "z"))}},
-		"headers of a proxy, to https":     {URL: "https://127.0.0.1:1/x", Proxy: git.Proxy{URL: "http://" + accept(t, endless(ok, "X-Y: z\r\n"))}},
-		"the lines before an SSH version":  {URL: "ssh://git@" + accept(t, endless("", "hello\r\n")) + "/x", Auth: git.Auth{KnownHosts: known}},
-		"the line that is its SSH version": {URL: "ssh://git@" + accept(t, endless("SSH-2.0-", "x")) + "/x", Auth: git.Auth{KnownHosts: known}},
+		"headers":                          {URL: serveHTTP(t, endless(ok, "X-Y: z\r\n")) + "/x"},
+		"one header":                       {URL: serveHTTP(t, endless(ok+"X-Y: ", "z")) + "/x"},
+		"capabilities":                     {URL: serveHTTP(t, endless(greeting+"000eversion 2\n", "0008a=b\n")) + "/x"},
+		"references":                       {URL: serveHTTP(t, endless(greeting, pkt(strings.Repeat("a", 40)+" refs/heads/x\x00side-band-64k\n"))) + "/x"},
+		"headers of a proxy":               {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: serveHTTP(t, endless(ok, "X-Y: z\r\n"))}},
+		"one header of a proxy":            {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: serveHTTP(t, endless(ok+"X-Y: ", "z"))}},
+		"headers of a proxy, to https":     {URL: "https://127.0.0.1:1/x", Proxy: git.Proxy{URL: serveHTTP(t, endless(ok, "X-Y: z\r\n"))}},
+		"the lines before an SSH version":  {URL: "ssh://git@" + accept(t, conn(endless("", "hello\r\n"))) + "/x", Auth: git.Auth{KnownHosts: known}},
+		"the line that is its SSH version": {URL: "ssh://git@" + accept(t, conn(endless("SSH-2.0-", "x"))) + "/x", Auth: git.Auth{KnownHosts: known}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.Timeout = 24 * time.Hour
