@@ -1,0 +1,225 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+)
+
+const (
+	// patience is how long a look may take before its server is asked whether
+	// it answers at all, and pingTimeout is how long that may take.
+	patience    = 10 * time.Second
+	pingTimeout = 5 * time.Second
+	// slowAfter is how long a look may take, at a server that answers, before
+	// its unit shares workers only with its like.
+	slowAfter = 20 * time.Second
+)
+
+// probing is how often a server is asked whether it answers again.
+func probing() wait.Backoff {
+	return wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 6, Cap: 30 * time.Second}
+}
+
+// A lane is a server, and what is to be done there.
+type lane struct {
+	loop   *Loop
+	server string
+	queue  priorityqueue.PriorityQueue[string]
+	units  map[string]bool // under the loop's mutex
+	end    context.CancelFunc
+
+	mu      sync.Mutex
+	looks   context.Context // ends when the server is found not to answer
+	cut     context.CancelCauseFunc
+	down    time.Time       // since when it does not answer; zero: it does
+	pinging bool            // somebody finds out
+	parked  map[string]bool // units to look at when it answers again
+	slow    map[string]bool // units whose last look took long
+	crawl   int             // slow units that are being looked at
+	queued  []string        // slow units to look at when one of these is done
+}
+
+func newLane(l *Loop, server string) *lane {
+	return &lane{
+		loop: l, server: server, queue: priorityqueue.New[string]("units"),
+		units: make(map[string]bool), parked: make(map[string]bool), slow: make(map[string]bool),
+	}
+}
+
+func (n *lane) add(p Priority, after time.Duration, units ...string) {
+	priority := int(p)
+	n.queue.AddWithOpts(priorityqueue.AddOpts{Priority: &priority, After: after}, units...)
+}
+
+// start begins to work; the loop's mutex is held.
+func (n *lane) start(ctx context.Context) {
+	ctx, n.end = context.WithCancel(ctx)
+	n.renew(ctx)
+	for range n.loop.Workers(n.server) {
+		go n.work(ctx)
+	}
+}
+
+// stop ends the lane; the loop's mutex is held.
+func (n *lane) stop() {
+	if n.end != nil {
+		n.end()
+	}
+	if !n.queue.ShuttingDown() {
+		n.queue.ShutDown()
+	}
+}
+
+func (n *lane) renew(ctx context.Context) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.looks, n.cut = context.WithCancelCause(ctx)
+}
+
+func (n *lane) forget(unit string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.parked, unit)
+	delete(n.slow, unit)
+}
+
+func (n *lane) work(ctx context.Context) {
+	for {
+		unit, _, shutdown := n.queue.GetWithPriority()
+		if shutdown {
+			return
+		}
+		if n.loop.take(n, unit) {
+			n.loop.done(n, unit, n.look(ctx, unit))
+		}
+		n.queue.Done(unit)
+	}
+}
+
+// look looks at a unit, if its server answers and has room for it.
+func (n *lane) look(ctx context.Context, unit string) (again time.Duration) {
+	looks, since, slow, ok := n.enter(unit)
+	switch {
+	case !since.IsZero():
+		n.loop.o.Unreachable(ctx, unit, since)
+		return 0
+	case !ok:
+		return 0
+	}
+	began := time.Now()
+	suspicion := time.AfterFunc(patience, func() { n.doubt(ctx) })
+	r := n.loop.o.Look(looks, unit)
+	suspicion.Stop()
+	cut := errors.Is(context.Cause(looks), ErrUnreachable)
+	if r.Unanswered && !cut {
+		n.doubt(ctx)
+	}
+	n.left(unit, slow, cut, time.Since(began))
+	if cut {
+		return 0 // it is queued, or will be
+	}
+	return r.Again
+}
+
+// enter finds room for a look. If the server does not answer, since says since
+// when; if there is no room, the unit is queued again when there is.
+func (n *lane) enter(unit string) (looks context.Context, since time.Time, slow, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.down.IsZero() {
+		n.parked[unit] = true
+		return nil, n.down, false, false
+	}
+	if slow = n.slow[unit]; slow {
+		if n.crawl >= max(1, n.loop.Workers(n.server)/4) {
+			n.queued = append(n.queued, unit)
+			return nil, time.Time{}, true, false
+		}
+		n.crawl++
+	}
+	return n.looks, time.Time{}, slow, true
+}
+
+// left notes that a look is over.
+func (n *lane) left(unit string, slow, cut bool, took time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if slow {
+		n.crawl--
+		if len(n.queued) > 0 {
+			n.add(Normal, 0, n.queued[0])
+			n.queued = n.queued[1:]
+		}
+	}
+	switch {
+	case cut && !n.down.IsZero():
+		n.parked[unit] = true
+	case cut:
+		n.add(Normal, 0, unit) // it has come back meanwhile
+	case took > slowAfter:
+		n.slow[unit] = true
+	default:
+		delete(n.slow, unit)
+	}
+}
+
+// doubt finds out whether the server answers. If it does not, all looks end.
+func (n *lane) doubt(ctx context.Context) {
+	n.mu.Lock()
+	if n.pinging || !n.down.IsZero() {
+		n.mu.Unlock()
+		return
+	}
+	n.pinging = true
+	n.mu.Unlock()
+	began := time.Now()
+	go func() {
+		err := n.ping(ctx)
+		n.mu.Lock()
+		n.pinging = false
+		if err == nil || ctx.Err() != nil {
+			n.mu.Unlock()
+			return
+		}
+		n.down = began
+		n.cut(ErrUnreachable)
+		n.mu.Unlock()
+		n.loop.queueAll(n) // nobody sees what becomes of their objects
+		n.revive(ctx)
+	}()
+}
+
+func (n *lane) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return n.loop.o.Ping(ctx, n.server)
+}
+
+// revive asks the server until it answers again, and then has everything
+// looked at that was not meanwhile.
+func (n *lane) revive(ctx context.Context) {
+	pause := probing()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause.Step()):
+		}
+		if n.ping(ctx) == nil {
+			break
+		}
+	}
+	n.renew(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = time.Time{}
+	for unit := range n.parked {
+		n.add(Normal, 0, unit)
+	}
+	clear(n.parked)
+}
