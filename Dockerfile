@@ -2,7 +2,7 @@
 
 # docker build --build-arg VERSION=v0.1.0 -t registry.example.com/plumb:v0.1.0 .
 
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+FROM --platform=$BUILDPLATFORM golang:1.27.3 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download

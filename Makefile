@@ -7,6 +7,9 @@ MAKEFLAGS += --no-print-directory
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO ?= go
+# The toolchain of go.mod: a Go that is older or newer takes it through the module proxy, once.
+# With `make GOTOOLCHAIN=local` it is the Go that is installed, and no other.
+export GOTOOLCHAIN := $(shell awk '$$1 == "toolchain" { print $$2 }' go.mod)
 get = $(GO) run ./internal/tools/get
 
 .PHONY: help
@@ -59,7 +62,14 @@ clean: ## remove bin/; programs kept for other clones stay in the user's cache f
 
 .PHONY: check-go
 check-go:
-	@command -v $(GO) >/dev/null || { echo "make: Go is missing; install Go 1.26 or newer: https://go.dev/doc/install" >&2; exit 1; }
+	@command -v $(GO) >/dev/null || { echo "make: Go is missing; install Go 1.21 or newer: https://go.dev/doc/install" >&2; exit 1; }
+	@have=$$(GOTOOLCHAIN=local $(GO) env GOVERSION); \
+	case $$have in go1.?|go1.?.*|go1.1[0-9]*|go1.20*) \
+		echo "make: $$have can't take another toolchain; install Go 1.21 or newer, best $(GOTOOLCHAIN): https://go.dev/dl/" >&2; exit 1;; esac; \
+	$(GO) version >/dev/null || { \
+		echo "make: $(GOTOOLCHAIN) is needed, and $$have could not take it from GOPROXY=$$(GOTOOLCHAIN=local $(GO) env GOPROXY); why is above" >&2; \
+		echo "make: let it reach a module proxy (go env -w GOPROXY=…), or install $(GOTOOLCHAIN) by hand: https://go.dev/dl/" >&2; \
+		exit 1; }
 
 .PHONY: check-git
 check-git:

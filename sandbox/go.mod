@@ -1,6 +1,8 @@
 module plumb.dev/plumb/sandbox
 
-go 1.26.0
+go 1.27.0
+
+toolchain go1.27.3
 
 require (
 	github.com/spf13/cobra v1.10.2

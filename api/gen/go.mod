@@ -1,6 +1,8 @@
 module plumb.dev/plumb/api/gen
 
-go 1.26.0
+go 1.27.0
+
+toolchain go1.27.3
 
 require (
 	github.com/fluxcd/helm-controller/api v1.6.4

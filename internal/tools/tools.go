@@ -134,7 +134,9 @@ func Install(root string, p Program, path string, w io.Writer) error {
 // key is a digest of all that decides what the program does.
 func (p Program) key(root string) (string, error) {
 	h := sha256.New()
-	env, err := exec.Command("go", "env", "GOVERSION", "GOOS", "GOARCH", "CGO_ENABLED").Output()
+	ask := exec.Command("go", "env", "GOVERSION", "GOOS", "GOARCH", "CGO_ENABLED")
+	ask.Dir = filepath.Join(root, p.Dir) // where another toolchain may be asked for
+	env, err := ask.Output()
 	if err != nil {
 		return "", fmt.Errorf("ask go for its version: %w", err)
 	}

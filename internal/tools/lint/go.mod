@@ -1,6 +1,8 @@
 module plumb.dev/plumb/internal/tools/lint
 
-go 1.26.0
+go 1.27.0
+
+toolchain go1.27.3
 
 tool github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
