@@ -152,12 +152,12 @@ func each(changes []*Change, f func(*Change) error) error {
 	return errors.Join(errs...)
 }
 
-func (a *Applier) resource(c *Change) (dynamic.ResourceInterface, error) {
-	return a.Client.Resource(c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
+func (a *Applier) resource(ctx context.Context, c *Change) (dynamic.ResourceInterface, error) {
+	return a.Client.Resource(ctx, c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
 }
 
 func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured.Unstructured, error) {
-	r, err := a.resource(c)
+	r, err := a.resource(ctx, c)
 	if err != nil {
 		return nil, a.about(ctx, c, err)
 	}
@@ -233,7 +233,7 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 // tryNew asks the server whether it would take an object that should not exist
 // yet. Only whether it does matters of the answer, so no more is asked for.
 func (a *Applier) tryNew(ctx context.Context, c *Change) (exists bool, err error) {
-	r, err := a.Client.Metadata(c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
+	r, err := a.Client.Metadata(ctx, c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
 	if err != nil {
 		return false, err
 	}
@@ -262,7 +262,7 @@ func (a *Applier) take(ctx context.Context, c *Change) error {
 
 // read gets the live object for a change whose live object is not at hand.
 func (a *Applier) read(ctx context.Context, c *Change) error {
-	r, err := a.resource(c)
+	r, err := a.resource(ctx, c)
 	if err != nil {
 		return a.about(ctx, c, err)
 	}
@@ -390,7 +390,7 @@ func (a *Applier) refusedFinally(ctx context.Context, c *Change, err error) erro
 // applying removes those that are not desired. Should the object have changed
 // since it was looked at, it is looked at again.
 func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
-	r, err := a.resource(c)
+	r, err := a.resource(ctx, c)
 	if err != nil {
 		return a.about(ctx, c, err)
 	}
@@ -417,7 +417,7 @@ func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
 }
 
 func (a *Applier) get(ctx context.Context, c *Change) (*unstructured.Unstructured, error) {
-	r, err := a.resource(c)
+	r, err := a.resource(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -426,7 +426,7 @@ func (a *Applier) get(ctx context.Context, c *Change) (*unstructured.Unstructure
 
 // remove deletes exactly the object that was looked at.
 func (a *Applier) remove(ctx context.Context, c *Change, live *unstructured.Unstructured) error {
-	r, err := a.resource(c)
+	r, err := a.resource(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -206,7 +206,7 @@ func TestAnOverwrittenFieldIsTakenBackInOneWrite(t *testing.T) {
 	d := newDesk(t)
 	d.patch("kubectl-patch", `{"template": {"spec": {"containers": [{"name": "web", "image": "rival"}]}}}`)
 	before := d.live()
-	r, err := d.applier.Client.Resource(before.GroupVersionKind(), before.GetNamespace())
+	r, err := d.applier.Client.Resource(t.Context(), before.GroupVersionKind(), before.GetNamespace())
 	if err != nil {
 		t.Fatal(err)
 	}

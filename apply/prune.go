@@ -159,7 +159,7 @@ func (a *Applier) foreign(ctx context.Context, namespace string, leaving map[obj
 	if err != nil {
 		return "", err
 	}
-	lists, err := disco.ServerPreferredNamespacedResources()
+	lists, err := disco.ServerPreferredNamespacedResourcesWithContext(ctx)
 	if err != nil {
 		return "", fmt.Errorf("list the kinds that it may hold: %w", err)
 	}
@@ -188,7 +188,7 @@ func (a *Applier) foreign(ctx context.Context, namespace string, leaving map[obj
 				if leaving[ref] || given(ref) || o.DeletionTimestamp != nil {
 					continue
 				}
-				if inside, err := a.ownedInside(&o); err != nil {
+				if inside, err := a.ownedInside(ctx, &o); err != nil {
 					return "", err
 				} else if inside {
 					continue
@@ -203,12 +203,12 @@ func (a *Applier) foreign(ctx context.Context, namespace string, leaving map[obj
 // ownedInside reports whether o has a controller in its own namespace. Then it
 // goes and stays with that, which is looked at by itself. One that is of the
 // cluster outlives the namespace.
-func (a *Applier) ownedInside(o metav1.Object) (bool, error) {
+func (a *Applier) ownedInside(ctx context.Context, o metav1.Object) (bool, error) {
 	by := metav1.GetControllerOf(o)
 	if by == nil {
 		return false, nil
 	}
-	m, err := a.Client.Mapping(schema.FromAPIVersionAndKind(by.APIVersion, by.Kind))
+	m, err := a.Client.Mapping(ctx, schema.FromAPIVersionAndKind(by.APIVersion, by.Kind))
 	if fault.Is(err, "UnknownKind") {
 		return false, nil
 	}

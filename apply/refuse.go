@@ -36,7 +36,7 @@ func (a *Applier) about(ctx context.Context, c *Change, err error) error {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		e.Next, e.Reason, e.Err = fault.Wait, NamespaceTerminating, errors.New("its namespace is being deleted; it is applied again once that is gone")
 		return e
-	case a.kindIsGone(c, err):
+	case a.kindIsGone(ctx, c, err):
 		e.Reason, e.Hint = "UnknownKind", "apply its CustomResourceDefinition again, or take the object out"
 		e.Err = fmt.Errorf("the cluster has no kind %s in %s any more", c.Ref.Kind, c.Ref.GroupKind().WithVersion(c.Version).GroupVersion())
 		return e
@@ -71,14 +71,12 @@ func detailsOf(err error) metav1.StatusDetails {
 // kindIsGone reports whether the server no longer knows the resource of c: then
 // it answers as any web server does about an address that it does not have,
 // and not about an object.
-func (a *Applier) kindIsGone(c *Change, err error) bool {
+func (a *Applier) kindIsGone(ctx context.Context, c *Change, err error) bool {
 	if !apierrors.IsNotFound(err) || !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
 		return false
 	}
-	if a.Client.Forget() != nil {
-		return false
-	}
-	_, err = a.Client.Mapping(c.Ref.GroupKind().WithVersion(c.Version))
+	a.Client.Forget()
+	_, err = a.Client.Mapping(ctx, c.Ref.GroupKind().WithVersion(c.Version))
 	return fault.Is(err, "UnknownKind")
 }
 
@@ -86,7 +84,7 @@ func (a *Applier) kindIsGone(c *Change, err error) bool {
 // of what c needs. It is empty if it may do all of it, or that can't be told:
 // then it was refused for something else, such as a quota or a policy.
 func (a *Applier) denied(ctx context.Context, c *Change) string {
-	m, err := a.Client.Mapping(c.Ref.GroupKind().WithVersion(c.Version))
+	m, err := a.Client.Mapping(ctx, c.Ref.GroupKind().WithVersion(c.Version))
 	if err != nil {
 		return ""
 	}
@@ -228,7 +226,7 @@ func (a *Applier) onlyAnew(ctx context.Context, c *Change, err error) bool {
 	if !apierrors.IsInvalid(err) {
 		return false
 	}
-	r, err := a.resource(c)
+	r, err := a.resource(ctx, c)
 	if err != nil {
 		return false
 	}

@@ -129,7 +129,7 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *reader, n
 	} else if kinds, err = builtin(result); err != nil {
 		return nil, err
 	}
-	return engine.Objects(kinds, u, result)
+	return engine.Objects(ctx, kinds, u, result)
 }
 
 // find returns the unit and its source; the latter may be nil.
@@ -317,7 +317,7 @@ func builtin(r render.Result) (scopes, error) {
 }
 
 // Mapping implements [engine.Kinds].
-func (s scopes) Mapping(gvk schema.GroupVersionKind) (*apimeta.RESTMapping, error) {
+func (s scopes) Mapping(_ context.Context, gvk schema.GroupVersionKind) (*apimeta.RESTMapping, error) {
 	namespaced, ok := s[gvk.GroupKind()]
 	if !ok {
 		api, kind := gvk.ToAPIVersionAndKind()

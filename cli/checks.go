@@ -32,7 +32,7 @@ func (g *grower) checked(ctx context.Context, client *cluster.Client, u engine.U
 		return
 	}
 	for _, c := range u.Health.Checks {
-		found, err := engine.LocateCheck(client, u, c)
+		found, err := engine.LocateCheck(ctx, client, u, c)
 		if slices.ContainsFunc(inventory, func(e apply.Entry) bool { return e.Ref == found.Ref }) {
 			continue
 		}

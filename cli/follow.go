@@ -113,9 +113,9 @@ type pending struct {
 	s       *conn
 	ctx     context.Context
 	changed func(string)
+	watched map[watchKey]bool // of see alone
 
 	mu       sync.Mutex
-	watched  map[watchKey]bool
 	unwell   map[object.Ref]string
 	expected map[object.Ref]bool
 }
@@ -140,12 +140,15 @@ func (p *pending) see(f *found) {
 	if f.Selector == nil || f.Elsewhere {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	clear(p.expected)
+	expected := make(map[object.Ref]bool, len(f.Inventory))
 	for _, e := range f.Inventory {
-		p.expected[e.Ref] = true
-		m, err := p.s.client.Mapping(e.Ref.GroupKind().WithVersion(e.Version))
+		expected[e.Ref] = true
+	}
+	p.mu.Lock()
+	p.expected = expected
+	p.mu.Unlock()
+	for _, e := range f.Inventory {
+		m, err := p.s.client.Mapping(p.ctx, e.Ref.GroupKind().WithVersion(e.Version))
 		if err != nil {
 			continue
 		}

@@ -90,14 +90,14 @@ func TestAServerThatAcceptsAndNeverAnswersHoldsNobody(t *testing.T) {
 		}
 	}()
 	c := at(t, "https://"+l.Addr().String(), nil)
-	_, err = c.Mapping(configMaps)
+	_, err = c.Mapping(t.Context(), configMaps)
 	wantReason(t, err, ReasonNotAnswering)
 	if !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("the server is not named: %v", err)
 	}
 	// Who comes next need not wait to learn it, and hears the same.
 	before := conns.Load()
-	_, again := c.Mapping(configMaps)
+	_, again := c.Mapping(t.Context(), configMaps)
 	wantReason(t, again, ReasonNotAnswering)
 	if again.Error() != err.Error() {
 		t.Errorf("the facts are the same, the message is not:\n%v\n%v", err, again)
@@ -132,12 +132,12 @@ func TestAServerThatAnswersAgainIsAskedAgain(t *testing.T) {
 		}
 	})
 	defer close(hang)
-	_, err := c.Mapping(configMaps)
+	_, err := c.Mapping(t.Context(), configMaps)
 	wantReason(t, err, ReasonNotAnswering)
 	hangs.Store(false)
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		if _, err = c.Mapping(configMaps); err == nil || time.Now().After(deadline) {
+		if _, err = c.Mapping(t.Context(), configMaps); err == nil || time.Now().After(deadline) {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -164,7 +164,7 @@ func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
 	}
 	for name, ask := range map[string]func(t *testing.T) error{
 		"discovery": func(t *testing.T) error {
-			_, err := client(t, fill(`{"kind":"APIGroupList","groups":[`, `{"name":"x"},`)).Mapping(configMaps)
+			_, err := client(t, fill(`{"kind":"APIGroupList","groups":[`, `{"name":"x"},`)).Mapping(t.Context(), configMaps)
 			return err
 		},
 		"a list": func(t *testing.T) error {
@@ -203,7 +203,7 @@ func TestAnAnswerThatDripsIsCutOff(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	})
-	_, err := c.Mapping(configMaps)
+	_, err := c.Mapping(t.Context(), configMaps)
 	wantReason(t, err, ReasonNotAnswering)
 }
 
@@ -258,7 +258,7 @@ func TestAServerLeadsNowhereElse(t *testing.T) {
 	c := remote(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusFound)
 	})
-	_, err := c.Mapping(configMaps)
+	_, err := c.Mapping(t.Context(), configMaps)
 	wantReason(t, err, ReasonRedirected)
 	select {
 	case auth := <-reached:
@@ -274,7 +274,7 @@ func TestAServerDoesNotSayHowLongToSleep(t *testing.T) {
 		w.Header().Set("Retry-After", "3600")
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
-	if _, err := c.Mapping(configMaps); err == nil {
+	if _, err := c.Mapping(t.Context(), configMaps); err == nil {
 		t.Error("it has the kind")
 	}
 	if asked.Load() > 4 {

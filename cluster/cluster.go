@@ -18,12 +18,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
-	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 )
 
@@ -33,12 +32,12 @@ type Cluster struct {
 	ID string
 
 	config *rest.Config
+	http   *http.Client
+	asks   *discovery.DiscoveryClient
 
-	mu       sync.Mutex
-	mapper   apimeta.RESTMapper
-	mappings map[schema.GroupVersionKind]*apimeta.RESTMapping // that mapper has found
-	http     *http.Client
-	clients  map[string]*Client
+	mu      sync.Mutex
+	kinds   *kinds
+	clients map[string]*Client
 }
 
 // New returns the Cluster that config leads to. Nothing is sent yet. What a
@@ -65,24 +64,21 @@ func newCluster(id string, config *rest.Config, within bounds) (*Cluster, error)
 	if err != nil {
 		return nil, fmt.Errorf("connect to cluster: %w", err)
 	}
-	c := &Cluster{ID: id, config: config, http: hc, clients: make(map[string]*Client), mappings: make(map[schema.GroupVersionKind]*apimeta.RESTMapping)}
-	if err := c.Forget(); err != nil {
-		return nil, err
+	disco, err := discovery.NewDiscoveryClientForConfigAndClient(config, hc)
+	if err != nil {
+		return nil, fmt.Errorf("connect to cluster: %w", err)
 	}
-	return c, nil
+	return &Cluster{
+		ID: id, config: config, http: hc, asks: disco,
+		kinds: newKinds(disco), clients: make(map[string]*Client),
+	}, nil
 }
 
 // Forget drops what is known of the server's kinds; the next use asks again.
-func (c *Cluster) Forget() error {
-	m, err := apiutil.NewDynamicRESTMapper(c.config, c.http)
-	if err != nil {
-		return fmt.Errorf("connect to cluster: %w", err)
-	}
+func (c *Cluster) Forget() {
 	c.mu.Lock()
-	c.mapper = m
-	clear(c.mappings)
-	c.mu.Unlock()
-	return nil
+	defer c.mu.Unlock()
+	c.kinds = newKinds(c.asks)
 }
 
 // Config returns a copy of the configuration that plumb itself connects with.
@@ -90,35 +86,14 @@ func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
 // Mapping returns how the server calls a kind. A kind that it does not have is
 // a [fault.Wait] with reason UnknownKind: another object, a CRD, has to come
-// first. An empty version stands for the one that the server prefers.
-func (c *Cluster) Mapping(gvk schema.GroupVersionKind) (*apimeta.RESTMapping, error) {
+// first. An empty version stands for the one that the server prefers. A server
+// that does not answer costs no more time than ctx has, and nobody who asks for
+// what is known.
+func (c *Cluster) Mapping(ctx context.Context, gvk schema.GroupVersionKind) (*apimeta.RESTMapping, error) {
 	c.mu.Lock()
-	mapper, known := c.mapper, c.mappings[gvk]
+	k := c.kinds
 	c.mu.Unlock()
-	if known != nil {
-		return known, nil
-	}
-	var versions []string
-	if gvk.Version != "" {
-		versions = []string{gvk.Version}
-	}
-	m, err := mapper.RESTMapping(gvk.GroupKind(), versions...)
-	switch {
-	case apimeta.IsNoMatchError(err):
-		return nil, &fault.Error{
-			Next: fault.Wait, Reason: "UnknownKind",
-			Hint: "apply its CustomResourceDefinition first, or correct apiVersion and kind",
-			Err:  fmt.Errorf("the cluster has no kind %s in %s", gvk.Kind, gvk.GroupVersion()),
-		}
-	case err != nil:
-		return nil, fmt.Errorf("look up kind %s: %w", gvk.Kind, err)
-	}
-	c.mu.Lock()
-	if c.mapper == mapper {
-		c.mappings[gvk] = m
-	}
-	c.mu.Unlock()
-	return m, nil
+	return k.mapping(ctx, gvk)
 }
 
 const accountPrefix = "system:serviceaccount:"
@@ -179,8 +154,8 @@ func (c *Client) Dynamic() dynamic.Interface { return c.dynamic }
 
 // Resource returns the endpoint for a kind in a namespace; the namespace does
 // not count for a kind that has none.
-func (c *Client) Resource(gvk schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
-	m, err := c.Mapping(gvk)
+func (c *Client) Resource(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
+	m, err := c.Mapping(ctx, gvk)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +168,8 @@ func (c *Client) Resource(gvk schema.GroupVersionKind, namespace string) (dynami
 
 // Metadata is like Resource for those who need no more of an object's answer
 // than its metadata.
-func (c *Client) Metadata(gvk schema.GroupVersionKind, namespace string) (metadata.ResourceInterface, error) {
-	m, err := c.Mapping(gvk)
+func (c *Client) Metadata(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (metadata.ResourceInterface, error) {
+	m, err := c.Mapping(ctx, gvk)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +182,7 @@ func (c *Client) Metadata(gvk schema.GroupVersionKind, namespace string) (metada
 
 // Get reads an object from the server.
 func (c *Client) Get(ctx context.Context, ref object.Ref, version string) (*unstructured.Unstructured, error) {
-	r, err := c.Resource(ref.GroupKind().WithVersion(version), ref.Namespace)
+	r, err := c.Resource(ctx, ref.GroupKind().WithVersion(version), ref.Namespace)
 	if err != nil {
 		return nil, err
 	}

@@ -83,26 +83,29 @@ func (r *Rights) May(ctx context.Context, q Question) (bool, error) {
 	return r.ask(ctx, q)
 }
 
-// ask gives the answer that is known, or asks the server. Who asks the same at
-// the same time waits for the same answer.
+// ask gives the answer that is known, or waits for the server's with all who
+// ask the same, for as long as ctx has time.
 func (r *Rights) ask(ctx context.Context, q Question) (bool, error) {
 	r.mu.Lock()
 	now := time.Now()
 	r.sweep(now)
 	a := r.answers[q]
-	if a != nil && (a.until.IsZero() || now.Before(a.until)) {
-		r.mu.Unlock()
-		select {
-		case <-a.done:
-			return a.yes, a.err
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
+	if a == nil || !a.until.IsZero() && !now.Before(a.until) {
+		a = &answer{done: make(chan struct{})}
+		r.answers[q] = a
+		go r.find(context.WithoutCancel(ctx), q, a)
 	}
-	a = &answer{done: make(chan struct{})}
-	r.answers[q] = a
 	r.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.yes, a.err
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
 
+// find has the server answer q.
+func (r *Rights) find(ctx context.Context, q Question, a *answer) {
 	yes, err := r.review(ctx, q)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -114,7 +117,6 @@ func (r *Rights) ask(ctx context.Context, q Question) (bool, error) {
 		delete(r.answers, q)
 	}
 	close(a.done)
-	return yes, err
 }
 
 // sweep drops old answers, now and then.
@@ -142,8 +144,7 @@ func (r *Rights) review(ctx context.Context, q Question) (bool, error) {
 	if err != nil {
 		return false, failed(err)
 	}
-	// Others may wait for this answer who have more time than who asks.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
+	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
 	yes, err := as.May(ctx, authorizationv1.ResourceAttributes{
 		Verb: q.Verb, Group: q.Resource.Group, Resource: q.Resource.Resource, Namespace: q.Namespace, Name: q.Name,

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +16,7 @@ import (
 // locateChecks finds what the health checks of u are called on the cluster. A
 // kind that it does not have is an error, and the check stays as it is
 // written, so that the unit is woken when the kind comes.
-func (e *Engine) locateChecks(k Kinds, u Unit) (checks []Check, err error) {
+func (e *Engine) locateChecks(ctx context.Context, k Kinds, u Unit) (checks []Check, err error) {
 	if u.Health.Wait {
 		u.Health.Checks = nil // every object counts, and these don't
 	}
@@ -24,7 +25,7 @@ func (e *Engine) locateChecks(k Kinds, u Unit) (checks []Check, err error) {
 	}
 	var errs []error
 	for _, c := range u.Health.Checks {
-		found, err := LocateCheck(k, u, c)
+		found, err := LocateCheck(ctx, k, u, c)
 		if err != nil {
 			errs = append(errs, err)
 			found = c
@@ -71,11 +72,11 @@ func (e *Engine) admitChecks(u Unit, n int) error {
 // LocateCheck gives a check the namespace of its unit if it names none and its
 // kind needs one. What is checked is the kind, in whichever version the
 // cluster serves it. With an error, the check is as it is written.
-func LocateCheck(k Kinds, u Unit, c Check) (Check, error) {
+func LocateCheck(ctx context.Context, k Kinds, u Unit, c Check) (Check, error) {
 	gk := c.Ref.GroupKind()
-	m, err := k.Mapping(gk.WithVersion(c.Version))
+	m, err := k.Mapping(ctx, gk.WithVersion(c.Version))
 	if fault.Is(err, "UnknownKind") {
-		other, err2 := k.Mapping(gk.WithVersion(""))
+		other, err2 := k.Mapping(ctx, gk.WithVersion(""))
 		if err2 != nil {
 			return c, err
 		}

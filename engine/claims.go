@@ -86,8 +86,11 @@ func (e *Engine) claims(ctx context.Context, u Unit) (map[object.Ref]bool, error
 		return fallback(err)
 	}
 	for _, o := range set {
-		ref, _ := locate(p, u, o) // of an unknown kind: as it is written
-		claims[ref] = true
+		ref, err := locate(ctx, p, u, o)
+		claims[ref] = true // of an unknown kind: as it is written
+		if err != nil && !fault.Is(err, "UnknownKind") {
+			return fallback(err)
+		}
 	}
 	return claims, nil
 }
@@ -341,7 +344,7 @@ func (e *Engine) Remove(ctx context.Context, u Unit) (out Outcome, err error) {
 	plan, _ := apply.Make(nil, st.inventory, u.Managers, u.Order, nil, u.Policy)
 	gone := map[object.Ref]bool{}
 	defer func() { st.inventory = apply.Without(st.inventory, gone) }()
-	if err := p.watch.Follow(u.Name, e.targets(u, st, nil)); err != nil && !fault.Is(err, "UnknownKind") {
+	if err := p.watch.Follow(ctx, u.Name, e.targets(u, st, nil)); err != nil && !fault.Is(err, "UnknownKind") {
 		return out, err
 	}
 	prune, err := e.release(ctx, u, plan.Prune, gone, &out)

@@ -284,7 +284,7 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 		return out, fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err)
 	}
 	out.Rendered, out.Digest = true, rendered.Digest
-	items, unknown, err := e.items(u, st, p, rendered)
+	items, unknown, err := e.items(ctx, u, st, p, rendered)
 	if err != nil {
 		return out, err
 	}
@@ -488,9 +488,7 @@ func established(u Unit, p *place, stage []*apply.Change) error {
 		if c.Ref.Kind != "CustomResourceDefinition" {
 			continue
 		}
-		if err := p.Forget(); err != nil {
-			return err
-		}
+		p.Forget()
 		l, _ := p.watch.Live(u.Name, c.Ref)
 		if l.Health.Status != health.Current {
 			return &fault.Error{

@@ -95,7 +95,7 @@ func (e *Engine) lastItems(ctx context.Context, u Unit, st *state, p *place) ([]
 	if err != nil || r.Digest != u.AppliedDigest {
 		return nil, nil //nolint:nilerr // that it can't be rendered is for Run to say
 	}
-	items, _, err := e.items(u, st, p, r)
+	items, _, err := e.items(ctx, u, st, p, r)
 	if fault.Is(err, "BuildFailed") {
 		return nil, nil
 	}

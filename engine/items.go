@@ -37,7 +37,7 @@ func (e *Engine) render(ctx context.Context, u Unit, st *state) (render.Result, 
 
 // items makes the desired objects of a render those of u. unknown are the
 // objects of kinds that the cluster does not have.
-func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []apply.Item, unknown []object.Ref, err error) {
+func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r render.Result) (items []apply.Item, unknown []object.Ref, err error) {
 	key := fmt.Sprintf("%s %d %s", r.Digest, u.Generation, u.Target.Cluster)
 	if st.prepFor == key {
 		return st.prepared, nil, nil
@@ -50,7 +50,7 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 	src := &rendered{r: r, labels: u.Marks.Labels}
 	items = make([]apply.Item, 0, len(set)) // which does not move: the items refer to themselves
 	for i, o := range set {
-		ref, err := locate(p, u, o)
+		ref, err := locate(ctx, p, u, o)
 		if fault.Is(err, "UnknownKind") {
 			unknown = append(unknown, ref)
 			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Selector: u.Marks.Selector, Managers: u.Managers})
@@ -85,12 +85,12 @@ func (e *Engine) items(u Unit, st *state, p *place, r render.Result) (items []ap
 }
 
 // locate returns the ref that o has on the cluster.
-func locate(k Kinds, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
+func locate(ctx context.Context, k Kinds, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
 	ref := object.RefOf(o)
 	if err := isName(ref); err != nil {
 		return ref, err
 	}
-	m, err := k.Mapping(o.GroupVersionKind())
+	m, err := k.Mapping(ctx, o.GroupVersionKind())
 	if err != nil {
 		return ref, err
 	}

@@ -21,19 +21,19 @@ import (
 
 // Kinds tells how a server calls a kind, as [cluster.Cluster.Mapping] does.
 type Kinds interface {
-	Mapping(schema.GroupVersionKind) (*apimeta.RESTMapping, error)
+	Mapping(context.Context, schema.GroupVersionKind) (*apimeta.RESTMapping, error)
 }
 
 // Objects returns the objects of a render as they are applied for u. One of a
 // kind that k does not know stays as it is but for the unit's labels.
-func Objects(k Kinds, u Unit, r render.Result) (object.Set, error) {
+func Objects(ctx context.Context, k Kinds, u Unit, r render.Result) (object.Set, error) {
 	set, err := r.Objects()
 	if err != nil {
 		return nil, err
 	}
 	out := make(object.Set, len(set))
 	for i, o := range set {
-		ref, err := locate(k, u, o)
+		ref, err := locate(ctx, k, u, o)
 		if err != nil && !fault.Is(err, "UnknownKind") {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(con
 		return out, fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err)
 	}
 	out.Rendered, out.Digest = true, rendered.Digest
-	items, missing, err := e.items(u, st, p, rendered)
+	items, missing, err := e.items(ctx, u, st, p, rendered)
 	if err != nil {
 		return out, err
 	}

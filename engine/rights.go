@@ -39,7 +39,7 @@ func (p *place) may(ctx context.Context, u Unit, verb string, ref object.Ref, ve
 	if u.Target.User == "" || p.rights == nil {
 		return true, nil
 	}
-	m, err := p.Mapping(ref.GroupKind().WithVersion(version))
+	m, err := p.Mapping(ctx, ref.GroupKind().WithVersion(version))
 	if fault.Is(err, "UnknownKind") {
 		return true, nil
 	}
@@ -105,7 +105,7 @@ func (e *Engine) readable(ctx context.Context, u Unit, p *place, targets []watch
 // it. kindErr names the kinds that the cluster does not have.
 func (e *Engine) follow(ctx context.Context, u Unit, st *state, p *place, items []apply.Item) (kindErr, err error) {
 	for range 3 {
-		st.checks, st.checksErr = e.locateChecks(p, u)
+		st.checks, st.checksErr = e.locateChecks(ctx, p, u)
 		targets := append(e.targets(u, st, items), st.missing...)
 		if st.following, st.denied, err = e.readable(ctx, u, p, targets); err != nil {
 			return nil, err
@@ -113,7 +113,7 @@ func (e *Engine) follow(ctx context.Context, u Unit, st *state, p *place, items 
 		if st.account != nil {
 			st.following = append(st.following, *st.account)
 		}
-		kindErr = p.watch.Follow(u.Name, st.following)
+		kindErr = p.watch.Follow(ctx, u.Name, st.following)
 		if kindErr != nil || !fault.Is(st.checksErr, "UnknownKind") {
 			return kindErr, nil
 		}
@@ -233,7 +233,7 @@ func (e *Engine) explain(ctx context.Context, u Unit, st *state, p *place, cause
 		return cause // it is there, or that can't be told
 	}
 	st.account = &watch.Target{Ref: ref, Version: "v1", Managers: u.Managers}
-	if err := p.watch.Follow(u.Name, append(st.following, *st.account)); err != nil && !fault.Is(err, "UnknownKind") {
+	if err := p.watch.Follow(ctx, u.Name, append(st.following, *st.account)); err != nil && !fault.Is(err, "UnknownKind") {
 		return errors.Join(cause, err)
 	}
 	return &fault.Error{

@@ -218,7 +218,7 @@ func (w *Watch) kindsChanged() {
 // followed before; of two targets for one object, the first counts. Targets of
 // a kind that the server does not have are left out and named in the error; the
 // unit is notified when the kinds change.
-func (w *Watch) Follow(unit string, targets []Target) error {
+func (w *Watch) Follow(ctx context.Context, unit string, targets []Target) error {
 	w.mu.Lock()
 	same := w.unchanged(w.units[unit], targets)
 	kinds := w.kinds
@@ -226,7 +226,7 @@ func (w *Watch) Follow(unit string, targets []Target) error {
 	if same {
 		return nil
 	}
-	names := w.names(targets) // which may ask the server, so nobody else waits for it
+	names := w.names(ctx, targets) // which may ask the server, so nobody else waits for it
 	w.mu.Lock()
 	defer func() {
 		missed := w.kinds != kinds && len(targets) > 0
@@ -302,7 +302,7 @@ func (t Target) kind() schema.GroupVersionKind { return t.Ref.GroupKind().WithVe
 
 // names finds out how the server calls the kinds of targets. A server that can't
 // tell of one kind is not asked about the others.
-func (w *Watch) names(targets []Target) map[schema.GroupVersionKind]named {
+func (w *Watch) names(ctx context.Context, targets []Target) map[schema.GroupVersionKind]named {
 	names := make(map[schema.GroupVersionKind]named)
 	var failed error
 	for _, t := range targets {
@@ -312,7 +312,7 @@ func (w *Watch) names(targets []Target) map[schema.GroupVersionKind]named {
 		}
 		n := named{err: failed}
 		if failed == nil {
-			n.RESTMapping, n.err = w.cluster.Mapping(gvk)
+			n.RESTMapping, n.err = w.cluster.Mapping(ctx, gvk)
 		}
 		if n.err != nil && !fault.Is(n.err, "UnknownKind") {
 			failed = n.err
@@ -384,7 +384,7 @@ func (w *Watch) part(unit string, f *following) {
 
 // Leave ends all that the unit follows.
 func (w *Watch) Leave(unit string) {
-	_ = w.Follow(unit, nil) // no target, so no kind to be missing
+	_ = w.Follow(w.ctx, unit, nil) // no target, so no kind to be missing
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, units := range w.waiting {
