@@ -44,7 +44,7 @@ func (e *Engine) mayTake(ctx context.Context, u Unit) func(*unstructured.Unstruc
 				Hint: "take it out of one of the two",
 			}
 		}
-		units, unknown := e.o.Units(ctx)
+		units, unknown := e.units(ctx)
 		if slices.Contains(unknown, owner) {
 			return refuse("of which it can't be told now whether it still wants it")
 		}
@@ -131,7 +131,7 @@ func (e *Engine) prune(ctx context.Context, u Unit, st *state, a *apply.Applier,
 // release takes from prune what other units claim: it stays, with its UID, and
 // becomes theirs.
 func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gone map[object.Ref]bool, out *Outcome) ([]*apply.Change, error) {
-	units, unknown := e.o.Units(ctx)
+	units, unknown := e.units(ctx)
 	if len(unknown) > 0 {
 		return nil, &fault.Error{
 			Next: fault.Retry, Reason: "PruneHeld",
@@ -170,7 +170,7 @@ func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gon
 			c.Action, c.Why = apply.Release, "it is now of "+by
 			gone[c.Ref] = true
 			out.Changes = append(out.Changes, c)
-			e.o.Wake(by)
+			e.wake(by)
 			continue
 		}
 		rest = append(rest, c)

@@ -14,9 +14,11 @@ import (
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/engine/loop"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/tree"
 	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
@@ -26,24 +28,31 @@ import (
 type Options struct {
 	Config *rest.Config // of the cluster that plumb runs in
 	Log    *slog.Logger
-	// Wake is called with a unit's name when it should be run again. It may
-	// not block.
-	Wake func(unit string)
-	// Units returns every unit there is now, as far as it can be told, with
-	// the names of those that can't. It is asked before something is deleted
-	// or taken over, so that a unit that has not run yet counts too.
-	Units func(context.Context) (units []Unit, unknown []string)
+	// Workers is how many units are looked at at once on the cluster that plumb
+	// runs in, and Elsewhere on each other one.
+	Workers, Elsewhere int
+	// Artifact returns the newest artifact of a source, or why there is none.
+	Artifact func(ctx context.Context, source string) (*source.Artifact, error)
 	// RenderMemory bounds the renders that are kept in memory, in bytes.
 	RenderMemory int64
 	// Renders is where they are kept, too; nil is nowhere.
 	Renders *render.Folder
 }
 
-// An Engine runs units. It is safe for concurrent use, for different units.
+// An Engine holds units true. It is safe for concurrent use.
 type Engine struct {
-	o      Options
-	ctx    context.Context
-	cache  *render.Cache
+	o        Options
+	ctx      context.Context
+	registry *registry
+	loop     *loop.Loop
+	cache    *render.Cache
+	// units returns every unit there is now, as far as it can be told, with
+	// the names of those that can't. It is asked before something is deleted
+	// or taken over, so that a unit that has not run yet counts too.
+	units func(context.Context) (units []Unit, unknown []string)
+	// wake has a unit looked at. It does not block.
+	wake func(unit string)
+
 	mu     sync.Mutex
 	at     map[string]*place
 	states map[string]*state
@@ -94,7 +103,10 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, ctx: ctx, cache: render.NewCache(o.RenderMemory),
 		at: make(map[string]*place), states: make(map[string]*state), checks: make(map[string]map[string]int),
+		registry: newRegistry(),
 	}
+	e.units, e.wake = e.all, e.Wake
+	e.loop = newLoop(e)
 	if o.Renders != nil {
 		e.cache.KeepIn(o.Renders, func(err error) { o.Log.Error("the folder for renders", "err", err) })
 	}
@@ -102,6 +114,12 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+func newLoop(e *Engine) *loop.Loop {
+	return loop.New(loop.Options{
+		Workers: e.o.Workers, Elsewhere: e.o.Elsewhere, Look: e.look, Ping: e.ping, Unreachable: e.unreachable,
+	})
 }
 
 func (e *Engine) place(t Target, unit string) (*place, error) {
@@ -122,7 +140,7 @@ func (e *Engine) place(t Target, unit string) (*place, error) {
 			return nil, err
 		}
 		ctx, stop := context.WithCancel(e.ctx)
-		w, err := watch.New(ctx, self, e.o.Log, e.o.Wake)
+		w, err := watch.New(ctx, self, e.o.Log, e.wake)
 		if err != nil {
 			stop()
 			return nil, err

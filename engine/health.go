@@ -39,7 +39,7 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 		return nil
 	}
 	// What waiting began for: another commit or another spec begins anew.
-	if key := fmt.Sprintf("%s %d", out.Digest, u.Generation); st.sinceFor != key {
+	if key := fmt.Sprintf("%s %s", out.Digest, u.Digest); st.sinceFor != key {
 		st.sinceFor, st.since = key, time.Now()
 	}
 	for _, c := range out.Changes {

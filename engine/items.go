@@ -38,7 +38,7 @@ func (e *Engine) render(ctx context.Context, u Unit, st *state) (render.Result, 
 // items makes the desired objects of a render those of u. unknown are the
 // objects of kinds that the cluster does not have.
 func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r render.Result) (items []apply.Item, unknown []object.Ref, err error) {
-	key := fmt.Sprintf("%s %d %s", r.Digest, u.Generation, u.Target.Cluster)
+	key := fmt.Sprintf("%s %s %s", r.Digest, u.Digest, u.Target.Cluster)
 	if st.prepFor == key {
 		return st.prepared, nil, nil
 	}

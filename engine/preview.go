@@ -48,12 +48,13 @@ func Objects(ctx context.Context, k Kinds, u Unit, r render.Result) (object.Set,
 // Held what something speaks against. An error means that part of the outcome
 // is missing: one for each object that the server refuses, joined.
 //
-// It acts as client, not as the unit's own identity. units is as in [Options],
-// and asked only if something would be deleted or taken over.
+// It acts as client, not as the unit's own identity. units returns every unit
+// there is, as far as it can be told, with the names of those that can't; it is
+// asked only if something would be deleted or taken over.
 func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(context.Context) ([]Unit, []string)) (out Outcome, err error) {
 	const renderMemory = 64 << 20
 	e := &Engine{
-		o:   Options{Wake: func(string) {}, Units: units},
+		units: units, wake: func(string) {},
 		ctx: ctx, cache: render.NewCache(renderMemory),
 		at:     map[string]*place{u.Target.Cluster: {Cluster: client.Cluster, users: map[string]bool{}}},
 		states: map[string]*state{},

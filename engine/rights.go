@@ -172,7 +172,7 @@ func (e *Engine) rightsChanged(p *place) {
 	p.denied = nil
 	p.mu.Unlock()
 	for u := range units {
-		e.o.Wake(u)
+		e.wake(u)
 	}
 }
 

@@ -26,17 +26,38 @@ import (
 	"plumb.dev/plumb/watch/health"
 )
 
-// A Unit is one thing to hold true.
+// A Unit is one thing to hold true, as its custom resource asks for it now. It
+// is made anew when that changes, or something that it refers to.
 type Unit struct {
-	// Name is unique: Kustomization/shop/web.
+	// Name is unique over all dialects: Kustomization/shop/web.
 	Name string
 	// Namespace is where namespaced objects without a namespace go, and
 	// which the unit never prunes.
 	Namespace string
-	// Generation changes whenever the user changes the unit.
-	Generation int64
+	// Digest changes whenever the user changes the unit.
+	Digest string
+	// Dialect is told what becomes of the unit, and Origin is the dialect's
+	// own: what it made the unit of.
+	Dialect Dialect
+	Origin  any
 
-	Source *source.Artifact
+	// Refused is why the unit can't be held true as it is asked for, where that
+	// is known beforehand. It is held to what it applied last, and Stall means
+	// that only another spec mends it.
+	Refused error
+	// Suspended: it is not looked at.
+	Suspended bool
+	// Sources are the names of those that it is made from.
+	Sources   []string
+	DependsOn []Dependency
+	// Requested names what a person asked for: a look that takes nothing for
+	// known. Each name is carried out once.
+	Requested string
+	// Interval is after which time to look although nothing has happened, and
+	// RetryInterval the longest pause after a failure.
+	Interval, RetryInterval time.Duration
+
+	Source *source.Artifact // set by the engine when it looks at the unit
 	Render render.Options
 	Target Target
 	Marks  Marks
@@ -49,20 +70,76 @@ type Unit struct {
 	Order    apply.Order
 	Prune    Prune
 	Health   Health
-	// Leaving: the unit is being deleted and claims nothing.
+	// Leaving: the unit is being deleted and claims nothing. Removal says what
+	// becomes of its objects.
 	Leaving bool
-	// Remembers is the inventory as it was last stored for the unit.
+	Removal Removal
+
+	// What was stored of the unit before this process looked at it:
+
+	// Remembers is the inventory.
 	Remembers []apply.Entry
+	// Unknown: it can't be told what it has applied, or would.
+	Unknown bool
 	// Applied is the revision that was last applied in full, and
 	// AppliedDigest that of what it rendered to, as far as that is known.
 	Applied, AppliedDigest string
+	// Was is how it was found to be.
+	Was Standing
 }
+
+// A Dialect is whose unit it is: it says what becomes of units in the words of
+// its users.
+type Dialect interface {
+	// Store stores the inventory of a unit where a crash can't reach it, and
+	// returns once the entries would survive.
+	Store(ctx context.Context, u Unit, entries []apply.Entry) error
+	// Report is told of every outcome. If it returns an error, the outcome is
+	// told again.
+	Report(ctx context.Context, u Unit, out Outcome) error
+}
+
+// A Removal says what becomes of the objects of a unit that is being deleted.
+type Removal struct {
+	Deletes bool // else they are left
+	Waits   bool // until they are gone
+	// Orphaned is why nobody can delete them any more, if that is so.
+	Orphaned string
+}
+
+// A Dependency is a unit, of whatever dialect, that has to be ready first.
+type Dependency struct {
+	Unit string // its name
+	As   string // how it is called where it is referred to
+	// May says whether what the other unit says of itself may be told. An
+	// error means that nothing may be known of it. Nil: all may be told.
+	May func(context.Context) (tell bool, err error)
+	// Judge takes the place of the engine's own judgement, if there is one. It
+	// says why the other is not ready, or nothing.
+	Judge func(context.Context) (why string, err error)
+}
+
+// A Standing is what was found of a unit last.
+type Standing struct {
+	Digest  string // of the unit that it was found of
+	Ready   string // True, False or Unknown; empty: nothing was found yet
+	Reason  string
+	Message string
+	// Attempted is the revision that it was found at.
+	Attempted string
+}
+
+// Nowhere is the cluster of a unit of which it is not known where it is. That is
+// not any that is known.
+const Nowhere = "unknown"
 
 // A Target is a cluster and who acts there.
 type Target struct {
 	Cluster string       // empty: the one that plumb runs in; else a digest of Config
 	Config  *rest.Config // nil with an empty Cluster
 	User    string       // whom to impersonate; empty: plumb, or Config's own
+	// Invalid: it is not known where to act, or as whom, so nothing is done.
+	Invalid bool
 }
 
 // Marks are how an object shows whose it is.
@@ -113,9 +190,8 @@ type Expr struct {
 	health.Exprs
 }
 
-// A Ledger stores a unit's inventory where a crash can't reach it.
+// A Ledger stores the inventory of one unit, as [Dialect.Store] does.
 type Ledger interface {
-	// Store returns once the entries would survive.
 	Store(ctx context.Context, entries []apply.Entry) error
 }
 
@@ -162,6 +238,28 @@ type Outcome struct {
 	Since time.Time
 	// Next is when to run again at the latest, if that isn't zero.
 	Next time.Time
+
+	// Err is why the unit is not as it should be.
+	Err error
+	// Took is how long the look took, and Fetched when its source was.
+	Took    time.Duration
+	Fetched time.Time
+	// Rested: nothing has happened since the last outcome, which this one is.
+	Rested bool
+	// Interim: what was changed is news; what that makes of the unit is told
+	// later, by an outcome that is Late. Live: it is all that there was to do.
+	Interim, Live, Late bool
+	// Stands: what was said of the unit before is still so.
+	Stands bool
+	// Handled is the request that was carried out.
+	Handled string
+	// Removed: nothing is left to do for a unit that was being deleted.
+	Removed bool
+	// Orphaned are the objects that nobody may delete any more.
+	Orphaned []apply.Entry
+	// Unreachable is since when the unit's server has not answered, if it does
+	// not.
+	Unreachable time.Time
 }
 
 // ChangedByGit reports whether something was changed that is not the correction

@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 
 	api "plumb.dev/plumb/api/flux"
 	"plumb.dev/plumb/apply"
@@ -148,38 +146,15 @@ func leftAlone(left []engine.Left) string {
 
 // tellSpared says once which objects of Flux itself were left alone: not again
 // when a unit recovers, and not after a restart.
-func (r *kustomizations) tellSpared(k *kustomization, was *metav1.Condition, out engine.Outcome) {
+func (r *kustomizations) tellSpared(k *kustomization, was metav1.Condition, out engine.Outcome) {
 	if len(out.Left) == 0 {
 		return
 	}
 	message := leftAlone(out.Left)
-	before := r.spared.say(k.key(), message)
-	known := was != nil && noteOf(was.Message) == noteOf(applied(out.Revision, out.Left))
+	before := r.told.leaves(k.key(), message)
+	known := noteOf(was.Message) == noteOf(applied(out.Revision, out.Left))
 	if before == message || before == "" && known {
 		return
 	}
 	r.event(k, out.Revision, corev1.EventTypeNormal, "FluxComponents", message)
-}
-
-// spared is what was last said of objects of Flux itself, by Kustomization.
-type spared struct {
-	mu   sync.Mutex
-	said map[types.NamespacedName]string
-}
-
-// say notes what is said now and returns what was said before.
-func (s *spared) say(key types.NamespacedName, message string) (before string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.said == nil {
-		s.said = make(map[types.NamespacedName]string)
-	}
-	before, s.said[key] = s.said[key], message
-	return before
-}
-
-func (s *spared) forget(key types.NamespacedName) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.said, key)
 }

@@ -9,6 +9,7 @@ package flux
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/report"
@@ -65,7 +67,36 @@ func managers(more []string) owned.Managers {
 // A kustomization is a Kustomization, decoded.
 type kustomization struct {
 	kustomizev1.Kustomization
-	stored bool // its status was written since it was read
+	unreadable bool // but for its status
+}
+
+// origin is k as the engine keeps it for the dialect: without what is in the
+// cache, and changes with every write.
+func (k *kustomization) origin() *kustomization {
+	o := *k
+	o.Status = kustomizev1.KustomizationStatus{}
+	o.ManagedFields = nil
+	return &o
+}
+
+// originOf returns the Kustomization that a unit was made of. It has no status,
+// and may be given one.
+func originOf(u engine.Unit) *kustomization {
+	k := *u.Origin.(*kustomization)
+	return &k
+}
+
+// digestOfSpec changes whenever the user changes k.
+func digestOfSpec(k *kustomization) string { return fmt.Sprintf("%d %s", k.Generation, k.UID) }
+
+// A specFault is an error that only a change of the custom resource mends.
+type specFault struct{ error }
+
+func (s specFault) Unwrap() error { return s.error }
+
+func isSpecFault(err error) bool {
+	var s specFault
+	return errors.As(err, &s)
 }
 
 func (k *kustomization) key() types.NamespacedName {
@@ -74,13 +105,6 @@ func (k *kustomization) key() types.NamespacedName {
 
 func (k *kustomization) subject() report.Subject {
 	return report.Subject{Kind: KustomizationKind.Kind, Name: k.Name, Namespace: k.Namespace}
-}
-
-// changedIn reports whether u, which is what the API server answered to a write,
-// asks for something else than k does, which was read before it: that write
-// stores the result of a run that knew nothing of it.
-func (k *kustomization) changedIn(u *unstructured.Unstructured) bool {
-	return u.GetGeneration() != k.Generation || !maps.Equal(u.GetAnnotations(), k.Annotations)
 }
 
 // legacySpec are the fields of v1beta1 and v1beta2 that v1 has no more.

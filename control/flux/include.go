@@ -65,7 +65,7 @@ func (r *gitRepositories) inCircle(ctx context.Context, g *sourcev1.GitRepositor
 	case way != nil && !was:
 		r.queue.add(way...)
 	case way == nil && was:
-		r.queue.add(listBy(ctx, r.client, false, byInclude, unitName(GitRepositoryKind.Kind, g.Namespace, g.Name), r.log)...)
+		r.queue.add(including(ctx, r.client, unitName(GitRepositoryKind.Kind, g.Namespace, g.Name), r.log)...)
 	}
 	if way == nil {
 		return was, nil

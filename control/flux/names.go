@@ -45,6 +45,9 @@ func (o Options) references(k *kustomization) error {
 		if err := isName("spec.dependsOn", d.Namespace, d.Name); err != nil {
 			return err
 		}
+		if d.Namespace != "" && d.Namespace != k.Namespace && o.NoCrossNamespaceRefs {
+			return accessDenied("spec.dependsOn: can't access Kustomization/%s/%s from namespace %s", d.Namespace, d.Name, k.Namespace)
+		}
 	}
 	if p := k.Spec.PostBuild; p != nil {
 		for _, f := range p.SubstituteFrom {

@@ -57,11 +57,28 @@ func (o Options) Unit(u *unstructured.Unstructured, r Reader) (engine.Unit, erro
 // deletes or takes over something; unknown are those that it can't be told of.
 // Of sources only a is at hand; it may be nil.
 func (o Options) Units(all []unstructured.Unstructured, r Reader, a *source.Artifact) (units []engine.Unit, unknown []string) {
-	shelf := &source.Shelf{}
-	if a != nil {
-		shelf.Put(a)
+	for i := range all {
+		u := &all[i]
+		k, err := decodeKustomization(u)
+		if err != nil {
+			k = &kustomization{}
+			k.Namespace, k.Name = u.GetNamespace(), u.GetName()
+			if err := decodeStatus(u, &k.Status); err != nil {
+				unknown = append(unknown, unitName(KustomizationKind.Kind, k.Namespace, k.Name))
+				continue
+			}
+		}
+		unit := o.unit(k, r)
+		if unit.Unknown {
+			unknown = append(unknown, unit.Name)
+			continue
+		}
+		if unit.Refused == nil && a != nil && unit.Sources[0] == a.Source {
+			unit.Source = a
+		}
+		units = append(units, unit)
 	}
-	return o.units(all, r, shelf)
+	return units, unknown
 }
 
 // A Want says which revision of a source is wanted. All empty, it is the one

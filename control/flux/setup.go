@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
@@ -16,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -25,7 +26,6 @@ import (
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
-	"plumb.dev/plumb/tree"
 )
 
 // Parts are what the controllers are made of.
@@ -40,12 +40,8 @@ type Parts struct {
 	ArtifactHost string
 }
 
-// Indexes of Kustomizations and GitRepositories.
-const (
-	bySource     = "source"
-	byDependency = "dependsOn"
-	byInclude    = "include"
-)
+// byInclude is an index of GitRepositories.
+const byInclude = "include"
 
 // A Dialect is the controllers, set up.
 type Dialect struct{ git *gitRepositories }
@@ -60,106 +56,96 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	ks := &kustomizations{
 		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager), shelf: shelf,
 		events: p.Events, log: p.Log, queue: &queue{},
-		attempts: make(map[types.NamespacedName]attempt), waiting: make(map[types.NamespacedName]time.Time), told: make(map[types.NamespacedName]time.Time),
 	}
 	gr := &gitRepositories{
 		o: o, client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Store, shelf: shelf,
 		events: p.Events, log: p.Log, queue: &queue{}, polls: make(map[types.NamespacedName]*poll), host: p.ArtifactHost,
 	}
-	wake := func(name string) {
+	ks.refs = lookup.New(ctx, p.Clientset, func(name string) {
 		switch kind, key := keyOf(name); kind {
 		case KustomizationKind.Kind:
-			ks.calm.stir(key)
 			ks.queue.add(key)
 		case GitRepositoryKind.Kind:
 			gr.queue.add(key)
 		}
-	}
-	ks.refs = lookup.New(ctx, p.Clientset, wake)
+	})
 	gr.refs = ks.refs
 	// A server that does not answer holds one of these, and costs nothing.
 	polls := max(p.Concurrent, 64)
 	gr.servers = newShare(polls, 0, gr.queue.add)
-	ks.servers = newShare(p.Concurrent, max(1, p.Concurrent/4), ks.queue.add)
 	var err error
 	ks.engine, err = engine.New(ctx, engine.Options{
-		Config: mgr.GetConfig(), Log: p.Log, Wake: wake, Units: ks.units, RenderMemory: p.RenderMemory, Renders: p.Renders,
+		Config: mgr.GetConfig(), Log: p.Log, Artifact: ks.artifact, RenderMemory: p.RenderMemory, Renders: p.Renders,
+		Workers: p.Concurrent, Elsewhere: max(1, p.Concurrent/4),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := index(ctx, mgr); err != nil {
-		return nil, err
-	}
 	gr.published = func(name string, before *source.Artifact) {
-		var touched, untouched []types.NamespacedName
-		a := shelf.Get(name)
-		var diff *tree.Diff
-		if a != nil && before != nil {
-			if d, ok := tree.Compare(before.Tree, a.Tree); ok {
-				diff = &d
-			}
-		}
-		for _, u := range listBy(ctx, mgr.GetClient(), true, bySource, name, p.Log) {
-			if a != nil && ks.engine.Stands(unitName(KustomizationKind.Kind, u.Namespace, u.Name), a.Tree, diff) {
-				untouched = append(untouched, u)
-			} else {
-				touched = append(touched, u)
-			}
-		}
-		if len(touched) > p.Concurrent {
-			ks.calm.crowd(touched)
-		}
-		ks.queue.add(touched...)
-		ks.queue.addLow(untouched...)
-		for _, u := range listBy(ctx, mgr.GetClient(), false, byInclude, name, p.Log) {
+		ks.engine.Published(name, before, shelf.Get(name))
+		for _, u := range including(ctx, mgr.GetClient(), name, p.Log) {
 			gr.queue.add(u)
 		}
 	}
-	opts := func(name string, n int) controller.Options {
-		log := mgr.GetLogger().WithValues("controller", name)
-		return controller.Options{
-			MaxConcurrentReconciles: n,
-			// Which object it is about is in the errors. To have it in a logger
-			// for each run costs more than a run that finds nothing.
-			LogConstructor: func(*reconcile.Request) logr.Logger { return log },
-			// For what the API server can't be told or asked; a unit's own
-			// failures have times of their own.
-			UsePriorityQueue: new(true),
-			RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](20*time.Millisecond, 15*time.Second),
-		}
+	if err := index(ctx, mgr); err != nil {
+		return nil, err
 	}
-	// What plumb writes itself, status and finalizers, need not wake it.
-	asked := builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
-	err = ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
-		For(example(false), asked).
-		WatchesRawSource(gr.queue.source()).
-		WithOptions(opts("gitrepository", polls)).
-		Complete(named(GitRepositoryKind.Kind, gr))
-	if err != nil {
+	if err := gr.control(mgr, polls); err != nil {
 		return nil, fmt.Errorf("set up sources: %w", err)
 	}
-	err = ctrl.NewControllerManagedBy(mgr).Named("kustomization").
-		For(example(true), asked).
-		Watches(example(true), handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, dep client.Object) []reconcile.Request {
-			if u, ok := dep.(*unstructured.Unstructured); ok {
-				ks.statuses.newest(u) // lets go of what the cache has now
-			}
-			var out []reconcile.Request
-			name := unitName(KustomizationKind.Kind, dep.GetNamespace(), dep.GetName())
-			for _, key := range listBy(ctx, mgr.GetClient(), true, byDependency, name, p.Log) {
-				ks.calm.stir(key)
-				out = append(out, reconcile.Request{NamespacedName: key})
-			}
-			return out
-		})).
-		WatchesRawSource(ks.queue.source()).
-		WithOptions(opts("kustomization", p.Concurrent)).
-		Complete(named(KustomizationKind.Kind, ks))
-	if err != nil {
+	if err := ks.control(mgr); err != nil {
 		return nil, fmt.Errorf("set up kustomizations: %w", err)
 	}
 	return &Dialect{git: gr}, nil
+}
+
+// asked has what plumb writes itself, status and finalizers, wake nobody.
+var asked = builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
+
+func controllerOptions(mgr ctrl.Manager, name string, workers int) controller.Options {
+	log := mgr.GetLogger().WithValues("controller", name)
+	return controller.Options{
+		MaxConcurrentReconciles: workers,
+		// Which object it is about is in the errors. To have it in a logger
+		// for each run costs more than a run that finds nothing.
+		LogConstructor: func(*reconcile.Request) logr.Logger { return log },
+		// For what the API server can't be told or asked; a source's own
+		// failures have times of their own.
+		UsePriorityQueue: new(true),
+		RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](20*time.Millisecond, 15*time.Second),
+	}
+}
+
+func (r *gitRepositories) control(mgr ctrl.Manager, workers int) error {
+	return ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
+		For(example(GitRepositoryKind), asked).
+		WatchesRawSource(r.queue.source()).
+		WithOptions(controllerOptions(mgr, "gitrepository", workers)).
+		Complete(named(GitRepositoryKind.Kind, r))
+}
+
+// control has Kustomizations put, and starts the engine once all of them are.
+func (r *kustomizations) control(mgr ctrl.Manager) error {
+	const workers = 4 // each of which waits for nothing, or for a finalizer to be stored
+	err := ctrl.NewControllerManagedBy(mgr).Named("kustomization").
+		For(example(KustomizationKind), asked).
+		WatchesRawSource(r.queue.source()).
+		WithOptions(controllerOptions(mgr, "kustomization", workers)).
+		Complete(named(KustomizationKind.Kind, r))
+	if err != nil {
+		return err
+	}
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return nil // it ends
+		}
+		if err := r.putAll(ctx); err != nil {
+			return err
+		}
+		r.engine.Start(ctx)
+		<-ctx.Done()
+		return nil
+	}))
 }
 
 // named says in the errors of r which object they are about.
@@ -173,43 +159,16 @@ func named(kind string, r reconcile.Reconciler) reconcile.Reconciler {
 	})
 }
 
-func example(kustomization bool) *unstructured.Unstructured {
+func example(kind schema.GroupVersionKind) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
-	if kustomization {
-		u.SetGroupVersionKind(KustomizationKind)
-	} else {
-		u.SetGroupVersionKind(GitRepositoryKind)
-	}
+	u.SetGroupVersionKind(kind)
 	return u
 }
 
-// index lets those be found who refer to an object, also where the rest of
-// their spec is not valid.
+// index lets those be found who include a source, also where the rest of their
+// spec is not valid.
 func index(ctx context.Context, mgr ctrl.Manager) error {
-	in := mgr.GetFieldIndexer()
-	err := in.IndexField(ctx, example(true), bySource, func(obj client.Object) []string {
-		u := obj.(*unstructured.Unstructured)
-		ref, _, _ := unstructured.NestedStringMap(u.Object, "spec", "sourceRef")
-		ns := ref["namespace"]
-		if ns == "" {
-			ns = u.GetNamespace()
-		}
-		return []string{unitName(ref["kind"], ns, ref["name"])}
-	})
-	if err != nil {
-		return err
-	}
-	err = in.IndexField(ctx, example(true), byDependency, func(obj client.Object) []string {
-		var out []string
-		for _, key := range dependenciesOf(obj.(*unstructured.Unstructured)) {
-			out = append(out, unitName(KustomizationKind.Kind, key.Namespace, key.Name))
-		}
-		return out
-	})
-	if err != nil {
-		return err
-	}
-	return in.IndexField(ctx, example(false), byInclude, func(obj client.Object) []string {
+	return mgr.GetFieldIndexer().IndexField(ctx, example(GitRepositoryKind), byInclude, func(obj client.Object) []string {
 		u := obj.(*unstructured.Unstructured)
 		var out []string
 		for _, name := range includedBy(u) {
@@ -219,12 +178,13 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 	})
 }
 
-func listBy(ctx context.Context, c client.Client, kustomizations bool, field, value string, log *slog.Logger) []types.NamespacedName {
+// including are the GitRepositories that include a source.
+func including(ctx context.Context, c client.Client, name string, log *slog.Logger) []types.NamespacedName {
 	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(example(kustomizations).GroupVersionKind())
-	// Only names are read, of what may be all there are.
-	if err := c.List(ctx, list, client.MatchingFields{field: value}, client.UnsafeDisableDeepCopy); err != nil {
-		log.Error("list who refers to an object", "field", field, "value", value, "err", err)
+	list.SetGroupVersionKind(GitRepositoryKind)
+	// Only names are read.
+	if err := c.List(ctx, list, client.MatchingFields{byInclude: name}, client.UnsafeDisableDeepCopy); err != nil {
+		log.Error("list who includes a source", "source", name, "err", err)
 		return nil
 	}
 	keys := make([]types.NamespacedName, len(list.Items))

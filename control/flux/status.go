@@ -17,8 +17,6 @@ import (
 const (
 	healthyType = meta.HealthyCondition
 	succeeded   = meta.SucceededReason
-
-	fieldConflict = "FieldConflict"
 )
 
 // reasonOf returns the reason of an error as a condition has it.
@@ -29,10 +27,15 @@ func reasonOf(err error, otherwise string) string {
 	return otherwise
 }
 
-// conclude writes into the status of k what a run has shown.
-func conclude(k *kustomization, out engine.Outcome, err error, took time.Duration) {
-	st := &k.Status
+// conclude writes into the status of k what a look has shown.
+func conclude(k *kustomization, out engine.Outcome) {
+	st, err := &k.Status, out.Err
 	c := report.Conditions{List: &st.Conditions, Generation: k.Generation}
+	if out.SpecIsWrong() {
+		c.Stall(reasonOf(err, "InvalidSpec"), err.Error())
+		st.ObservedGeneration = k.Generation
+		return
+	}
 	if out.Revision != "" && out.Rendered {
 		st.LastAttemptedRevision = out.Revision
 	}
@@ -45,20 +48,20 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 	}
 	f := fault.Of(err)
 	switch {
+	case out.Stands:
+		return
+	case !out.Unreachable.IsZero():
+		c.Set(report.Ready, metav1.ConditionUnknown, reasonOf(err, ""), err.Error())
+		return
 	case err == nil && len(out.Fights) > 0:
 		// Whether the rest is healthy, or comes to be, does not end a fight.
 		st.LastAppliedRevision = out.Revision
 		st.ObservedGeneration = k.Generation
-		c.Retry(fieldConflict, fights(out.Fights))
+		c.Retry(engine.FieldConflict, fights(out.Fights))
 		if asked && out.Health == engine.Healthy {
 			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
 		}
 	case err == nil && out.Health == engine.Progressing:
-		if c.Current() && st.LastAttemptedRevision == out.Revision && len(out.Changes) == 0 {
-			// It was healthy at this revision and has the same time to
-			// become so again: pods come and go.
-			return
-		}
 		waiting := "waiting for " + out.Waiting()
 		c.Progress("Reconciliation in progress: " + waiting)
 		c.Set(healthyType, metav1.ConditionUnknown, report.Progressing,
@@ -72,12 +75,7 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
 		}
 	case f.Next == fault.Wait && f.Reason == report.Progressing:
-		if report.Find(st.Conditions, report.Ready).Reason == fieldConflict && st.LastAppliedRevision == out.Revision {
-			return // a fight goes on
-		}
-		if !c.Current() || st.LastAppliedRevision != out.Revision {
-			c.Progress("Reconciliation in progress: " + err.Error())
-		}
+		c.Progress("Reconciliation in progress: " + err.Error())
 		return
 	default:
 		reason := reasonOf(err, meta.ReconciliationFailedReason)
@@ -86,7 +84,7 @@ func conclude(k *kustomization, out engine.Outcome, err error, took time.Duratio
 			c.Set(healthyType, metav1.ConditionFalse, reason, err.Error())
 		}
 	}
-	note(k, out, took)
+	note(k, out)
 }
 
 // fights says which fields are fought over, and with whom.
@@ -104,7 +102,7 @@ func fights(all []engine.Fight) string {
 }
 
 // note records the run in the history, if it says anything new.
-func note(k *kustomization, out engine.Outcome, took time.Duration) {
+func note(k *kustomization, out engine.Outcome) {
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
 	if !out.Rendered || ready == nil {
 		return
@@ -114,7 +112,7 @@ func note(k *kustomization, out engine.Outcome, took time.Duration) {
 		latest.Metadata["revision"] == out.Revision && !out.ChangedByGit() {
 		return
 	}
-	k.Status.History.Upsert(out.Digest, time.Now(), took.Round(time.Millisecond), ready.Reason, map[string]string{"revision": out.Revision})
+	k.Status.History.Upsert(out.Digest, time.Now(), out.Took.Round(time.Millisecond), ready.Reason, map[string]string{"revision": out.Revision})
 }
 
 // clip bounds the message of an event; the API server takes 1,024 bytes.

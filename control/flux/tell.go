@@ -17,12 +17,11 @@ import (
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/report"
-	"plumb.dev/plumb/source"
 )
 
 // tellChanges reports what was changed in events, metrics and the log.
-func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took time.Duration) {
-	s := k.subject()
+func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome) {
+	s, took := k.subject(), out.Took
 	log := r.logOf(k, out)
 	var changed []string
 	corrected := 0
@@ -47,8 +46,8 @@ func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome, took 
 
 // tellLive measures how long a revision that was just applied took to be live.
 func (r *kustomizations) tellLive(k *kustomization, out engine.Outcome) {
-	if a := r.shelfOf(k); a != nil && a.Revision == out.Revision {
-		k.subject().Live(time.Since(a.Fetched))
+	if !out.Fetched.IsZero() {
+		k.subject().Live(time.Since(out.Fetched))
 	}
 }
 
@@ -57,22 +56,21 @@ func (r *kustomizations) logOf(k *kustomization, out engine.Outcome) *slog.Logge
 }
 
 // tell reports the outcome in events, metrics and the log.
-func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome, took time.Duration) {
-	r.tellChanges(k, out, took)
+func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome) {
+	r.tellChanges(k, out)
 	s := k.subject()
-	late := r.calm.late(k.key())
-	changed := late || len(out.Changes) > 0
+	changed := out.Late || len(out.Changes) > 0
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
-	was := apimeta.FindStatusCondition(before.Conditions, report.Ready)
 	if ready == nil {
 		return
 	}
+	was := r.told.was(k.key(), before)
 	r.tellSpared(k, was, out)
 	switch ready.Status {
 	case metav1.ConditionTrue:
 		s.Ready(1)
 		s.Succeeded()
-		if k.Status.LastAppliedRevision != before.LastAppliedRevision && (!late || len(out.Changes) > 0) {
+		if k.Status.LastAppliedRevision != before.LastAppliedRevision && (!out.Late || len(out.Changes) > 0) {
 			r.tellLive(k, out)
 		}
 	case metav1.ConditionFalse:
@@ -81,7 +79,7 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	default:
 		s.Ready(-1)
 	}
-	if was != nil && was.Status == ready.Status && was.Reason == ready.Reason &&
+	if was.Status == ready.Status && was.Reason == ready.Reason &&
 		(was.Message == ready.Message || ready.Status == metav1.ConditionTrue && !changed) {
 		return // that it is true at another revision too is in the status
 	}
@@ -92,14 +90,6 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 		r.logOf(k, out).Error("reconciliation failed", "reason", ready.Reason, "err", ready.Message)
 		r.event(k, out.Revision, corev1.EventTypeWarning, ready.Reason, ready.Message)
 	}
-}
-
-func (r *kustomizations) shelfOf(k *kustomization) *source.Artifact {
-	from, err := r.o.sourceName(k)
-	if err != nil {
-		return nil
-	}
-	return r.shelf.Get(from)
 }
 
 // event records a core/v1 Event about k.

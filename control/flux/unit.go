@@ -38,11 +38,26 @@ type getter interface {
 	Get(lookup.Ref) (data map[string][]byte, found bool, err error)
 }
 
-// toUnit makes the unit of a Kustomization. Its Source is left to the caller.
+// unit makes the unit of a Kustomization. One that can't be held true says why.
+func (o Options) unit(k *kustomization, refs getter) engine.Unit {
+	u, err := o.toUnit(k, refs)
+	if err == nil {
+		var from string
+		if from, err = o.sourceName(k); err == nil {
+			u.Sources = []string{from}
+		}
+	}
+	u.Refused = err
+	return u
+}
+
+// toUnit makes the unit of a Kustomization but for its source. With an error, it
+// has what could be told.
 func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error) {
-	name := unitName(KustomizationKind.Kind, k.Namespace, k.Name)
 	u = engine.Unit{
-		Name: name, Namespace: k.Namespace, Generation: k.Generation,
+		Name: unitName(KustomizationKind.Kind, k.Namespace, k.Name), Namespace: k.Namespace,
+		Digest: digestOfSpec(k), Suspended: k.Spec.Suspend, Was: standingOf(k),
+		Interval: k.Spec.Interval.Duration, RetryInterval: k.GetRetryInterval(),
 		Marks: engine.Marks{
 			Labels:   map[string]string{nameLabel: k.Name, namespaceLabel: k.Namespace},
 			Selector: nameLabel,
@@ -64,9 +79,14 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 		Applied: k.Status.LastAppliedRevision, AppliedDigest: appliedDigest(&k.Status),
 	}
 	if u.Remembers, err = inventoryOf(&k.Status); err != nil {
+		u.Unknown = true
 		return u, &fault.Error{Next: fault.Stall, Reason: "InvalidInventory", Err: fmt.Errorf("status.inventory: %w", err), Hint: "nothing is applied or pruned until it is repaired"}
 	}
 	if u.Target, err = o.target(k, refs); err != nil && !errors.Is(err, ErrOffline) {
+		u.Target.Invalid = true
+		if k.Spec.KubeConfig != nil && u.Target.Cluster == "" {
+			u.Target.Cluster = engine.Nowhere
+		}
 		return u, err
 	}
 	if k.Spec.Decryption != nil {

@@ -1,0 +1,539 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/engine/loop"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/source"
+)
+
+// Reasons of the loop's own.
+const (
+	// NotYetRead is the reason of what this process has not read yet after a
+	// start. It is no news about the unit.
+	NotYetRead = "NotYetRead"
+	// DependencyNotReady is the reason of a unit that waits for another.
+	DependencyNotReady = "DependencyNotReady"
+	// FieldConflict is the reason of a unit of which somebody sets fields again
+	// and again.
+	FieldConflict = "FieldConflict"
+	progressing   = "Progressing"
+)
+
+const (
+	// lookTimeout is how long one look may take. None waits for anything but
+	// answers to its own requests.
+	lookTimeout = 2 * time.Minute
+	// dependencyGrace is how long a unit that is ready may wait for one that it
+	// depends on before it says so: with every commit, the dependencies come
+	// first.
+	dependencyGrace = 5 * time.Second
+	// What a unit waits for is told at once, and what becomes of it is told
+	// again as time goes on: a Deployment that rolls says something new with
+	// every Pod, and each time that is a write.
+	waitingTold   = 5 * time.Second  // between two that only tell how the waiting goes
+	waitingLooked = 10 * time.Second // between two looks at what the objects say
+)
+
+// A glance is what a look begins with.
+type glance struct {
+	t         *tracked
+	u         Unit
+	stirs     uint64
+	artifacts []*source.Artifact
+	noSource  error
+	asked     bool // by a person
+	began     time.Time
+	stored    bool // the inventory was stored meanwhile, and said that it goes on
+}
+
+// look looks at a unit once, does what can be done now, and tells what came of
+// it.
+func (e *Engine) look(ctx context.Context, name string) loop.Result {
+	t, u, stirs, ok := e.registry.find(name)
+	switch {
+	case !ok:
+		return loop.Result{}
+	case t.gone:
+		e.depart(name)
+		return loop.Result{}
+	case u.Suspended && !u.Leaving:
+		return loop.Result{}
+	}
+	g := &glance{t: t, u: u, stirs: stirs, asked: u.Requested != "" && u.Requested != t.handled, began: time.Now()}
+	if u.Leaving {
+		return e.seeOff(ctx, g)
+	}
+	g.artifacts, g.noSource = e.artifacts(ctx, u)
+	if !g.asked && t.resting(g) && e.Rests(name) {
+		out := t.last
+		out.Rested = true
+		return e.told(g, out, u.Dialect.Report(ctx, u, out), soon(u.Interval))
+	}
+	out := e.run(ctx, g)
+	return e.conclude(ctx, g, out)
+}
+
+// depart forgets a unit that is no more.
+func (e *Engine) depart(name string) {
+	e.Forget(name)
+	if e.registry.drop(name) {
+		e.loop.Delete(name)
+	}
+}
+
+// resting reports whether the unit came to rest, and nothing has happened since.
+func (t *tracked) resting(g *glance) bool {
+	return t.rest.valid && g.noSource == nil && t.rest.stirs == g.stirs && slices.Equal(t.rest.artifacts, g.artifacts)
+}
+
+// artifacts are the newest ones of the sources of u.
+func (e *Engine) artifacts(ctx context.Context, u Unit) ([]*source.Artifact, error) {
+	out := make([]*source.Artifact, 0, len(u.Sources))
+	for _, name := range u.Sources {
+		a, err := e.o.Artifact(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// run runs a unit. One that can't go forward is held true to what it has
+// applied.
+func (e *Engine) run(ctx context.Context, g *glance) Outcome {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	g.u.Applied, g.u.AppliedDigest, g.u.Prune.Held = g.t.applied, g.t.digest, g.t.held
+	out := e.forward(ctx, g)
+	if out.Err != nil && !out.Planned && ctx.Err() == nil && !fault.Is(out.Err, NotYetRead) && !fault.Is(out.Err, cluster.ReasonNotAnswering) {
+		out.Err = errors.Join(out.Err, e.holdTrue(ctx, g, &out))
+	}
+	return out
+}
+
+func (e *Engine) forward(ctx context.Context, g *glance) (out Outcome) {
+	u := &g.u
+	out.Inventory = e.registry.remembered(g.t)
+	if u.Refused != nil {
+		out.Err = u.Refused
+		if fault.Of(out.Err).Next == fault.Stall {
+			out.Err = specFault{out.Err}
+		}
+		return out
+	}
+	if g.noSource != nil {
+		out.Err = g.noSource
+		return out
+	}
+	u.Source = g.artifacts[0]
+	out.Revision = u.Source.Revision
+	if err := e.dependencies(ctx, *u); err != nil {
+		if out.Err = err; fault.Of(err).Next == fault.Stall {
+			out.Err = specFault{err}
+		}
+		return out
+	}
+	if g.asked {
+		e.Doubt(u.Name)
+	}
+	out, err := e.Run(ctx, *u, &ledger{e, g})
+	out.Err = err
+	return out
+}
+
+// holdTrue puts right what somebody has changed in what the unit has applied,
+// and adds to out what that came to.
+func (e *Engine) holdTrue(ctx context.Context, g *glance, out *Outcome) error {
+	u := g.u
+	if len(out.Inventory) == 0 || u.Target.Invalid {
+		return nil
+	}
+	if u.Refused == nil && g.noSource == nil {
+		u.Source = g.artifacts[0]
+	}
+	held, err := e.Hold(ctx, u)
+	out.Inventory, out.Changes, out.Fights, out.Next = held.Inventory, held.Changes, held.Fights, held.Next
+	if err != nil {
+		return fmt.Errorf("holding what was applied before: %w", err)
+	}
+	return nil
+}
+
+// A ledger is that of the unit that is looked at. It is the moment at which it is
+// known that there is work to do.
+type ledger struct {
+	e *Engine
+	g *glance
+}
+
+// Store implements [Ledger].
+func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
+	l.g.stored = true
+	l.e.registry.store(l.g.t, entries) // also should it be stored without our hearing of it
+	return l.g.u.Dialect.Store(ctx, l.g.u, entries)
+}
+
+// conclude tells what came of a look, or lets it wait.
+func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Result {
+	t, u := g.t, g.u
+	out.Took = time.Since(g.began)
+	if len(g.artifacts) > 0 {
+		out.Fetched = g.artifacts[0].Fetched
+	}
+	result := loop.Result{Unanswered: unanswered(out.Err)}
+	if fault.Is(out.Err, NotYetRead) {
+		result.Again = time.Minute // what is missing wakes it
+		return result
+	}
+	if context.Cause(ctx) == loop.ErrUnreachable {
+		return result // which is told in its place
+	}
+	if wait := t.grace(u, out.Err); wait > 0 && !g.asked {
+		return e.interim(ctx, g, out, wait)
+	}
+	crowded := e.registry.uncrowd(t)
+	if crowded && out.Err == nil && len(out.Changes) > 0 && !g.stored && !g.asked && !e.registry.isWaitedFor(u.Name) {
+		// Many units have something to write: first it is live, then all say
+		// so.
+		out.Live, t.late = true, true
+		r := e.interim(ctx, g, out, 0)
+		e.loop.QueueAfter(loop.Idle, idleDelay, u.Name)
+		return r
+	}
+	t.remember(out)
+	out.Stands = t.steady(u, out)
+	again := t.pace(u, &out, g.stored)
+	if again.skip {
+		result.Again = again.after
+		if len(out.Changes) > 0 {
+			return e.interim(ctx, g, out, again.after)
+		}
+		return result
+	}
+	if g.asked {
+		out.Handled = u.Requested
+	}
+	out.Late, t.late = t.late, false
+	err := u.Dialect.Report(ctx, u, out)
+	result.Again = t.next(u, out)
+	if again.after > 0 {
+		result.Again = min(result.Again, again.after)
+	}
+	r := e.told(g, out, err, result.Again)
+	r.Unanswered = result.Unanswered
+	return r
+}
+
+// interim tells what was changed, and what that makes of the unit later.
+func (e *Engine) interim(ctx context.Context, g *glance, out Outcome, again time.Duration) loop.Result {
+	out.Interim = true
+	return e.told(g, out, g.u.Dialect.Report(ctx, g.u, out), again)
+}
+
+// told notes an outcome that was told, unless it could not be.
+func (e *Engine) told(g *glance, out Outcome, err error, again time.Duration) loop.Result {
+	t := g.t
+	e.registry.store(t, out.Inventory)
+	if err != nil {
+		e.o.Log.Error("could not tell what became of a unit", "unit", g.u.Name, "err", err)
+		t.rest.valid = false
+		t.untold++
+		return loop.Result{Again: min(15*time.Second, 10*time.Millisecond<<min(t.untold, 11))}
+	}
+	t.untold = 0
+	if out.Interim || out.Rested {
+		return loop.Result{Again: again}
+	}
+	if out.Handled != "" {
+		t.handled = out.Handled
+	}
+	t.last = out.brief()
+	t.rest = atRest{}
+	if out.Err == nil && out.AtRest() {
+		t.rest = atRest{valid: true, stirs: g.stirs, artifacts: g.artifacts}
+	}
+	if e.registry.stood(t, t.standing(g.u, out)) {
+		e.stir(loop.Normal, e.registry.from(e.registry.dependents, g.u.Name)...)
+	}
+	return loop.Result{Again: again}
+}
+
+// stood notes how a unit stands, and reports whether that is news.
+func (r *registry) stood(t *tracked, s Standing) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	news := t.stands != s
+	t.stands = s
+	return news
+}
+
+// remember notes what later looks have to know of an outcome.
+func (t *tracked) remember(out Outcome) {
+	if out.Err == nil && out.Applied {
+		t.applied, t.digest = out.Revision, out.Digest
+	}
+	t.held = fault.Is(out.Err, "PruneHeld")
+}
+
+// steady reports whether what was said of a unit before still stands although it
+// waits for something: it was ready at this revision and has the same time to
+// become so again, since Pods come and go; or it was fought over, and is.
+func (t *tracked) steady(u Unit, out Outcome) bool {
+	waits := goesOn(out.Err) || out.Err == nil && out.Health == Progressing && len(out.Fights) == 0
+	if !waits || t.stands.Digest != u.Digest || t.stands.Attempted != out.Revision {
+		return false
+	}
+	return t.stands.Ready == "True" && (out.Err != nil || len(out.Changes) == 0) ||
+		out.Err != nil && t.stands.Reason == FieldConflict
+}
+
+// standing is how a unit stands by an outcome.
+func (t *tracked) standing(u Unit, out Outcome) Standing {
+	s := Standing{Digest: u.Digest, Attempted: out.Revision}
+	switch {
+	case out.Stands:
+		return t.stands
+	case goesOn(out.Err):
+		s.Ready, s.Reason, s.Message = "Unknown", progressing, out.Err.Error()
+	case out.Err != nil:
+		s.Ready, s.Reason, s.Message = "False", fault.Of(out.Err).Reason, out.Err.Error()
+	case len(out.Fights) > 0:
+		s.Ready, s.Reason, s.Message = "False", FieldConflict, out.Fights[0].Ref.String()+": "+out.Fights[0].String()
+	case out.Health == Progressing:
+		s.Ready, s.Reason, s.Message = "Unknown", progressing, "waiting for "+out.Waiting()
+	default:
+		s.Ready = "True"
+	}
+	return s
+}
+
+// goesOn reports whether an error says no more than that something is yet to
+// happen by itself.
+func goesOn(err error) bool {
+	f := fault.Of(err)
+	return f != nil && f.Next == fault.Wait && f.Reason == progressing
+}
+
+// grace returns how long to wait before telling that a dependency is not ready.
+func (t *tracked) grace(u Unit, err error) time.Duration {
+	if !fault.Is(err, DependencyNotReady) || fault.Of(err).Next == fault.Stall || t.stands.Ready != "True" || t.stands.Digest != u.Digest {
+		t.waiting = time.Time{}
+		return 0
+	}
+	if t.waiting.IsZero() {
+		t.waiting = time.Now()
+	}
+	return time.Until(t.waiting.Add(dependencyGrace))
+}
+
+// A pacing says when to look again at what is waited for, and whether to tell of
+// it at all now.
+type pacing struct {
+	after time.Duration
+	skip  bool
+}
+
+// pace lets an outcome go untold if all that is new is how the waiting goes, and
+// that was told just now.
+func (t *tracked) pace(u Unit, out *Outcome, stored bool) pacing {
+	is := t.standing(u, *out)
+	if out.Err != nil || out.Health != Progressing || is.Ready != "Unknown" {
+		t.told = time.Time{}
+		return pacing{}
+	}
+	was := t.stands
+	same := was.Ready == is.Ready && was.Digest == is.Digest && was.Attempted == is.Attempted && len(out.Changes) == 0 && !stored
+	if same && was.Message == is.Message {
+		return pacing{after: t.deadline(out, waitingLooked), skip: true}
+	}
+	if left := waitingTold - time.Since(t.told); same && left > 0 {
+		return pacing{after: t.deadline(out, left), skip: true}
+	}
+	t.told = time.Now()
+	return pacing{after: waitingLooked}
+}
+
+// deadline is when to look again where that is sooner than after.
+func (*tracked) deadline(out *Outcome, after time.Duration) time.Duration {
+	if out.Next.IsZero() {
+		return after
+	}
+	return min(after, max(time.Until(out.Next), 10*time.Millisecond))
+}
+
+// soon is when an interval that begins now is over. Long ones end with a full
+// second of the clock, so that those of many units wake the process together.
+func soon(interval time.Duration) time.Duration {
+	const by = 0.05 // spreads the intervals of units with the same one
+	after := time.Duration(float64(interval) * (1 - by + 2*by*rand.Float64()))
+	if interval < 20*time.Second {
+		return after
+	}
+	return time.Until(time.Now().Add(after).Truncate(time.Second))
+}
+
+// next says when to look again at the latest; zero is not before something
+// happens.
+func (t *tracked) next(u Unit, out Outcome) time.Duration {
+	if at := u.Digest + " " + out.Revision; t.failures.at != at || out.Err == nil {
+		t.failures = failures{at: at}
+	}
+	if out.Err != nil {
+		t.failures.count++
+	}
+	after := soon(u.Interval)
+	switch f := fault.Of(out.Err); {
+	case out.Err == nil:
+	case out.SpecIsWrong() && out.Next.IsZero():
+		return 0 // a change of the spec wakes it
+	case f.After > 0:
+		after = f.After
+	case f.Next == fault.Retry:
+		// From a second up to the interval that the user gave.
+		after = min(u.RetryInterval, time.Second<<min(t.failures.count, 10))
+	default:
+		after = u.RetryInterval
+	}
+	return t.deadline(&out, after)
+}
+
+// unanswered reports whether the server may have given no answer.
+func unanswered(err error) bool {
+	return fault.Is(err, cluster.ReasonNotAnswering) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// unreachable tells that the server of a unit has not answered since then.
+func (e *Engine) unreachable(ctx context.Context, name string, since time.Time) {
+	t, u, stirs, ok := e.registry.find(name)
+	if !ok || t.gone || u.Suspended || u.Target.Config == nil {
+		return // of plumb's own server there is nobody to tell
+	}
+	g := &glance{t: t, u: u, stirs: stirs, began: time.Now()}
+	out := Outcome{Inventory: e.registry.remembered(t), Revision: t.applied, Unreachable: since, Err: &fault.Error{
+		Next: fault.Wait, Reason: cluster.ReasonNotAnswering,
+		Err:  fmt.Errorf("its cluster %s has not answered since %s", server(u.Target), since.UTC().Format(time.RFC3339)),
+		Hint: "what became of the objects there is not known; it goes on when the cluster answers",
+	}}
+	e.told(g, out, u.Dialect.Report(ctx, u, out), 0)
+}
+
+// seeOff deletes what a unit that is being deleted has applied, as it asks for.
+func (e *Engine) seeOff(ctx context.Context, g *glance) loop.Result {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	out := e.removal(ctx, g)
+	out.Took = time.Since(g.began)
+	if context.Cause(ctx) == loop.ErrUnreachable {
+		return loop.Result{}
+	}
+	again := time.Duration(0)
+	if !out.Removed {
+		going := out
+		going.Err = errors.Join(out.Err, errors.New("deletion goes on"))
+		again = g.t.next(g.u, going)
+	}
+	r := e.told(g, out, g.u.Dialect.Report(ctx, g.u, out), again)
+	r.Unanswered = unanswered(out.Err)
+	return r
+}
+
+func (e *Engine) removal(ctx context.Context, g *glance) (out Outcome) {
+	u := g.u
+	out.Inventory = e.registry.remembered(g.t)
+	how := u.Removal
+	switch {
+	case !how.Deletes:
+		out.Removed = true
+		return out
+	case how.Orphaned != "":
+		out.Removed, out.Orphaned, out.Err = true, out.Inventory, errors.New(how.Orphaned)
+		return out
+	case u.Refused != nil:
+		out.Err = u.Refused
+		return out
+	}
+	gone, err := e.accountGone(ctx, u.Target)
+	switch {
+	case err != nil:
+		out.Err = err
+		return out
+	case gone != nil:
+		out.Removed, out.Orphaned, out.Err = true, out.Inventory, gone
+		return out
+	}
+	u.Source = &source.Artifact{}
+	if artifacts, err := e.artifacts(ctx, u); err == nil && len(artifacts) > 0 {
+		u.Source = artifacts[0]
+	}
+	out, err = e.Remove(ctx, u)
+	if err != nil && (!fault.Is(err, "PruneProtected") || out.Unfinished) {
+		out.Err = err
+		return out
+	}
+	out.Removed = err != nil || !how.Waits || len(out.Inventory) == 0
+	return out
+}
+
+// accountGone says that the account that a unit acts as does not exist, if so:
+// without it nothing can be done in its name any more, today or later.
+func (e *Engine) accountGone(ctx context.Context, t Target) (gone, err error) {
+	ns, name, ok := cluster.Account(t.User)
+	if !ok {
+		return nil, nil
+	}
+	_, err = e.Read(ctx, t, object.Ref{Kind: "ServiceAccount", Namespace: ns, Name: name}, "v1")
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("ServiceAccount %s/%s does not exist", ns, name), nil
+	}
+	return nil, err
+}
+
+// SpecIsWrong reports whether nothing but another spec helps.
+func (o Outcome) SpecIsWrong() bool {
+	var s specFault
+	return errors.As(o.Err, &s)
+}
+
+// A specFault is an error that only another spec mends.
+type specFault struct{ error }
+
+func (s specFault) Unwrap() error { return s.error }
+
+// brief is o without what is only news.
+func (o Outcome) brief() Outcome {
+	o.Changes, o.Held = nil, nil
+	return o
+}
+
+// ping returns nil if the server answers something.
+func (e *Engine) ping(ctx context.Context, host string) error {
+	for _, c := range e.clusters() {
+		if cluster.Host(c.Config()) == host || host == "" && c.ID == "" {
+			return c.Answers(ctx)
+		}
+	}
+	return nil // nobody has connected to it yet
+}
+
+func (e *Engine) clusters() []*cluster.Cluster {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]*cluster.Cluster, 0, len(e.at))
+	for _, p := range e.at {
+		out = append(out, p.Cluster)
+	}
+	return out
+}

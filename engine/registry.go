@@ -1,0 +1,327 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/engine/loop"
+	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/tree"
+)
+
+// A registry holds every unit that was put, and who refers to whom.
+type registry struct {
+	mu         sync.Mutex
+	units      map[string]*tracked
+	bySource   index // units by the name of a source that they are made from
+	dependents index // units by the name of one that they depend on
+}
+
+// An index has names by name.
+type index map[string]map[string]bool
+
+func (x index) add(key, value string) {
+	if x[key] == nil {
+		x[key] = make(map[string]bool)
+	}
+	x[key][value] = true
+}
+
+func (x index) drop(key, value string) {
+	delete(x[key], value)
+	if len(x[key]) == 0 {
+		delete(x, key)
+	}
+}
+
+// A tracked is a unit and what is remembered of the looks at it.
+type tracked struct {
+	// Under the registry's mutex:
+
+	unit    Unit
+	gone    bool
+	stirs   uint64   // how often somebody asked for a look
+	crowded bool     // it is one of many that a commit touches
+	stands  Standing // what was last told of it
+	// inventory is what it has written or was about to, as it was stored last.
+	inventory []apply.Entry
+
+	// Of the looks, of which there is one at a time:
+
+	last     Outcome // the last that was told
+	rest     atRest
+	failures failures
+	handled  string    // the request that was carried out
+	waiting  time.Time // for a dependency, since when
+	told     time.Time // when it was told how the waiting goes
+	late     bool      // it has changed something that is to be told of
+	untold   int       // how often the dialect could not tell
+	applied  string    // the revision that was last applied in full
+	digest   string    // and that of what it rendered to
+	held     bool      // pruning, when it was last told of
+}
+
+// An atRest is what a unit was made from when a look left nothing to do.
+type atRest struct {
+	valid     bool
+	stirs     uint64
+	artifacts []*source.Artifact
+}
+
+// failures are counted, to try again ever more slowly.
+type failures struct {
+	count int
+	at    string // digest and revision: another one starts anew
+}
+
+func newRegistry() *registry {
+	return &registry{units: make(map[string]*tracked), bySource: make(index), dependents: make(index)}
+}
+
+// put makes u what is known of its unit. seen reports whether those who depend on
+// it see another one now.
+func (r *registry) put(u Unit) (seen bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.units[u.Name]
+	if t == nil {
+		t = &tracked{applied: u.Applied, digest: u.AppliedDigest, held: u.Prune.Held, stands: u.Was, inventory: u.Remembers}
+		r.units[u.Name] = t
+	}
+	r.unlink(t.unit)
+	seen = t.unit.Digest != u.Digest || t.unit.Leaving != u.Leaving || t.unit.Suspended != u.Suspended
+	t.unit, t.gone = u, false
+	t.stirs++
+	for _, s := range u.Sources {
+		r.bySource.add(s, u.Name)
+	}
+	for _, d := range u.DependsOn {
+		r.dependents.add(d.Unit, u.Name)
+	}
+	return seen
+}
+
+func (r *registry) unlink(u Unit) {
+	for _, s := range u.Sources {
+		r.bySource.drop(s, u.Name)
+	}
+	for _, d := range u.DependsOn {
+		r.dependents.drop(d.Unit, u.Name)
+	}
+}
+
+// leave notes that a unit is no more; what it claimed is nobody's.
+func (r *registry) leave(name string) (known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.units[name]
+	if t == nil {
+		return false
+	}
+	r.unlink(t.unit)
+	t.unit = Unit{Name: name, Leaving: true, Target: t.unit.Target}
+	t.gone = true
+	t.stirs++
+	return true
+}
+
+// drop forgets a unit that has left, unless it has come again.
+func (r *registry) drop(name string) (dropped bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.units[name]; t == nil || !t.gone {
+		return false
+	}
+	delete(r.units, name)
+	return true
+}
+
+// stir notes that somebody asks for a look at these units.
+func (r *registry) stir(names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		if t := r.units[name]; t != nil {
+			t.stirs++
+		}
+	}
+}
+
+// crowd notes that a commit touches all of these.
+func (r *registry) crowd(names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		if t := r.units[name]; t != nil {
+			t.crowded = true
+		}
+	}
+}
+
+// uncrowd reports whether a unit is one of many that a commit touches. That is
+// asked once for each commit.
+func (r *registry) uncrowd(t *tracked) (crowded bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	crowded, t.crowded = t.crowded, false
+	return crowded
+}
+
+func (r *registry) find(name string) (t *tracked, u Unit, stirs uint64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t = r.units[name]
+	if t == nil {
+		return nil, u, 0, false
+	}
+	return t, t.unit, t.stirs, true
+}
+
+// standing returns a unit and what was last told of it.
+func (r *registry) standing(name string) (u Unit, s Standing, applied string, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.units[name]
+	if t == nil || t.gone {
+		return u, s, "", false
+	}
+	return t.unit, t.stands, t.applied, true
+}
+
+func (r *registry) isWaitedFor(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.dependents[name]) > 0
+}
+
+func (r *registry) from(x index, key string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(x[key]))
+}
+
+// all returns every unit, and names those of which it can't be told what they
+// claim.
+func (r *registry) all() (units []Unit, unknown []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, t := range r.units {
+		if t.unit.Unknown {
+			unknown = append(unknown, name)
+			continue
+		}
+		u := t.unit
+		u.Remembers = t.inventory
+		units = append(units, u)
+	}
+	slices.Sort(unknown)
+	return units, unknown
+}
+
+// all returns every unit with its newest artifact, as far as there is one, and
+// names those of which it can't be told what they claim.
+func (e *Engine) all(ctx context.Context) (units []Unit, unknown []string) {
+	units, unknown = e.registry.all()
+	for i := range units {
+		if units[i].Refused != nil || units[i].Leaving {
+			continue
+		}
+		if artifacts, err := e.artifacts(ctx, units[i]); err == nil && len(artifacts) > 0 {
+			units[i].Source = artifacts[0]
+		}
+	}
+	return units, unknown
+}
+
+// Put makes u what is to be held true by that name. It has it looked at.
+func (e *Engine) Put(u Unit) {
+	seen := e.registry.put(u)
+	e.loop.Put(u.Name, server(u.Target))
+	p := loop.Normal
+	if u.Requested != "" {
+		p = loop.Asked
+	}
+	e.loop.Queue(p, u.Name)
+	if seen {
+		e.stir(loop.Normal, e.registry.from(e.registry.dependents, u.Name)...)
+	}
+}
+
+// Delete forgets a unit, of which there is no custom resource any more. Its
+// objects stay as they are.
+func (e *Engine) Delete(name string) {
+	if !e.registry.leave(name) {
+		return
+	}
+	e.loop.Queue(loop.Normal, name)
+	e.stir(loop.Normal, e.registry.from(e.registry.dependents, name)...)
+}
+
+// Wake has a unit looked at, since something may have happened to it.
+func (e *Engine) Wake(name string) { e.stir(loop.Normal, name) }
+
+func (e *Engine) stir(p loop.Priority, names ...string) {
+	e.registry.stir(names...)
+	e.loop.Queue(p, names...)
+}
+
+// Start begins to look at units. All that there are have to be put before: what
+// is not known claims nothing.
+func (e *Engine) Start(ctx context.Context) { e.loop.Start(ctx) }
+
+// idleDelay is how long what nothing waits for comes after what something does:
+// a commit is live before all the units that it does not touch have said that
+// they know it.
+const idleDelay = 100 * time.Millisecond
+
+// Published tells of the newest artifact of a source, which is nil if there is
+// none any more, and of the one before it.
+func (e *Engine) Published(name string, before, newest *source.Artifact) {
+	var diff *tree.Diff
+	if before != nil && newest != nil {
+		if d, ok := tree.Compare(before.Tree, newest.Tree); ok {
+			diff = &d
+		}
+	}
+	var touched, untouched []string
+	for _, unit := range e.registry.from(e.registry.bySource, name) {
+		if newest != nil && e.Stands(unit, newest.Tree, diff) {
+			untouched = append(untouched, unit)
+		} else {
+			touched = append(touched, unit)
+		}
+	}
+	if len(touched) > e.loop.Workers("") {
+		e.registry.crowd(touched)
+	}
+	e.stir(loop.Normal, touched...)
+	e.registry.stir(untouched...)
+	e.loop.QueueAfter(loop.Idle, idleDelay, untouched...)
+}
+
+// server names the API server that a target is on.
+func server(t Target) string {
+	if t.Config == nil {
+		return ""
+	}
+	return cluster.Host(t.Config)
+}
+
+// store notes what is in the inventory of a unit from now on.
+func (r *registry) store(t *tracked, entries []apply.Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.inventory = entries
+}
+
+// remembered is the inventory of a unit.
+func (r *registry) remembered(t *tracked) []apply.Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return t.inventory
+}
