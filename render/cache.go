@@ -49,8 +49,7 @@ func (c *Cache) Objects(ctx context.Context, key string, t tree.Tree, o Options)
 			return e.result, true, nil
 		}
 	}
-	stored := c.folder != nil && !o.secret()
-	if stored {
+	if c.folder != nil {
 		if r, ok := c.folder.load(key, digest); ok {
 			if _, holds := r.Trace.Holds(t); holds {
 				c.put(key, digest, r, t)
@@ -67,12 +66,28 @@ func (c *Cache) Objects(ctx context.Context, key string, t tree.Tree, o Options)
 		return r, false, nil
 	}
 	c.put(key, digest, r, t)
-	if stored {
-		if err := c.folder.save(key, digest, r); err != nil {
-			c.failed(fmt.Errorf("keep the render of %s: %w", key, err))
-		}
-	}
+	c.store(key, digest, r)
 	return r, false, nil
+}
+
+// store keeps a result in the folder, or sees that none is there for the key.
+func (c *Cache) store(key, options string, r Result) {
+	if c.folder == nil {
+		return
+	}
+	if r.Secret {
+		c.drop(key)
+		return
+	}
+	if err := c.folder.save(key, options, r); err != nil {
+		c.failed(fmt.Errorf("keep the render of %s: %w", key, err))
+	}
+}
+
+func (c *Cache) drop(key string) {
+	if err := c.folder.forget(key); err != nil {
+		c.failed(fmt.Errorf("drop the render of %s: %w", key, err))
+	}
 }
 
 // Stands reports whether what is kept for a key would be given for a tree, if
@@ -111,9 +126,7 @@ func (c *Cache) put(key, options string, r Result, t tree.Tree) {
 func (c *Cache) Forget(key string) {
 	c.kept.Remove(key)
 	if c.folder != nil {
-		if err := c.folder.forget(key); err != nil {
-			c.failed(fmt.Errorf("drop the render of %s: %w", key, err))
-		}
+		c.drop(key)
 	}
 }
 

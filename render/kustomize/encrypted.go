@@ -1,4 +1,4 @@
-package render
+package kustomize
 
 import (
 	"bytes"
@@ -6,22 +6,9 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"plumb.dev/plumb/render"
 )
-
-// decryptionUnsupported is the reason of what would have to be decrypted.
-const decryptionUnsupported = "DecryptionUnsupported"
-
-// encrypted reports whether SOPS has encrypted an object, or a file of
-// mappings.
-func encrypted(m map[string]any) bool {
-	meta, ok := m["sops"].(map[string]any)
-	if !ok {
-		return false
-	}
-	_, mac := meta["mac"]
-	_, modified := meta["lastmodified"]
-	return mac || modified
-}
 
 // largestEncrypted is the largest file that is looked at as one of mappings.
 const largestEncrypted = 1 << 20
@@ -47,7 +34,7 @@ func encryptedFile(b []byte) bool {
 		return true
 	}
 	var m map[string]any
-	return len(b) <= largestEncrypted && yaml.Unmarshal(b, &m) == nil && encrypted(m)
+	return len(b) <= largestEncrypted && yaml.Unmarshal(b, &m) == nil && render.Encrypted(m)
 }
 
 // secretData is data, for a Secret.
@@ -76,5 +63,5 @@ func (v *surveyor) readable(k *kustomization, p string, err error) error {
 	if err != nil || !encryptedFile(b) {
 		return err
 	}
-	return stall(decryptionUnsupported, "", fmt.Errorf("%s: file %q is encrypted by SOPS, and this version of plumb does not decrypt", k.at(p), p))
+	return stall(render.DecryptionUnsupported, "", fmt.Errorf("%s: file %q is encrypted by SOPS, and this version of plumb does not decrypt", k.at(p), p))
 }

@@ -1,4 +1,4 @@
-package render
+package kustomize
 
 import (
 	"context"
@@ -29,7 +29,7 @@ const mount = "/plumb"
 // leads out, since Kustomize tries names and goes on without those that fail.
 type source struct {
 	ctx    context.Context
-	tree   *tree.Tracer
+	tree   tree.Tree
 	limits limits
 
 	overlay map[string][]byte    // files that plumb made or changed, by name
@@ -60,7 +60,7 @@ func (s *source) fetches() {
 	s.remote, s.disk = true, filesys.MakeFsOnDisk()
 }
 
-func newSource(ctx context.Context, t *tree.Tracer, l limits) *source {
+func newSource(ctx context.Context, t tree.Tree, l limits) *source {
 	return &source{
 		ctx: ctx, tree: t, limits: l,
 		overlay: map[string][]byte{}, handed: map[string][]byte{}, named: map[string]bool{}, data: map[string]bool{},
@@ -77,9 +77,6 @@ func (s *source) resolved(k *kustomization, p string) string {
 	}
 	return name
 }
-
-// failure is the error that outranks the outcome of the build.
-func (s *source) failure() error { return s.err }
 
 // fail keeps err if it is more than that a name isn't there.
 func (s *source) fail(err error) error {

@@ -1,6 +1,8 @@
-package render
+package kustomize
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +20,7 @@ import (
 	k8syaml "sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/tree"
 )
 
@@ -128,9 +131,9 @@ func (v *surveyor) directory(dir string, by *kustomization, entry string) (exten
 	}
 	if k == nil {
 		if err := v.src.excludedKustomization(dir); err != nil {
-			return extent{}, missing(err, buildFailed, "%s: the kustomization file of directory %q", by.at(entry), entry)
+			return extent{}, render.Missing(err, render.BuildFailed, "%s: the kustomization file of directory %q", by.at(entry), entry)
 		}
-		return extent{}, stall(buildFailed, "", fmt.Errorf("%s: directory %q has no kustomization file", by.at(entry), entry))
+		return extent{}, stall(render.BuildFailed, "", fmt.Errorf("%s: directory %q has no kustomization file", by.at(entry), entry))
 	}
 	return v.visit(k)
 }
@@ -321,13 +324,13 @@ func (v *surveyor) file(k *kustomization, p string) (string, error) {
 	}
 	e, err := v.src.lookup(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", missing(err, buildFailed, "%s: file %q", k.at(p), p)
+		return "", render.Missing(err, render.BuildFailed, "%s: file %q", k.at(p), p)
 	}
 	if err != nil {
 		return "", err
 	}
 	if e.Kind != tree.File {
-		return "", stall(buildFailed, "", fmt.Errorf("%s: %q is a %s, not a file", k.at(p), p, e.Kind))
+		return "", stall(render.BuildFailed, "", fmt.Errorf("%s: %q is a %s, not a file", k.at(p), p, e.Kind))
 	}
 	return name, nil
 }
@@ -428,7 +431,7 @@ func (v *surveyor) entry(k *kustomization, entry string) (string, tree.Entry, er
 	}
 	name := path.Join(k.dir, entry)
 	if entry == "" {
-		return "", tree.Entry{}, stall(buildFailed, "", fmt.Errorf("%s: an empty entry", k.file))
+		return "", tree.Entry{}, stall(render.BuildFailed, "", fmt.Errorf("%s: an empty entry", k.file))
 	}
 	if path.IsAbs(entry) || !fs.ValidPath(name) {
 		if remote(entry) {
@@ -448,11 +451,11 @@ func (v *surveyor) entry(k *kustomization, entry string) (string, tree.Entry, er
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", tree.Entry{}, missing(err, buildFailed, "%s: %q", k.at(entry), entry)
+		return "", tree.Entry{}, render.Missing(err, render.BuildFailed, "%s: %q", k.at(entry), entry)
 	case err != nil:
 		return "", tree.Entry{}, err
 	case e.Kind != tree.Dir && e.Kind != tree.File:
-		return "", tree.Entry{}, stall(buildFailed, "", fmt.Errorf("%s: %q is a %s", k.at(entry), entry, e.Kind))
+		return "", tree.Entry{}, stall(render.BuildFailed, "", fmt.Errorf("%s: %q is a %s", k.at(entry), entry, e.Kind))
 	}
 	return name, e, nil
 }
@@ -464,7 +467,7 @@ func (v *surveyor) component(k *kustomization, entry string) (string, extent, er
 		return entry, extent{}, err
 	}
 	if e.Kind != tree.Dir {
-		return "", extent{}, stall(buildFailed, "", fmt.Errorf("%s: component %q is not a directory", k.at(entry), entry))
+		return "", extent{}, stall(render.BuildFailed, "", fmt.Errorf("%s: component %q is not a directory", k.at(entry), entry))
 	}
 	below, err := v.directory(name, k, entry)
 	return dotted(entry), below, err
@@ -512,7 +515,7 @@ func (v *surveyor) pluginDirectory(by *kustomization, dir, entry string) (extent
 		plain.FixKustomization()
 		whole := k.Kustomization
 		whole.FixKustomization()
-		if !equalJSON(plain, whole) {
+		if !equal(plain, whole) {
 			return extent{}, disabled("%s: a directory of generators or transformers may list resources, and nothing else", k.file)
 		}
 	}
@@ -590,7 +593,7 @@ func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) (map[stri
 	}
 	decoded, err := decodeConfig(n)
 	if err != nil {
-		return nil, extent{}, stall(buildFailed, "", fmt.Errorf("%s: %s can't be decoded", at, kind))
+		return nil, extent{}, stall(render.BuildFailed, "", fmt.Errorf("%s: %s can't be decoded", at, kind))
 	}
 	config := known(decoded, fields...).(map[string]any) // of a map, a map
 	e, err := v.pluginPlaces(k, kind, config)
@@ -617,7 +620,7 @@ func count(roots []*yaml.Node) int {
 // others.
 func identified(n *yaml.Node, file string) error {
 	bad := func(format string, args ...any) error {
-		return stall(buildFailed, "", fmt.Errorf("%s:%d: %s", file, n.Line, fmt.Sprintf(format, args...)))
+		return stall(render.BuildFailed, "", fmt.Errorf("%s:%d: %s", file, n.Line, fmt.Sprintf(format, args...)))
 	}
 	if n.Kind != yaml.MappingNode {
 		return bad("not a Kubernetes object")
@@ -658,13 +661,13 @@ func annotated(root *yaml.Node, file string) error {
 					is = "map"
 				}
 				return &fault.Error{
-					Next: fault.Stall, Reason: buildFailed, Object: identityOf(n),
+					Next: fault.Stall, Reason: render.BuildFailed, Object: identityOf(n),
 					Err: fmt.Errorf("%s:%d: metadata.%s.%s is a %s, not text", file, k.Line, name, k.Value, is),
 				}
 			}
 			if f != nil && f.Kind == yaml.SequenceNode {
 				return &fault.Error{
-					Next: fault.Stall, Reason: buildFailed, Object: identityOf(n),
+					Next: fault.Stall, Reason: render.BuildFailed, Object: identityOf(n),
 					Err: fmt.Errorf("%s:%d: metadata.%s is a list, not a map", file, f.Line, name),
 				}
 			}
@@ -714,4 +717,11 @@ func remote(p string) bool {
 		}
 	}
 	return isURL(p) || scpLike.MatchString(p)
+}
+
+// equal reports whether two kustomizations say the same.
+func equal(a, b types.Kustomization) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

@@ -1,4 +1,4 @@
-package render
+package kustomize
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/builtins"
 	"sigs.k8s.io/kustomize/api/types"
+
+	"plumb.dev/plumb/render"
 )
 
 // Kustomize decodes with encoding/json, which takes "Files" and "PATH" for
@@ -46,7 +48,7 @@ type speller struct {
 }
 
 func (s speller) bad(n *yaml.Node, format string, args ...any) error {
-	return stall(buildFailed, "", fmt.Errorf("%s:%d: %s", s.file, n.Line, fmt.Sprintf(format, args...)))
+	return stall(render.BuildFailed, "", fmt.Errorf("%s:%d: %s", s.file, n.Line, fmt.Sprintf(format, args...)))
 }
 
 // check checks n against all types, each of which is decoded from it.

@@ -1,4 +1,4 @@
-package render_test
+package kustomize_test
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/kustomize"
 )
 
 // Kustomize prints of its own accord. A process that has asked for quiet
@@ -21,15 +21,15 @@ func TestKustomizePrintsNothing(t *testing.T) {
 			"imageTags: [{name: x, newTag: z}]\npatchesStrategicMerge: ['{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {b: c}}']\n"+
 			"patchesJson6902: [{target: {version: v1, kind: ConfigMap, name: a}, patch: '[{\"op\": \"add\", \"path\": \"/data/d\", \"value\": \"e\"}]'}]\n")
 	if os.Getenv(child) != "" {
-		stderr, flush := render.Quiet()
+		stderr, flush := kustomize.Quiet()
 		fmt.Fprintln(stderr, "mine")
-		mustRender(t, m, render.Options{Path: "apps"})
+		mustRender(t, m, options{Path: "apps"})
 		fmt.Fprintln(os.Stderr, "somebody's")
 		log.Print("logged")
 		flush()
 		return
 	}
-	r := mustRender(t, m, render.Options{Path: "apps"})
+	r := mustRender(t, m, options{Path: "apps"})
 	want := []string{
 		"apps/kustomization.yaml:1: bases is deprecated: use resources", "apps/kustomization.yaml:4: commonLabels is deprecated: use labels",
 		"apps/kustomization.yaml:6: imageTags is deprecated: use images", "apps/kustomization.yaml:8: patchesJson6902 is deprecated: use patches",

@@ -1,4 +1,4 @@
-package render_test
+package kustomize_test
 
 import (
 	"bytes"
@@ -44,15 +44,15 @@ func FuzzObjects(f *testing.F) {
 				delete(m, name)
 			}
 		}
-		o := render.Options{Path: "apps", NamePrefix: "p-", Substitute: &render.Substitution{Vars: map[string]string{"v": "x: y", "name": "web"}}}
-		r, err := render.Objects(t.Context(), tree.FromFiles(m), o)
+		o := options{Path: "apps", NamePrefix: "p-", Substitute: &render.Substitution{Vars: map[string]string{"v": "x: y", "name": "web"}}}
+		r, err := objects(t.Context(), tree.FromFiles(m), o)
 		if err != nil {
 			if f := fault.Of(err); f.Next != fault.Stall || f.Reason == "" || bytes.ContainsAny([]byte(err.Error()), "\n\r") {
 				t.Fatalf("%s %q: %v", f.Next, f.Reason, err)
 			}
 			return
 		}
-		again, err := render.Objects(t.Context(), tree.FromFiles(m), o)
+		again, err := objects(t.Context(), tree.FromFiles(m), o)
 		if err != nil || again.Digest != r.Digest {
 			t.Fatalf("the second time: %v, %s, %s", err, r.Digest, again.Digest)
 		}

@@ -1,4 +1,4 @@
-package render
+package kustomize
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	k8syaml "sigs.k8s.io/yaml"
 
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/tree"
 )
 
@@ -68,7 +69,7 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 		case e.Kind != tree.File:
 			continue
 		case file != "":
-			return nil, stall(buildFailed, "keep one of them",
+			return nil, stall(render.BuildFailed, "keep one of them",
 				fmt.Errorf("%s: there are two kustomization files, %s and %s", dir, path.Base(file), base))
 		}
 		file = name
@@ -91,7 +92,7 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 	case 1:
 		k.root = d.roots[0]
 	default:
-		return nil, stall(buildFailed, "", fmt.Errorf("%s:%d: a kustomization file holds one document, not %d",
+		return nil, stall(render.BuildFailed, "", fmt.Errorf("%s:%d: a kustomization file holds one document, not %d",
 			file, d.roots[1].Line, len(d.roots)))
 	}
 	if err := (speller{file: file, strict: true}).check(k.root, reflect.TypeFor[types.Kustomization]()); err != nil {
@@ -110,15 +111,15 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 func (k *kustomization) invalid(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if !errors.As(err, &wrong) {
-		return stall(buildFailed, "", fmt.Errorf("%s: not a kustomization", k.file))
+		return stall(render.BuildFailed, "", fmt.Errorf("%s: not a kustomization", k.file))
 	}
 	is, _, _ := strings.Cut(wrong.Value, " ") // what follows is the value
 	at := k.file
 	if n := lookUp(k.root, strings.Split(wrong.Field, ".")); n != nil {
 		at = fmt.Sprintf("%s:%d", k.file, n.Line)
 	}
-	words := map[string]string{"string": "text", "bool": "boolean", "array": "list", "object": "map", "number": "number"}
-	return stall(buildFailed, "", fmt.Errorf("%s: %s is %s, not %s", at, wrong.Field, article(words[is]), article(typeName(wrong.Type))))
+	words := map[string]string{"string": "text", "bool": "a boolean", "array": "a list", "object": "a map", "number": "a number"}
+	return stall(render.BuildFailed, "", fmt.Errorf("%s: %s is %s, not %s", at, wrong.Field, words[is], typeName(wrong.Type)))
 }
 
 // lookUp returns the value of the last of nested fields that is there, or the
@@ -144,15 +145,15 @@ func lookUp(n *yaml.Node, fields []string) *yaml.Node {
 func typeName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Array:
-		return "list"
+		return "a list"
 	case reflect.Map, reflect.Struct:
-		return "map"
+		return "a map"
 	case reflect.Bool:
-		return "boolean"
+		return "a boolean"
 	case reflect.String:
 		return "text"
 	}
-	return "number"
+	return "a number"
 }
 
 // excludedKustomization returns why the kustomization file of a directory that
@@ -177,6 +178,9 @@ func prepare(s *source, dir string, o Options) (*kustomization, error) {
 	if k != nil && !o.adds() {
 		return k, nil
 	}
+	if k == nil && !o.Generate {
+		return nil, noKustomization(s, dir)
+	}
 	if k == nil {
 		if k, err = generate(s, dir); err != nil {
 			return nil, err
@@ -197,15 +201,23 @@ func prepare(s *source, dir string, o Options) (*kustomization, error) {
 	return k, nil
 }
 
+// noKustomization is the error for a directory that has to have a kustomization.
+func noKustomization(s *source, dir string) error {
+	if err := s.excludedKustomization(dir); err != nil {
+		return render.Missing(err, render.BuildFailed, "the kustomization file of directory %q", dir)
+	}
+	return stall(render.BuildFailed, "", fmt.Errorf("directory %q has no kustomization file", dir))
+}
+
 // adds reports whether o changes the kustomization itself.
 func (o Options) adds() bool {
-	return o.TargetNamespace != "" || o.NamePrefix != "" || o.NameSuffix != "" ||
+	return o.Namespace != "" || o.NamePrefix != "" || o.NameSuffix != "" ||
 		len(o.Patches)+len(o.Images)+len(o.Components)+len(o.BuildMetadata) > 0
 }
 
 func (o Options) addTo(s *source, k *kustomization) error {
-	if o.TargetNamespace != "" {
-		k.Namespace = o.TargetNamespace
+	if o.Namespace != "" {
+		k.Namespace = o.Namespace
 	}
 	if o.NamePrefix != "" {
 		k.NamePrefix = o.NamePrefix
@@ -264,8 +276,8 @@ func (o Options) component(s *source, dir, c string) (bool, error) {
 		return false, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, stall(buildFailed, "set ignoreMissingComponents to go on without it",
-			missing(err, buildFailed, "component %q", c).Err)
+		return false, stall(render.BuildFailed, "set ignoreMissingComponents to go on without it",
+			render.Missing(err, render.BuildFailed, "component %q", c).Err)
 	}
 	return true, s.fail(err)
 }

@@ -1,12 +1,10 @@
-package render
+package kustomize_test
 
 import (
-	"fmt"
 	"maps"
 	"path"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +16,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
-	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/render/schema"
 	"plumb.dev/plumb/tree"
 )
 
@@ -30,11 +28,11 @@ func alone(t testing.TB, files map[string]string, dir string) (objects []any, er
 			return nil, err // it has no links
 		}
 	}
-	schema.Lock()
-	loadSchema()
-	schema.Unlock()
-	schema.RLock()
-	defer schema.RUnlock()
+	release, err := schema.Hold(t.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	m, err := krusty.MakeKustomizer(&krusty.Options{
 		LoadRestrictions: types.LoadRestrictionsNone, PluginConfig: types.DisabledPluginConfig(),
 	}).Run(fs, filepath.Join("/", dir))
@@ -79,7 +77,7 @@ func TestObjectsAreKustomizes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files, o := map[string]string{}, Options{}
+		files, o := map[string]string{}, options{}
 		for _, f := range a.Files {
 			switch f.Name {
 			case "options":
@@ -91,10 +89,10 @@ func TestObjectsAreKustomizes(t *testing.T) {
 				files[f.Name] = string(f.Data)
 			}
 		}
-		if !reflect.DeepEqual(o, Options{Path: o.Path}) {
+		if !reflect.DeepEqual(o, options{Path: o.Path}) {
 			continue
 		}
-		r, err := Objects(t.Context(), tree.FromFiles(files), o)
+		r, err := objects(t.Context(), tree.FromFiles(files), o)
 		if err != nil || len(r.Items) == 0 {
 			continue
 		}
@@ -122,62 +120,4 @@ func TestObjectsAreKustomizes(t *testing.T) {
 	if compared < 12 {
 		t.Errorf("only %d archives compared", compared)
 	}
-}
-
-func TestB06SumsAreBounded(t *testing.T) {
-	small := defaultLimits
-	small.read, small.written, small.marks = 8<<20, 4<<20, 800
-	tooLarge := func(files map[string]string, want string) {
-		t.Helper()
-		_, err := withLimits(t.Context(), tree.FromFiles(files), Options{Path: "apps"}, small)
-		if !fault.Is(err, "ManifestTooLarge") || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want ManifestTooLarge: %s", err, want)
-		}
-	}
-	chunk := strings.Repeat("x", 1<<20)
-	read := map[string]string{"apps/kustomization.yaml": "configMapGenerator:\n"}
-	for i := range 9 {
-		read["apps/kustomization.yaml"] += fmt.Sprintf("- {name: g%d, files: [d%d]}\n", i, i)
-		read[fmt.Sprintf("apps/d%d", i)] = chunk
-	}
-	tooLarge(read, "8 MiB")
-
-	written := map[string]string{"apps/kustomization.yaml": "configMapGenerator:\n", "apps/d": chunk}
-	for i := range 5 {
-		written["apps/kustomization.yaml"] += fmt.Sprintf("- {name: g%d, files: [d]}\n", i)
-	}
-	tooLarge(written, "4 MiB")
-	for i := range 5 {
-		written["apps/kustomization.yaml"] += fmt.Sprintf("- {name: h%d, files: [d]}\n", i)
-	}
-	tooLarge(written, "as often as it is named")
-
-	many := map[string]string{"apps/kustomization.yaml": "resources: [a.yaml]\ncommonAnnotations: {x: " + chunk + "}\n"}
-	for i := range 3000 {
-		many["apps/a.yaml"] += fmt.Sprintf("---\n{apiVersion: v1, kind: A, metadata: {name: a%d}}\n", i)
-	}
-	small.marks = defaultLimits.marks
-	tooLarge(many, "too much to change")
-	small.marks = 800
-
-	values := map[string]string{}
-	for i := range 100 {
-		values[fmt.Sprintf("apps/a%d.yaml", i)] = fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a%d\n", i)
-	}
-	tooLarge(values, "800 values")
-}
-
-func BenchmarkLoadSchema(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		dropSchema()
-		loadSchema()
-	}
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	dropSchema()
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	b.ReportMetric(float64(before.HeapAlloc-after.HeapAlloc), "bytes-kept")
 }

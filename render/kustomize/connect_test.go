@@ -1,4 +1,4 @@
-package render_test
+package kustomize_test
 
 import (
 	"encoding/json"
@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/fault"
-	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/tree"
 )
 
@@ -245,7 +244,7 @@ func TestARenderCanNeitherConnectNorStartAProgram(t *testing.T) {
 	out := newOutside(t)
 	try := func(what string, m map[string]string) {
 		t.Helper()
-		_, err := render.Objects(t.Context(), tree.FromFiles(m), render.Options{Path: "apps"})
+		_, err := objects(t.Context(), tree.FromFiles(m), options{Path: "apps"})
 		if err != nil && fault.Of(err).Reason == "" {
 			t.Error(err)
 		}
@@ -328,7 +327,7 @@ func TestTextThatIsNoObjectIsNoURLEither(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				_, err = render.Objects(t.Context(), tree.FromFiles(files("apps/a.yaml", configMap("a", "x"), "apps/kustomization.yaml", string(text))), render.Options{Path: "apps"})
+				_, err = objects(t.Context(), tree.FromFiles(files("apps/a.yaml", configMap("a", "x"), "apps/kustomization.yaml", string(text))), options{Path: "apps"})
 				if err != nil && fault.Of(err).Reason == "" {
 					t.Error(err)
 				}
@@ -351,7 +350,7 @@ func TestAKeyHasOneSpelling(t *testing.T) {
 		"a field that does not exist": {"resources: [a.yaml]\nimages:\n- {name: x, tag: y}\n", "", `apps/kustomization.yaml:3: unknown field "tag"`},
 	} {
 		t.Run(what, func(t *testing.T) {
-			refused(t, with(base, "apps/kustomization.yaml", c.k, "apps/p.yaml", c.config), render.Options{Path: "apps"}, "BuildFailed", c.want)
+			refused(t, with(base, "apps/kustomization.yaml", c.k, "apps/p.yaml", c.config), options{Path: "apps"}, "BuildFailed", c.want)
 		})
 	}
 }
@@ -360,7 +359,7 @@ func TestAllRemoteBasesAreNamedAtOnceAndTheFlagThatAllowsThem(t *testing.T) {
 	err := refused(t, files(
 		"apps/kustomization.yaml", "resources:\n- https://example.com/b\n- ../base\nconfigMapGenerator: [{name: g, files: [k=https://example.com/f]}]\n",
 		"base/kustomization.yaml", "resources:\n- https://example.com/c?ref=x\n- https://example.com/b\n",
-	), render.Options{Path: "apps"}, "RemoteBaseDisabled", "--no-remote-bases=false",
+	), options{Path: "apps"}, "RemoteBaseDisabled", "--no-remote-bases=false",
 		`apps/kustomization.yaml:2: "https://example.com/b"`, `apps/kustomization.yaml:4: "https://example.com/f"`,
 		`base/kustomization.yaml:2: "https://example.com/c"`, `base/kustomization.yaml:3: "https://example.com/b"`)
 	if err != nil && slices.Contains(strings.Split(err.Error(), ""), "\n") {
@@ -370,7 +369,7 @@ func TestAllRemoteBasesAreNamedAtOnceAndTheFlagThatAllowsThem(t *testing.T) {
 
 func TestAKustomizationCanBeDataToo(t *testing.T) {
 	text := "# as it is written\nresources: [a.yaml]\nconfigMapGenerator:\n- {name: g, files: [kustomization.yaml, x=../base/kustomization.yaml], options: {disableNameSuffixHash: true}}\n"
-	r := mustRender(t, files("apps/kustomization.yaml", text, "apps/a.yaml", configMap("a", "x"), "base/kustomization.yaml", "bases: []\n"), render.Options{Path: "apps"})
+	r := mustRender(t, files("apps/kustomization.yaml", text, "apps/a.yaml", configMap("a", "x"), "base/kustomization.yaml", "bases: []\n"), options{Path: "apps"})
 	set, err := r.Objects()
 	if err != nil {
 		t.Fatal(err)
@@ -382,5 +381,5 @@ func TestAKustomizationCanBeDataToo(t *testing.T) {
 	// Of a configuration there is one reading.
 	refused(t, files("apps/kustomization.yaml", "resources: [a.yaml]\ntransformers: [p.yaml]\nconfigMapGenerator: [{name: g, files: [p.yaml]}]\n", "apps/a.yaml", configMap("a", "x"),
 		"apps/p.yaml", "apiVersion: builtin\nkind: PrefixTransformer\nmetadata: {name: p}\nprefix: x-\nfieldSpecs: [{path: metadata/name}]\n"),
-		render.Options{Path: "apps"}, "FeatureDisabled", "apps/p.yaml is both data and a plugin's configuration")
+		options{Path: "apps"}, "FeatureDisabled", "apps/p.yaml is both data and a plugin's configuration")
 }

@@ -1,17 +1,17 @@
-package render_test
+package kustomize_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,49 +19,26 @@ import (
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/kustomize"
 	"plumb.dev/plumb/tree"
 )
 
-// refused renders m and expects a Stall of the reason, whose message holds
-// all of words.
-func refused(t *testing.T, m map[string]string, o render.Options, reason string, words ...string) error {
-	t.Helper()
-	r, err := render.Objects(t.Context(), tree.FromFiles(m), o)
-	if err == nil {
-		t.Errorf("rendered to %d objects, want %s", len(r.Items), reason)
-		return nil
-	}
-	f := fault.Of(err)
-	if f.Next != fault.Stall || f.Reason != reason {
-		t.Errorf("%s %s: %v; want a stall %s", f.Next, f.Reason, err, reason)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q doesn't mention %q", err, w)
-		}
-	}
-	if strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error(), "/plumb/") && !strings.Contains(m["apps/kustomization.yaml"], "/plumb/") {
-		t.Errorf("%q is not fit for a person", err)
-	}
-	return err
-}
-
 func TestA01LinksThatLeadOutAreRefused(t *testing.T) {
 	base := files("apps/a.yaml", configMap("a", "x"), "shared/s.yaml", configMap("s", "x"))
-	refused(t, with(base, "apps/link.yaml", "-> loop.yaml", "apps/loop.yaml", "-> link.yaml"), render.Options{Path: "apps"}, "PathEscapesSource", "apps/link.yaml")
+	refused(t, with(base, "apps/link.yaml", "-> loop.yaml", "apps/loop.yaml", "-> link.yaml"), options{Path: "apps"}, "PathEscapesSource", "apps/link.yaml")
 	for name, link := range map[string]string{
 		"relative": "-> ../../etc/passwd", "absolute": "-> /etc/passwd", "and back": "-> ../../repo/shared/s.yaml",
 	} {
 		t.Run(name, func(t *testing.T) {
-			refused(t, with(base, "apps/link.yaml", link), render.Options{Path: "apps"}, "PathEscapesSource", "apps/link.yaml")
-			refused(t, with(base, "apps/kustomization.yaml", "resources: [link.yaml]", "apps/link.yaml", link), render.Options{Path: "apps"}, "PathEscapesSource", "apps/link.yaml")
+			refused(t, with(base, "apps/link.yaml", link), options{Path: "apps"}, "PathEscapesSource", "apps/link.yaml")
+			refused(t, with(base, "apps/kustomization.yaml", "resources: [link.yaml]", "apps/link.yaml", link), options{Path: "apps"}, "PathEscapesSource", "apps/link.yaml")
 			// Also where Kustomize would go on without it.
-			refused(t, with(base, "apps/kustomization.yaml", "resources: [a.yaml]", "apps/kustomization.yml", link), render.Options{Path: "apps"}, "PathEscapesSource", "apps/kustomization.yml")
-			refused(t, with(base, "link", link), render.Options{Path: "link"}, "PathEscapesSource", "link")
-			refused(t, with(base, "apps/kustomization.yaml", "resources: [a.yaml]\nconfigMapGenerator: [{name: g, files: [link]}]", "apps/link", link), render.Options{Path: "apps"}, "PathEscapesSource")
+			refused(t, with(base, "apps/kustomization.yaml", "resources: [a.yaml]", "apps/kustomization.yml", link), options{Path: "apps"}, "PathEscapesSource", "apps/kustomization.yml")
+			refused(t, with(base, "link", link), options{Path: "link"}, "PathEscapesSource", "link")
+			refused(t, with(base, "apps/kustomization.yaml", "resources: [a.yaml]\nconfigMapGenerator: [{name: g, files: [link]}]", "apps/link", link), options{Path: "apps"}, "PathEscapesSource")
 		})
 	}
-	r := mustRender(t, with(base, "apps/link.yaml", "-> ../dir/s.yaml", "dir", "-> shared"), render.Options{Path: "apps"})
+	r := mustRender(t, with(base, "apps/link.yaml", "-> ../dir/s.yaml", "dir", "-> shared"), options{Path: "apps"})
 	if len(r.Items) != 2 {
 		t.Errorf("%d objects through a link inside", len(r.Items))
 	}
@@ -73,15 +50,15 @@ func TestA02PathsStayInTheSource(t *testing.T) {
 		"../../etc": "InvalidPath", "/etc": "InvalidPath", "/": "InvalidPath", "apps/../..": "InvalidPath", "..": "InvalidPath", "apps\x00": "InvalidPath",
 		"missing": "PathNotFound", "apps/missing": "PathNotFound", "file": "PathNotFound", "file/x": "PathNotFound", "out": "PathEscapesSource",
 	} {
-		refused(t, m, render.Options{Path: path}, reason)
+		refused(t, m, options{Path: path}, reason)
 	}
 	for _, path := range []string{"apps", "./apps", "apps/", "./apps/", "apps/.", "x/../apps", "current"} {
-		if r := mustRender(t, m, render.Options{Path: path}); len(r.Items) != 1 {
+		if r := mustRender(t, m, options{Path: path}); len(r.Items) != 1 {
 			t.Errorf("%q: %d objects", path, len(r.Items))
 		}
 	}
 	for _, path := range []string{"", ".", "./"} {
-		if r := mustRender(t, files("a.yaml", configMap("a", "x")), render.Options{Path: path}); len(r.Items) != 1 {
+		if r := mustRender(t, files("a.yaml", configMap("a", "x")), options{Path: path}); len(r.Items) != 1 {
 			t.Errorf("%q: %d objects", path, len(r.Items))
 		}
 	}
@@ -142,7 +119,7 @@ func TestB01RemoteBasesAreRefused(t *testing.T) {
 	defer server.Close()
 	for what, m := range remoteEntries(server.URL + "/app.yaml") {
 		t.Run(what, func(t *testing.T) {
-			refused(t, m, render.Options{Path: "apps"}, "RemoteBaseDisabled", server.URL, "kustomization.yaml")
+			refused(t, m, options{Path: "apps"}, "RemoteBaseDisabled", server.URL, "kustomization.yaml")
 		})
 	}
 	for _, entry := range []string{
@@ -150,24 +127,24 @@ func TestB01RemoteBasesAreRefused(t *testing.T) {
 		"file:///tmp/repo.git", "gh:org/repo", server.URL + "/org/repo//base?ref=main", strings.Replace(server.URL, "http", "HTTP", 1) + "/org/repo.git",
 	} {
 		for _, field := range []string{"resources", "components", "generators", "transformers"} {
-			refused(t, files("apps/kustomization.yaml", "namespace: x\n"+field+": [\""+entry+"\"]\n"), render.Options{Path: "apps"}, "RemoteBaseDisabled")
+			refused(t, files("apps/kustomization.yaml", "namespace: x\n"+field+": [\""+entry+"\"]\n"), options{Path: "apps"}, "RemoteBaseDisabled")
 		}
 	}
 	// A configuration that is put together so that no URL can be seen.
 	refused(t, files(
 		"apps/kustomization.yaml", "transformers: [../t]\n", "t/t.yaml", "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: p}\npath: x\n",
 		"t/kustomization.yaml", "resources: [t.yaml]\npatches: [{target: {kind: PatchTransformer}, patch: '[{op: replace, path: /path, value: \"ht\\u0074p://127.0.0.1/\"}]'}]\n",
-	), render.Options{Path: "apps"}, "FeatureDisabled", "t/kustomization.yaml")
+	), options{Path: "apps"}, "FeatureDisabled", "t/kustomization.yaml")
 	if n := requests.Load(); n != 0 {
 		t.Errorf("%d requests were made", n)
 	}
 	// Names that only look remote are files if they are there.
-	r := mustRender(t, files("apps/kustomization.yaml", "resources: [me@home/x/a.yaml]", "apps/me@home/x/a.yaml", configMap("a", "x")), render.Options{Path: "apps"})
+	r := mustRender(t, files("apps/kustomization.yaml", "resources: [me@home/x/a.yaml]", "apps/me@home/x/a.yaml", configMap("a", "x")), options{Path: "apps"})
 	if len(r.Items) != 1 {
 		t.Error("a file called me@home is not found")
 	}
 	// Nor does a message give credentials away.
-	err := refused(t, files("apps/kustomization.yaml", "resources: ['https://user:hunter2@example.com/x?token=hunter3']"), render.Options{Path: "apps"}, "RemoteBaseDisabled", "https://example.com/x")
+	err := refused(t, files("apps/kustomization.yaml", "resources: ['https://user:hunter2@example.com/x?token=hunter3']"), options{Path: "apps"}, "RemoteBaseDisabled", "https://example.com/x")
 	if strings.Contains(err.Error(), "hunter") {
 		t.Errorf("%v", err)
 	}
@@ -194,7 +171,7 @@ func TestB01PathsInKustomizationsStayInTheSource(t *testing.T) {
 		"plugin path":        "resources: [a.yaml]\ntransformers: ['{apiVersion: builtin, kind: PatchTransformer, metadata: {name: g}, path: ../../etc/passwd}']",
 	} {
 		t.Run(what, func(t *testing.T) {
-			err := refused(t, with(m, "apps/kustomization.yaml", k), render.Options{Path: "apps"}, "PathEscapesSource")
+			err := refused(t, with(m, "apps/kustomization.yaml", k), options{Path: "apps"}, "PathEscapesSource")
 			if err != nil && strings.Contains(err.Error(), "root:") {
 				t.Errorf("%v", err)
 			}
@@ -207,8 +184,8 @@ func TestB01CyclesAndDepthAreRefused(t *testing.T) {
 	for i := 1; i <= 1000; i++ {
 		m[fmt.Sprintf("d%d/kustomization.yaml", i)] = fmt.Sprintf("resources: [../d%d]", i-1)
 	}
-	refused(t, m, render.Options{Path: "d1000"}, "RenderCycle", "more than")
-	mustRender(t, m, render.Options{Path: "d50"})
+	refused(t, m, options{Path: "d1000"}, "RenderCycle", "more than")
+	mustRender(t, m, options{Path: "d50"})
 
 	// Two names for each of thirty bases: a billion builds.
 	wide := map[string]string{"d0/kustomization.yaml": "resources: []"}
@@ -216,12 +193,12 @@ func TestB01CyclesAndDepthAreRefused(t *testing.T) {
 		wide[fmt.Sprintf("d%d/kustomization.yaml", i)] = fmt.Sprintf("resources: [../d%d, ../e%d]", i-1, i-1)
 		wide[fmt.Sprintf("e%d/kustomization.yaml", i-1)] = fmt.Sprintf("namePrefix: e-\nresources: [../d%d]", max(i-2, 0))
 	}
-	refused(t, wide, render.Options{Path: "d30"}, "ManifestTooLarge")
+	refused(t, wide, options{Path: "d30"}, "ManifestTooLarge")
 
 	refused(t, files("a/kustomization.yaml", "resources: [../b]", "b/kustomization.yaml", "components: [../c]", "c/kustomization.yaml",
-		"apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [../a]"), render.Options{Path: "a"}, "RenderCycle", "a → b → c → a")
-	refused(t, files("a/kustomization.yaml", "transformers: [../b]", "b/kustomization.yaml", "resources: [../a]"), render.Options{Path: "a"}, "RenderCycle")
-	refused(t, files("a/kustomization.yaml", "resources: [./link]", "a/link", "-> ../a"), render.Options{Path: "a"}, "RenderCycle")
+		"apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [../a]"), options{Path: "a"}, "RenderCycle", "a → b → c → a")
+	refused(t, files("a/kustomization.yaml", "transformers: [../b]", "b/kustomization.yaml", "resources: [../a]"), options{Path: "a"}, "RenderCycle")
+	refused(t, files("a/kustomization.yaml", "resources: [./link]", "a/link", "-> ../a"), options{Path: "a"}, "RenderCycle")
 }
 
 func TestB02ProgramsAreRefused(t *testing.T) {
@@ -252,7 +229,7 @@ func TestB02ProgramsAreRefused(t *testing.T) {
 				"apps/list.yaml", "apiVersion: v1\nkind: List\nitems:\n- "+strings.ReplaceAll(strings.TrimSpace(exec), "\n", "\n  ")+"\n",
 				"apps/several.yaml", "apiVersion: builtin\nkind: LabelTransformer\nmetadata: {name: l}\n---\n"+plugin,
 				"t/kustomization.yaml", "resources: [plugin.yaml]", "t/plugin.yaml", plugin,
-			), render.Options{Path: "apps"}, "FeatureDisabled")
+			), options{Path: "apps"}, "FeatureDisabled")
 			if _, err := os.Stat(canary); err == nil {
 				t.Error("a program ran")
 			}
@@ -283,10 +260,10 @@ func TestB06BombsAreRefused(t *testing.T) {
 			tooLarge := func(m map[string]string, words ...string) {
 				t.Helper()
 				if what == "not closed" {
-					refused(t, m, render.Options{Path: "apps"}, reasonOf(m), words...)
+					refused(t, m, options{Path: "apps"}, reasonOf(m), words...)
 					return
 				}
-				refused(t, m, render.Options{Path: "apps"}, "ManifestTooLarge", words...)
+				refused(t, m, options{Path: "apps"}, "ManifestTooLarge", words...)
 			}
 			tooLarge(files("apps/a.yaml", content), "apps/a.yaml")
 			tooLarge(files("apps/kustomization.yaml", "resources: [a.yaml]", "apps/a.yaml", content), "apps/a.yaml")
@@ -299,18 +276,18 @@ func TestB06BombsAreRefused(t *testing.T) {
 	double := "apiVersion: v1\nkind: Thing\nmetadata: {name: a}\nspec: {a: " + strings.Repeat("x", 1000) + "}\n"
 	patch := "- {op: copy, from: /spec, path: /spec/b}\n- {op: copy, from: /spec, path: /spec/c}\n"
 	refused(t, files("apps/kustomization.yaml", "resources: [a.yaml]\npatches: [{path: p.yaml, target: {kind: Thing}}]", "apps/a.yaml", double,
-		"apps/p.yaml", strings.Repeat(patch, 40)), render.Options{Path: "apps"}, "BuildFailed", "copy")
+		"apps/p.yaml", strings.Repeat(patch, 40)), options{Path: "apps"}, "BuildFailed", "copy")
 	// Data is not parsed, so it may be anything.
-	r := mustRender(t, files("apps/kustomization.yaml", "configMapGenerator: [{name: g, files: [d]}]", "apps/d", deep("[", "]", 100_000)), render.Options{Path: "apps"})
+	r := mustRender(t, files("apps/kustomization.yaml", "configMapGenerator: [{name: g, files: [d]}]", "apps/d", deep("[", "]", 100_000)), options{Path: "apps"})
 	if len(r.Items) != 1 {
 		t.Error("data is refused")
 	}
 	// A patch of the options is as little trusted.
-	refused(t, files("apps/a.yaml", configMap("a", "x")), render.Options{Path: "apps", Patches: []render.Patch{{Patch: head + bomb}}}, "ManifestTooLarge")
+	refused(t, files("apps/a.yaml", configMap("a", "x")), options{Path: "apps", Patches: []kustomize.Patch{{Patch: head + bomb}}}, "ManifestTooLarge")
 }
 
 func reasonOf(m map[string]string) string {
-	_, err := render.Objects(context.Background(), tree.FromFiles(m), render.Options{Path: "apps"})
+	_, err := objects(context.Background(), tree.FromFiles(m), options{Path: "apps"})
 	return fault.Of(err).Reason
 }
 
@@ -329,76 +306,11 @@ func TestB06MessagesNameFileAndLine(t *testing.T) {
 			if k != "" {
 				m = with(m, "apps/kustomization.yaml", k, "apps/base/kustomization.yaml", "resources: [a.yaml]")
 			}
-			if err := refused(t, m, render.Options{Path: "apps"}, "BuildFailed"); err != nil && !strings.HasPrefix(err.Error(), c.want) {
+			if err := refused(t, m, options{Path: "apps"}, "BuildFailed"); err != nil && !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("%s: %v, want it to start with %s", what, err, c.want)
 			}
 		}
 	}
-}
-
-func TestB07ValuesStayScalars(t *testing.T) {
-	const secret = "s3cr3t-canary"
-	o := func(v string) render.Options {
-		return render.Options{Path: "apps", Substitute: &render.Substitution{Strict: true, Vars: map[string]string{"v": v, "list": secret}}}
-	}
-	object := "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\nspec:\n  plain: ${v}\n  quoted: \"${v}\"\n  block: |\n    x ${v}\n  list:\n  - ${v}\n"
-	for _, v := range []string{
-		"a: " + secret, "{a: " + secret + "}", "x\revil: " + secret, "x\r---\revil: " + secret, "- " + secret, "[{a: " + secret + "}]", "[[" + secret + "]]",
-		"\"" + secret, "'" + secret, "*" + secret, "&" + secret, "!!" + secret + " x: y", "? " + secret, "|\r   " + secret, "x\u2028evil: " + secret, "x\u0085evil: " + secret,
-		"@" + secret, "`" + secret, "%" + secret, "\x00" + secret, "\x07" + secret, "}" + secret + ": {",
-	} {
-		for name, content := range map[string]string{
-			"all": object, "plain": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  plain: ${v}\n  z: x\n",
-			"key": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  ${v}: x\n", "name": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"${v}\"}\n",
-			"list": "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\nspec: {list: [\"${v}\", x]}\n",
-		} {
-			r, err := render.Objects(t.Context(), tree.FromFiles(files("apps/a.yaml", content)), o(v))
-			if err != nil {
-				if f := fault.Of(err); f.Next != fault.Stall {
-					t.Errorf("%q in %s: %v", v, name, err)
-				}
-				if strings.Contains(err.Error(), "canary") {
-					t.Errorf("%q in %s gives the value away: %v", v, name, err)
-				}
-				continue
-			}
-			set, _ := r.Objects()
-			if len(set) != 1 {
-				t.Errorf("%q in %s made %d objects", v, name, len(set))
-			}
-			if _, evil := set[0].Object["evil"]; evil || nested(set[0].Object, "evil") {
-				t.Errorf("%q in %s added a key: %v", v, name, set[0].Object)
-			}
-			if nested(set[0].Object, "a") {
-				t.Errorf("%q in %s added a key: %v", v, name, set[0].Object)
-			}
-		}
-	}
-}
-
-func nested(v any, key string) bool {
-	switch x := v.(type) {
-	case map[string]any:
-		for k, v := range x {
-			if k == key || nested(v, key) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(x, func(v any) bool { return nested(v, key) })
-	}
-	return false
-}
-
-func TestB07SubstitutionBombsAreRefused(t *testing.T) {
-	o := render.Options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": strings.Repeat("x", 1000)}}}
-	thing := func(text string) map[string]string {
-		return files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: \""+text+"\"\n")
-	}
-	refused(t, thing(strings.Repeat("${v}", 200_000)), o, "ManifestTooLarge")
-	refused(t, thing(strings.Repeat("${v}", 90_000)), o, "ManifestTooLarge")
-	refused(t, thing(strings.Repeat("$$", 45_000)+"${v}"+strings.Repeat("y", 1<<20)), o, "ManifestTooLarge")
-	refused(t, thing(strings.Repeat("${a:=", 150_000)), o, "ManifestTooLarge")
 }
 
 // Parallel renders of different content, some of which change Kustomize's
@@ -406,7 +318,7 @@ func TestB07SubstitutionBombsAreRefused(t *testing.T) {
 func TestB08ParallelRendersEqualIsolatedOnes(t *testing.T) {
 	type unit struct {
 		files map[string]string
-		o     render.Options
+		o     options
 		want  string
 	}
 	list := func(merge bool) map[string]string {
@@ -429,15 +341,15 @@ func TestB08ParallelRendersEqualIsolatedOnes(t *testing.T) {
 		m := app("apps")
 		m["apps/base/kustomization.yaml"] += fmt.Sprintf("namePrefix: n%d-\n", i)
 		units = append(units,
-			&unit{files: m, o: render.Options{Path: "apps/overlays/production", NameSuffix: fmt.Sprint("-", i)}},
-			&unit{files: list(i%2 == 0), o: render.Options{Path: "apps", Labels: map[string]string{"i": fmt.Sprint(i)}}},
-			&unit{files: with(list(i%2 == 1), "apps/broken.yaml", "a: b"), o: render.Options{Path: "apps", NamePrefix: fmt.Sprintf("p%d-", i)}},
-			&unit{files: files("apps/a.yaml", "kind: [x"), o: render.Options{Path: "apps"}},
-			&unit{files: with(list(false), "apps/kustomization.yaml", "resources: [a.yaml]\nopenapi: {path: bad.json}\npatches: [{path: patch.yaml}]", "apps/bad.json", `{"definitions": 7}`), o: render.Options{Path: "apps"}},
+			&unit{files: m, o: options{Path: "apps/overlays/production", NameSuffix: fmt.Sprint("-", i)}},
+			&unit{files: list(i%2 == 0), o: options{Path: "apps", Labels: map[string]string{"i": fmt.Sprint(i)}}},
+			&unit{files: with(list(i%2 == 1), "apps/broken.yaml", "a: b"), o: options{Path: "apps", NamePrefix: fmt.Sprintf("p%d-", i)}},
+			&unit{files: files("apps/a.yaml", "kind: [x"), o: options{Path: "apps"}},
+			&unit{files: with(list(false), "apps/kustomization.yaml", "resources: [a.yaml]\nopenapi: {path: bad.json}\npatches: [{path: patch.yaml}]", "apps/bad.json", `{"definitions": 7}`), o: options{Path: "apps"}},
 		)
 	}
 	for _, u := range units {
-		u.want = outcome(render.Objects(t.Context(), tree.FromFiles(u.files), u.o))
+		u.want = outcome(objects(t.Context(), tree.FromFiles(u.files), u.o))
 	}
 	if units[1].want == units[6].want || !strings.Contains(units[1].want, "name: one") || strings.Contains(units[6].want, "name: one") {
 		t.Fatalf("the schema makes no difference:\n%s\n%s", units[1].want, units[6].want)
@@ -447,7 +359,7 @@ func TestB08ParallelRendersEqualIsolatedOnes(t *testing.T) {
 		wg.Go(func() {
 			for i := range len(units) {
 				u := units[(i*7+worker*3)%len(units)]
-				if got := outcome(render.Objects(t.Context(), tree.FromFiles(u.files), u.o)); got != u.want {
+				if got := outcome(objects(t.Context(), tree.FromFiles(u.files), u.o)); got != u.want {
 					t.Errorf("in parallel:\n%s\nalone:\n%s", got, u.want)
 				}
 			}
@@ -461,7 +373,7 @@ func TestRemoteBasesThatAreAllowed(t *testing.T) {
 		fmt.Fprint(w, configMap("fetched", "x"))
 	}))
 	defer server.Close()
-	o := render.Options{Path: "apps", AllowRemoteBases: true}
+	o := options{Path: "apps", AllowRemoteBases: true}
 	t.Run("a file", func(t *testing.T) {
 		r := mustRender(t, files("apps/kustomization.yaml", "namePrefix: p-\nresources: ["+server.URL+"/a.yaml]"), o)
 		if len(r.Items) != 1 || r.Items[0].Ref.Name != "p-fetched" || r.Cacheable {
@@ -469,7 +381,7 @@ func TestRemoteBasesThatAreAllowed(t *testing.T) {
 		}
 		c := render.NewCache(1 << 20)
 		for range 2 {
-			if _, hit, err := c.Objects(t.Context(), "x", tree.FromFiles(files("apps/kustomization.yaml", "resources: ["+server.URL+"/a.yaml]")), o); hit || err != nil {
+			if _, hit, err := c.Objects(t.Context(), "x", tree.FromFiles(files("apps/kustomization.yaml", "resources: ["+server.URL+"/a.yaml]")), o.Render()); hit || err != nil {
 				t.Error(hit, err)
 			}
 		}
@@ -503,7 +415,7 @@ func TestRemoteBasesThatAreAllowed(t *testing.T) {
 		}
 		refused(t, from("schema"), o, "FeatureDisabled", "openapi")
 		refused(t, from("bomb"), o, "ManifestTooLarge")
-		if _, err := render.Objects(t.Context(), tree.FromFiles(from("out")), o); err == nil {
+		if _, err := objects(t.Context(), tree.FromFiles(from("out")), o); err == nil {
 			t.Error("a link leads out of a clone")
 		}
 		if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "kustomize-*")); len(left) > 0 {
@@ -517,13 +429,13 @@ func TestATreeThatCannotBeReadIsNoResult(t *testing.T) {
 	all := tree.FromFiles(app("app"))
 	broken := errors.New("the store is gone")
 	for name := range app("app") {
-		r, err := render.Objects(t.Context(), failing{all, name, broken}, render.Options{Path: "app/overlays/production"})
+		r, err := objects(t.Context(), failing{all, name, broken}, options{Path: "app/overlays/production"})
 		if !errors.Is(err, broken) || len(r.Items) != 0 || fault.Of(err).Next != fault.Retry {
 			t.Errorf("%s: %d objects, %v", name, len(r.Items), err)
 		}
 	}
 	for _, name := range []string{"app/base/kustomization.yml", "app/base/Kustomization", "app/overlays/production/Kustomization"} {
-		if _, err := render.Objects(t.Context(), failing{all, name, broken}, render.Options{Path: "app/overlays/production"}); !errors.Is(err, broken) {
+		if _, err := objects(t.Context(), failing{all, name, broken}, options{Path: "app/overlays/production"}); !errors.Is(err, broken) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -552,7 +464,7 @@ func (f failing) ReadFile(name string) ([]byte, error) {
 func TestACancelledRenderIsNoResult(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := render.Objects(ctx, tree.FromFiles(app("app")), render.Options{Path: "app/base"})
+	_, err := objects(ctx, tree.FromFiles(app("app")), options{Path: "app/base"})
 	if !errors.Is(err, context.Canceled) || fault.Of(err).Next != fault.Retry {
 		t.Errorf("%v", err)
 	}
@@ -573,7 +485,7 @@ func TestMessagesHoldNoSecrets(t *testing.T) {
 		"not closed":       files("apps/s.yaml", secret+"a: \""+canary+"\n"),
 	} {
 		t.Run(what, func(t *testing.T) {
-			_, err := render.Objects(t.Context(), tree.FromFiles(m), render.Options{Path: "apps"})
+			_, err := objects(t.Context(), tree.FromFiles(m), options{Path: "apps"})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -586,7 +498,7 @@ func TestMessagesHoldNoSecrets(t *testing.T) {
 }
 
 func TestPanicsAreErrors(t *testing.T) {
-	_, err := render.Objects(t.Context(), panicking{tree.FromFiles(app("app"))}, render.Options{Path: "app/base"})
+	_, err := objects(t.Context(), panicking{tree.FromFiles(app("app"))}, options{Path: "app/base"})
 	if f := fault.Of(err); f.Next != fault.Stall {
 		t.Errorf("%v", err)
 	}
@@ -601,19 +513,32 @@ func (p panicking) ReadFile(name string) ([]byte, error) {
 	return p.Tree.ReadFile(name)
 }
 
-func TestTheVersionIsThatOfTheModules(t *testing.T) {
-	mod, err := os.ReadFile("../go.mod")
+func TestTheManagedByLabelIsAValidOne(t *testing.T) {
+	m := files("apps/kustomization.yaml", "resources: [a.yaml, ../base]\nbuildMetadata: [managedByLabel, originAnnotations]\n", "apps/a.yaml", configMap("a", "x"),
+		"base/kustomization.yaml", "resources: [b.yaml]\nbuildMetadata: [managedByLabel]\n", "base/b.yaml", configMap("b", "x"))
+	for _, c := range []struct {
+		m map[string]string
+		o options
+	}{
+		{m, options{Path: "apps"}},
+		{files("apps/a.yaml", configMap("a", "x"), "apps/b.yaml", configMap("b", "x")), options{Path: "apps", BuildMetadata: []string{"managedByLabel"}}},
+	} {
+		set, err := mustRender(t, c.m, c.o).Objects()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range set {
+			if got := u.GetLabels()["app.kubernetes.io/managed-by"]; !regexp.MustCompile(`^kustomize-v5\.\d+\.\d+$`).MatchString(got) {
+				t.Errorf("%s is labelled %q", u.GetName(), got)
+			}
+		}
+	}
+	mod, err := os.ReadFile("../../go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for module, word := range map[string]string{
-		"sigs.k8s.io/kustomize/api": "kustomize/", "sigs.k8s.io/kustomize/kyaml": "kyaml/", "github.com/fluxcd/pkg/envsubst": "envsubst/", "sigs.k8s.io/yaml": "yaml/",
-	} {
-		_, rest, ok := strings.Cut(string(mod), module+" ")
-		version, _, _ := strings.Cut(rest, "\n")
-		version, _, _ = strings.Cut(version, " ")
-		if !ok || !slices.Contains(strings.Fields(render.Version), word+version) {
-			t.Errorf("%s is %s, and not in %q", module, version, render.Version)
-		}
+	// Of the two, v5.8.2 is the release that is built with v0.21.2.
+	if !strings.Contains(string(mod), "sigs.k8s.io/kustomize/api v0.21.2\n") || !strings.Contains(kustomize.ManagedBy, "v5.8.2") {
+		t.Errorf("go.mod has another Kustomize: change %s", kustomize.ManagedBy)
 	}
 }

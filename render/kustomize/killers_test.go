@@ -1,11 +1,9 @@
-package render_test
+package kustomize_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"plumb.dev/plumb/render"
 )
 
 // Each of these is small in Git, and would end the process or fill it.
@@ -53,12 +51,12 @@ func TestWhatWouldEndTheProcessIsRefused(t *testing.T) {
 		"a list of empty lists":       files("apps/a.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\nspec: ["+strings.Repeat("[],", 999_990)+"[]]\n"),
 	} {
 		t.Run(what, func(t *testing.T) {
-			refused(t, m, render.Options{Path: "apps"}, "ManifestTooLarge")
+			refused(t, m, options{Path: "apps"}, "ManifestTooLarge")
 		})
 	}
 	// What people write goes on.
-	mustRender(t, reference(`"spec": {"$ref": "x.Spec"}`), render.Options{Path: "apps"})
-	mustRender(t, k("labels: [{pairs: {x: z}, fields: [{path: spec/template/spec/topologySpreadConstraints/labelSelector/matchLabels, create: false}]}]\n"), render.Options{Path: "apps"})
+	mustRender(t, reference(`"spec": {"$ref": "x.Spec"}`), options{Path: "apps"})
+	mustRender(t, k("labels: [{pairs: {x: z}, fields: [{path: spec/template/spec/topologySpreadConstraints/labelSelector/matchLabels, create: false}]}]\n"), options{Path: "apps"})
 }
 
 // A directory without a kustomization is searched. One with few bytes may have
@@ -69,12 +67,12 @@ func TestADirectoryIsSearchedOnlySoFar(t *testing.T) {
 	for i := range 1000 {
 		m[fmt.Sprintf("apps/n%d/%sa.txt", i, chain)] = ""
 	}
-	refused(t, m, render.Options{Path: "apps"}, "ManifestTooLarge", "apps", "kustomization.yaml")
+	refused(t, m, options{Path: "apps"}, "ManifestTooLarge", "apps", "kustomization.yaml")
 	wide := map[string]string{"apps/a.yaml": configMap("a", "x")}
 	for i := range 20_000 {
 		wide[fmt.Sprintf("apps/%d/%d.txt", i%1000, i)] = ""
 	}
-	mustRender(t, wide, render.Options{Path: "apps"})
+	mustRender(t, wide, options{Path: "apps"})
 }
 
 // Thirty replacements, each of which doubles an object.
@@ -97,7 +95,7 @@ func TestReplacementsThatDoubleAreRefused(t *testing.T) {
 		"in components": files("apps/kustomization.yaml", "resources: [a.yaml]\ncomponents: [../c, ../d]\n", "apps/a.yaml", thing, "c/kustomization.yaml", "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nreplacements:\n"+structure, "d/kustomization.yaml", "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nreplacements:\n"+text),
 		"vars":          files("apps/kustomization.yaml", "resources: [a.yaml]\nvars: [{name: X, objref: {apiVersion: example.com/v1, kind: Thing, name: a}, fieldref: {fieldpath: spec.a}}]\n", "apps/a.yaml", long),
 	} {
-		t.Run(what, func(t *testing.T) { refused(t, m, render.Options{Path: "apps"}, "ManifestTooLarge") })
+		t.Run(what, func(t *testing.T) { refused(t, m, options{Path: "apps"}, "ManifestTooLarge") })
 	}
 	// Many that copy what none of them has written.
 	many, objects := "", thing
@@ -105,6 +103,6 @@ func TestReplacementsThatDoubleAreRefused(t *testing.T) {
 		many += fmt.Sprintf("- source: {kind: Thing, name: a, fieldPath: spec.a}\n  targets:\n  - select: {kind: Other}\n    fieldPaths: [spec.x%d]\n    options: {create: true}\n", i)
 		objects += fmt.Sprintf("---\napiVersion: example.com/v1\nkind: Other\nmetadata: {name: o%d}\n", i)
 	}
-	mustRender(t, files("apps/kustomization.yaml", "resources: [a.yaml]\nreplacements:\n"+many, "apps/a.yaml", objects), render.Options{Path: "apps"})
-	mustRender(t, files("apps/kustomization.yaml", "resources: [a.yaml]\nvars: [{name: X, objref: {apiVersion: example.com/v1, kind: Thing, name: a}, fieldref: {fieldpath: spec.a}}]\n", "apps/a.yaml", thing), render.Options{Path: "apps"})
+	mustRender(t, files("apps/kustomization.yaml", "resources: [a.yaml]\nreplacements:\n"+many, "apps/a.yaml", objects), options{Path: "apps"})
+	mustRender(t, files("apps/kustomization.yaml", "resources: [a.yaml]\nvars: [{name: X, objref: {apiVersion: example.com/v1, kind: Thing, name: a}, fieldref: {fieldpath: spec.a}}]\n", "apps/a.yaml", thing), options{Path: "apps"})
 }
