@@ -174,7 +174,7 @@ func (s *source) manifest(name string) ([]byte, *document, error) {
 	if d, ok := s.checked[name]; ok {
 		return b, d, nil
 	}
-	d, err := s.check(b, name)
+	d, err := s.parse(b, name)
 	if err != nil {
 		return nil, nil, s.fail(err)
 	}
@@ -182,12 +182,12 @@ func (s *source) manifest(name string) ([]byte, *document, error) {
 	return b, d, nil
 }
 
-// check is check, counting what all files of the render hold.
-func (s *source) check(b []byte, file string) (*document, error) {
+// parse is parse, counting what all files of the render hold.
+func (s *source) parse(b []byte, file string) (*document, error) {
 	if s.marks += marks(b); s.marks > s.limits.marks {
 		return nil, tooLarge("%s: the manifests of this render hold more than %d values", file, s.limits.marks)
 	}
-	return check(b, file, s.limits)
+	return parse(b, file, s.limits)
 }
 
 // ReadFile implements filesys.FileSystem.
@@ -238,7 +238,7 @@ func (s *source) inspectRemote(p string, b []byte) error {
 	if err := s.ctx.Err(); err != nil {
 		return context.Cause(s.ctx)
 	}
-	d, err := s.check(b, path.Base(p))
+	d, err := s.parse(b, path.Base(p))
 	if err != nil || !slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(p)) {
 		return err
 	}

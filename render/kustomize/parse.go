@@ -12,17 +12,17 @@ import (
 	"plumb.dev/plumb/render"
 )
 
-// A document is what check learned of a YAML file: the roots of its
+// A document is what parse learned of a YAML file: the roots of its
 // documents, without those that are empty.
 type document struct {
 	roots []*yaml.Node
 }
 
-// check looks at a YAML file before anything else parses it, since the
+// parse looks at a YAML file before anything else parses it, since the
 // libraries follow aliases without end, recurse as deep as a file is nested,
 // keep one of two equal keys, and end the process over a value that JSON
 // can't say. The error names file and line.
-func check(b []byte, file string, l limits) (*document, error) {
+func parse(b []byte, file string, l limits) (*document, error) {
 	d := &document{}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	for {
