@@ -14,7 +14,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/kustomize"
 )
 
 // newLogger returns what writes the log of plumb serve: a line for each record.
@@ -49,7 +49,7 @@ func speakIn(log *slog.Logger) (stop func(), err error) {
 	klog.SetLogger(logr.FromSlogHandler(log.Handler()))
 	slog.SetDefault(log)
 	slog.SetLogLoggerLevel(slog.LevelWarn)
-	stdlog.SetOutput(render.Unsaid(stdlog.Writer()))
+	stdlog.SetOutput(kustomize.Unsaid(stdlog.Writer()))
 
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -76,7 +76,7 @@ func relay(r io.Reader, log *slog.Logger) {
 		for more && err == nil {
 			_, more, err = b.ReadLine() // the rest of a line that is too long
 		}
-		if text = strings.TrimSpace(text); text != "" && !render.Prints(text) {
+		if text = strings.TrimSpace(text); text != "" && !kustomize.Prints(text) {
 			log.Warn("written to standard error", "text", text)
 		}
 		if err != nil {

@@ -63,18 +63,18 @@ func TestCachedEqualsCold(t *testing.T) {
 			t.Fatal(err)
 		}
 		m, o, _ := unpack(t, a)
-		if _, err := render.Objects(t.Context(), tree.FromFiles(m), o); err != nil {
+		if _, err := objects(t.Context(), tree.FromFiles(m), o); err != nil {
 			continue
 		}
 		all := changes(m)
 		for _, what := range slices.Sorted(maps.Keys(all)) {
 			c := render.NewCache(1 << 20)
-			if _, _, err := c.Objects(t.Context(), "unit", tree.FromFiles(m), o); err != nil {
+			if _, _, err := c.Objects(t.Context(), "unit", tree.FromFiles(m), o.Render()); err != nil {
 				t.Fatal(err)
 			}
 			changed := tree.FromFiles(all[what])
-			r, hit, err := c.Objects(t.Context(), "unit", changed, o)
-			cold, errCold := render.Objects(t.Context(), changed, o)
+			r, hit, err := c.Objects(t.Context(), "unit", changed, o.Render())
+			cold, errCold := objects(t.Context(), changed, o)
 			if diff := cmp.Diff(outcome(cold, errCold), outcome(r, err)); diff != "" {
 				t.Errorf("%s, %s: -cold +cached:\n%s", name, what, diff)
 			}
@@ -97,7 +97,7 @@ func TestUnrelatedChangesAreHits(t *testing.T) {
 	base := app("apps/one")
 	maps.Copy(base, app("apps/two"))
 	maps.Copy(base, files("docs/README.md", "x", "components/a/kustomization.yaml", "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n"))
-	o := render.Options{Path: "apps/one/overlays/production", Components: []string{"../../../../components/none"}, IgnoreMissingComponents: true}
+	o := options{Path: "apps/one/overlays/production", Components: []string{"../../../../components/none"}, IgnoreMissingComponents: true}
 	for what, c := range map[string]struct {
 		tree map[string]string
 		hit  bool
@@ -121,10 +121,10 @@ func TestUnrelatedChangesAreHits(t *testing.T) {
 				maps.DeleteFunc(m, func(name, _ string) bool { return strings.HasPrefix(name, "apps/one/base/") })
 			}
 			cache := render.NewCache(1 << 20)
-			if _, hit, err := cache.Objects(t.Context(), "one", tree.FromFiles(base), o); hit || err != nil {
+			if _, hit, err := cache.Objects(t.Context(), "one", tree.FromFiles(base), o.Render()); hit || err != nil {
 				t.Fatal(hit, err)
 			}
-			if _, hit, _ := cache.Objects(t.Context(), "one", tree.FromFiles(m), o); hit != c.hit {
+			if _, hit, _ := cache.Objects(t.Context(), "one", tree.FromFiles(m), o.Render()); hit != c.hit {
 				t.Errorf("hit = %v, want %v", hit, c.hit)
 			}
 		})
@@ -140,7 +140,7 @@ func TestCacheKeepsWithinItsBytes(t *testing.T) {
 	c := render.NewCache(100_000)
 	ask := func(i int) bool {
 		dir := fmt.Sprint("apps/", i)
-		r, hit, err := c.Objects(t.Context(), dir, tr, render.Options{Path: dir + "/base"})
+		r, hit, err := c.Objects(t.Context(), dir, tr, options{Path: dir + "/base"}.Render())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestCacheKeepsWithinItsBytes(t *testing.T) {
 		t.Error("the first is still there: nothing was dropped")
 	}
 	if nothing := render.NewCache(0); true {
-		if _, hit, err := nothing.Objects(t.Context(), "x", tr, render.Options{Path: "apps/1/base"}); hit || err != nil || nothing.Bytes() != 0 {
+		if _, hit, err := nothing.Objects(t.Context(), "x", tr, options{Path: "apps/1/base"}.Render()); hit || err != nil || nothing.Bytes() != 0 {
 			t.Error(hit, err, nothing.Bytes())
 		}
 	}
@@ -171,15 +171,15 @@ func TestCacheKeepsWithinItsBytes(t *testing.T) {
 func TestOptionsArePartOfTheKey(t *testing.T) {
 	tr := tree.FromFiles(app("app"))
 	c := render.NewCache(1 << 20)
-	ask := func(o render.Options) (render.Result, bool) {
-		r, hit, err := c.Objects(t.Context(), "unit", tr, o)
+	ask := func(o options) (render.Result, bool) {
+		r, hit, err := c.Objects(t.Context(), "unit", tr, o.Render())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r, hit
 	}
-	a := render.Options{Path: "app/base", Substitute: &render.Substitution{Vars: map[string]string{"a": "1"}}}
-	b := render.Options{Path: "app/base", Substitute: &render.Substitution{Vars: map[string]string{"a": "2"}}}
+	a := options{Path: "app/base", Substitute: &render.Substitution{Vars: map[string]string{"a": "1"}}}
+	b := options{Path: "app/base", Substitute: &render.Substitution{Vars: map[string]string{"a": "2"}}}
 	if _, hit := ask(a); hit {
 		t.Error("hit on nothing")
 	}
@@ -195,7 +195,7 @@ func TestOptionsArePartOfTheKey(t *testing.T) {
 		t.Error("digest changed")
 	}
 	c.Forget("unit")
-	if _, hit := ask(b); hit || a.Digest() == b.Digest() {
+	if _, hit := ask(b); hit || a.Render().Digest() == b.Render().Digest() {
 		t.Error("still there")
 	}
 }
@@ -203,11 +203,11 @@ func TestOptionsArePartOfTheKey(t *testing.T) {
 func TestObjectsOfAHitAreThoseOfTheRender(t *testing.T) {
 	tr := tree.FromFiles(app("app"))
 	c := render.NewCache(1 << 20)
-	cold, _, err := c.Objects(t.Context(), "unit", tr, render.Options{Path: "app/base"})
+	cold, _, err := c.Objects(t.Context(), "unit", tr, options{Path: "app/base"}.Render())
 	if err != nil {
 		t.Fatal(err)
 	}
-	hit, ok, err := c.Objects(t.Context(), "unit", tr, render.Options{Path: "app/base"})
+	hit, ok, err := c.Objects(t.Context(), "unit", tr, options{Path: "app/base"}.Render())
 	if !ok || err != nil {
 		t.Fatal(ok, err)
 	}

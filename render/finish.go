@@ -1,6 +1,7 @@
 package render
 
 import (
+	"context"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,9 +11,14 @@ import (
 	"plumb.dev/plumb/object"
 )
 
-// finish makes a set of what was built: lists taken apart, Kustomize's own
-// kinds left out, metadata added, every object named, and each once.
-func finish(s *source, all []named, o Options) (object.Set, error) {
+// finish makes a set of what was built: variables replaced, lists taken apart,
+// the builder's own kinds left out, metadata added, every object named, and
+// each once.
+func finish(ctx context.Context, built Built, o Options, l limits) (object.Set, error) {
+	all, err := substitute(ctx, built.Objects, o.Substitute, l)
+	if err != nil {
+		return nil, err
+	}
 	set := make(object.Set, 0, len(all))
 	seen := make(map[object.Ref]named, len(all))
 	for _, one := range all {
@@ -21,18 +27,16 @@ func finish(s *source, all []named, o Options) (object.Set, error) {
 			return nil, err
 		}
 		for _, n := range items {
-			if len(n.Object) == 0 || strings.HasPrefix(n.GetAPIVersion(), "kustomize.config.k8s.io/") {
+			if len(n.Object) == 0 || built.Own != "" && strings.HasPrefix(n.GetAPIVersion(), built.Own+"/") {
 				continue
 			}
-			if err := s.wellFormed(n, o); err != nil {
+			if err := wellFormed(n, built, o); err != nil {
 				return nil, err
 			}
 			if err := complete(n); err != nil {
 				return nil, err
 			}
-			if err := mark(n, o); err != nil {
-				return nil, err
-			}
+			mark(n, o)
 			ref := object.RefOf(n.Unstructured)
 			if other, ok := seen[ref]; ok {
 				return nil, n.invalid("is there twice, as %s %s and as %s %s", other.GetAPIVersion(), other.as, n.GetAPIVersion(), n.as)
@@ -90,7 +94,7 @@ func notInNames(r rune) bool {
 }
 
 // mark sets the labels and annotations of the options on the metadata of n.
-func mark(n named, o Options) error {
+func mark(n named, o Options) {
 	meta := n.Object["metadata"].(map[string]any) // it has a name
 	for _, add := range []struct {
 		field  string
@@ -108,5 +112,4 @@ func mark(n named, o Options) error {
 			at[k] = v
 		}
 	}
-	return nil
 }

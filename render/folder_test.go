@@ -41,22 +41,22 @@ func filesIn(t *testing.T, dir string) (names []string) {
 
 func TestARenderIsKeptOverARestart(t *testing.T) {
 	dir, at := t.TempDir(), tree.FromFiles(app("app"))
-	o := render.Options{Path: "app/overlays/production"}
-	first, hit, err := kept(t, dir).Objects(t.Context(), "unit", at, o)
+	o := options{Path: "app/overlays/production"}
+	first, hit, err := kept(t, dir).Objects(t.Context(), "unit", at, o.Render())
 	if hit || err != nil {
 		t.Fatal(hit, err)
 	}
-	again, hit, err := kept(t, dir).Objects(t.Context(), "unit", at, o)
+	again, hit, err := kept(t, dir).Objects(t.Context(), "unit", at, o.Render())
 	if !hit || err != nil {
 		t.Fatalf("rendered again after a restart: %v, %v", hit, err)
 	}
 	if diff := cmp.Diff(outcome(first, nil), outcome(again, nil)); diff != "" || !slices.Equal(first.Items, again.Items) || first.Digest != again.Digest {
 		t.Errorf("-before +after a restart:\n%s", diff)
 	}
-	if _, hit, _ := kept(t, dir).Objects(t.Context(), "unit", at, render.Options{Path: "app/base"}); hit {
+	if _, hit, _ := kept(t, dir).Objects(t.Context(), "unit", at, options{Path: "app/base"}.Render()); hit {
 		t.Error("other options gave the same")
 	}
-	if _, hit, _ := kept(t, dir).Objects(t.Context(), "other", at, o); hit {
+	if _, hit, _ := kept(t, dir).Objects(t.Context(), "other", at, o.Render()); hit {
 		t.Error("another unit got this one's")
 	}
 	c := kept(t, dir)
@@ -70,8 +70,8 @@ func TestARenderIsKeptOverARestart(t *testing.T) {
 // Whatever becomes of a file, the answer is that of a render.
 func TestABrokenFileIsAsGoodAsNone(t *testing.T) {
 	dir, at := t.TempDir(), tree.FromFiles(app("app"))
-	o := render.Options{Path: "app/overlays/production"}
-	want, _, err := kept(t, dir).Objects(t.Context(), "unit", at, o)
+	o := options{Path: "app/overlays/production"}
+	want, _, err := kept(t, dir).Objects(t.Context(), "unit", at, o.Render())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestABrokenFileIsAsGoodAsNone(t *testing.T) {
 			if err := os.WriteFile(name, b, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, hit, err := kept(t, dir).Objects(t.Context(), "unit", at, o)
+			got, hit, err := kept(t, dir).Objects(t.Context(), "unit", at, o.Render())
 			if hit || err != nil || got.Digest != want.Digest {
 				t.Errorf("%s at byte %d: hit %v, %v, digest %s", what, i, hit, err, got.Digest)
 			}
@@ -97,15 +97,15 @@ func TestABrokenFileIsAsGoodAsNone(t *testing.T) {
 
 func TestValuesOfSecretsAreNotStored(t *testing.T) {
 	dir, at := t.TempDir(), tree.FromFiles(files("app/a.yaml", configMap("a", "${token}")))
-	o := render.Options{Path: "app", Substitute: &render.Substitution{Vars: map[string]string{"token": "very-secret"}, Secret: []string{"token"}}}
+	o := options{Path: "app", Substitute: &render.Substitution{Vars: map[string]string{"token": "very-secret"}, Secret: []string{"token"}}}
 	c := kept(t, dir)
-	if _, _, err := c.Objects(t.Context(), "unit", at, o); err != nil {
+	if _, _, err := c.Objects(t.Context(), "unit", at, o.Render()); err != nil {
 		t.Fatal(err)
 	}
 	if got := filesIn(t, dir); len(got) > 0 {
 		t.Errorf("stored in %v", got)
 	}
-	if _, hit, _ := c.Objects(t.Context(), "unit", at, o); !hit {
+	if _, hit, _ := c.Objects(t.Context(), "unit", at, o.Render()); !hit {
 		t.Error("not kept in memory either")
 	}
 }

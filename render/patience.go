@@ -4,15 +4,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/tree"
 )
 
-// Kustomize can't be interrupted. A render that takes too long, or that nobody
+// A builder can't be interrupted. A render that takes too long, or that nobody
 // waits for any more, is left to itself: whoever asked has an answer, and the
-// goroutine ends when Kustomize does. Until then the same render is not begun
+// goroutine ends when the builder does. Until then the same render is not begun
 // again, so that asking again does not make two of it.
 
 // left are the renders that were given up on and have not ended.
@@ -25,7 +24,7 @@ var left struct {
 // on the machine as well, so another try is not in vain.
 func tooSlow(format string, args ...any) error {
 	return &fault.Error{Next: fault.Retry, Reason: "RenderTooSlow", Err: fmt.Errorf(format, args...),
-		Hint: "make several Kustomizations of it, or look for what makes it large"}
+		Hint: "make several units of it, or look for what makes it large"}
 }
 
 // withLimits renders within limits, and within the time that ctx leaves.
@@ -78,17 +77,4 @@ func leave(key string, running bool) {
 	} else {
 		delete(left.running, key)
 	}
-}
-
-// acquire waits for a lock for as long as ctx leaves. Nobody queues for it: who
-// waits for a lock in the usual way has all others wait behind.
-func acquire(ctx context.Context, try func() bool) error {
-	for pause := 50 * time.Microsecond; !try(); pause = min(2*pause, 10*time.Millisecond) {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
-		}
-	}
-	return nil
 }

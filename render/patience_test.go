@@ -1,4 +1,4 @@
-package render
+package render_test
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/tree"
 )
 
@@ -29,7 +30,7 @@ func TestWhoNoLongerWaitsForARenderIsNotHeldUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := Objects(ctx, s, Options{})
+		_, err := objects(ctx, s, options{})
 		done <- err
 	}()
 	<-s.asked
@@ -38,12 +39,12 @@ func TestWhoNoLongerWaitsForARenderIsNotHeldUp(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	// It is not begun again as long as it goes on.
-	if _, err := Objects(t.Context(), s, Options{}); !fault.Is(err, "RenderTooSlow") {
+	if _, err := objects(t.Context(), s, options{}); !fault.Is(err, "RenderTooSlow") {
 		t.Errorf("%v", err)
 	}
 	close(s.may)
 	for {
-		_, err := Objects(t.Context(), s, Options{})
+		_, err := objects(t.Context(), s, options{})
 		if err == nil {
 			break
 		}
@@ -57,45 +58,8 @@ func TestWhoNoLongerWaitsForARenderIsNotHeldUp(t *testing.T) {
 func TestARenderThatTakesTooLongIsGivenUp(t *testing.T) {
 	s := stuck{oneObject, make(chan struct{}, 10), make(chan struct{})}
 	defer close(s.may)
-	short := defaultLimits
-	short.patience = time.Millisecond
-	_, err := withLimits(t.Context(), s, Options{NamePrefix: "x-"}, short)
+	_, err := render.WithPatience(t.Context(), s, options{NamePrefix: "x-"}.Render(), time.Millisecond)
 	if f := fault.Of(err); f.Reason != "RenderTooSlow" || f.Next != fault.Retry {
-		t.Errorf("%v", err)
-	}
-}
-
-// Whoever brings a schema runs alone. Those who wait for their turn to do so
-// don't keep others from theirs.
-func TestNobodyWaitsBehindWhoWaits(t *testing.T) {
-	schema.RLock() // a build that goes on for long
-	defer schema.RUnlock()
-	alone := tree.FromFiles(map[string]string{"kustomization.yaml": "resources: [a.yaml]\nopenapi: {path: s.json}\n", "s.json": `{"definitions": {}}`,
-		"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"})
-	ctx, cancel := context.WithCancel(t.Context())
-	waiting := make(chan error, 1)
-	go func() {
-		_, err := Objects(ctx, alone, Options{})
-		waiting <- err
-	}()
-	for range 20 {
-		if _, err := Objects(t.Context(), oneObject, Options{}); err != nil {
-			t.Error(err)
-		}
-	}
-	cancel()
-	if err := <-waiting; !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
-	}
-}
-
-// What others have to wait for is small.
-func TestWhatRunsAloneIsSmall(t *testing.T) {
-	files := map[string]string{"kustomization.yaml": "resources: [a.yaml]\nopenapi: {path: s.json}\n", "s.json": `{"definitions": {}}`}
-	for range 2_100 {
-		files["a.yaml"] += "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
-	}
-	if _, err := Objects(t.Context(), tree.FromFiles(files), Options{}); !fault.Is(err, "ManifestTooLarge") {
 		t.Errorf("%v", err)
 	}
 }

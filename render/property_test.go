@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/kustomize"
 	"plumb.dev/plumb/tree"
 )
 
@@ -53,15 +54,15 @@ func TestCachedEqualsColdOverAHistory(t *testing.T) {
 		broken := 0
 		for name, o := range units() {
 			stands := i%2 == 0 && cache.Stands(name, at, change)
-			r, hit, err := cache.Objects(t.Context(), name, at, o)
+			r, hit, err := cache.Objects(t.Context(), name, at, o.Render())
 			if stands {
 				stood++
 			}
 			if stands && !hit {
 				t.Errorf("seed %d, unit %s after %s: what stands was rendered", seed, name, h.last)
 			}
-			cold, errCold := render.Objects(t.Context(), at, o)
-			fromDisk, _, errDisk := restarted.Objects(t.Context(), name, at, o)
+			cold, errCold := objects(t.Context(), at, o)
+			fromDisk, _, errDisk := restarted.Objects(t.Context(), name, at, o.Render())
 			for _, got := range []struct {
 				how string
 				r   render.Result
@@ -95,11 +96,11 @@ func TestCachedEqualsColdOverAHistory(t *testing.T) {
 }
 
 // units render the repository of a history in every way there is.
-func units() map[string]render.Options {
-	return map[string]render.Options{
+func units() map[string]options {
+	return map[string]options{
 		"base":       {Path: "base"},
 		"production": {Path: "overlays/production"},
-		"staging":    {Path: "overlays/staging", NamePrefix: "s-", Images: []render.Image{{Name: "web", NewTag: "2"}}},
+		"staging":    {Path: "overlays/staging", NamePrefix: "s-", Images: []kustomize.Image{{Name: "web", NewTag: "2"}}},
 		"plain":      {Path: "plain"}, // has no kustomization, most of the time
 		"link":       {Path: "current", TargetNamespace: "shop"},
 		"extra":      {Path: "overlays/staging", Components: []string{"../../components/later", "../../components/debug"}, IgnoreMissingComponents: true},

@@ -32,6 +32,10 @@ type Result struct {
 	// render with the same options gives the same result.
 	Trace tree.Trace
 
+	// Secret: the objects, or what they were made with, hold what may not be
+	// stored.
+	Secret bool
+
 	// Cacheable is false if the result depends on more than tree and options.
 	Cacheable bool
 
@@ -105,7 +109,7 @@ func newResult(set object.Set, l limits) (Result, error) {
 		// Keys come out sorted: equal objects give equal bytes.
 		b, err := json.Marshal(u.Object)
 		if err != nil {
-			return Result{}, stall(buildFailed, "", fmt.Errorf("object %d of the render is no JSON", i+1))
+			return Result{}, stall(BuildFailed, "", fmt.Errorf("object %d of the render is no JSON", i+1))
 		}
 		sum := sha256.Sum256(b)
 		whole.Write(sum[:])
@@ -184,10 +188,4 @@ func (r Result) size() int64 {
 		n += int64(reflect.TypeFor[Item]().Size()) + int64(len(i.Ref.Group)+len(i.Ref.Kind)+len(i.Ref.Namespace)+len(i.Ref.Name)+len(i.Version)+len(i.Digest))
 	}
 	return n
-}
-
-func equalJSON(a, b any) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

@@ -2,24 +2,19 @@ package render
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	yaml3 "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"sigs.k8s.io/kustomize/api/resmap"
-	"sigs.k8s.io/kustomize/api/resource"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/render/schema"
 )
 
 var variableName = regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`)
@@ -32,125 +27,53 @@ type named struct {
 }
 
 func (n named) invalid(format string, args ...any) error {
-	return &fault.Error{Next: fault.Stall, Reason: buildFailed, Object: n.as, Err: fmt.Errorf(format, args...)}
+	return &fault.Error{Next: fault.Stall, Reason: BuildFailed, Object: n.as, Err: fmt.Errorf(format, args...)}
 }
 
-// substitute turns resources into objects, with their variables replaced.
-func substitute(s *source, resources resmap.ResMap, sub *Substitution) ([]named, error) {
-	if sub != nil && len(sub.Vars) == 0 && !sub.Always {
-		sub = nil
+// substitute replaces the variables of objects.
+func substitute(ctx context.Context, built []*unstructured.Unstructured, sub *Substitution, l limits) ([]named, error) {
+	all := make([]named, len(built))
+	for i, u := range built {
+		all[i] = named{u, object.RefOf(u)}
 	}
-	x := expander{limits: s.limits}
-	if sub != nil {
-		x.strict = sub.Strict
-		x.vars = make(map[string]string, len(sub.Vars))
-		for _, name := range slices.Sorted(maps.Keys(sub.Vars)) {
-			if !variableName.MatchString(name) {
-				return nil, stall(buildFailed, "use letters, digits and _",
-					fmt.Errorf("variable name %q is not valid", name))
-			}
-			// Most values come from files that end in a newline.
-			x.vars[name] = strings.Trim(sub.Vars[name], "\r\n")
+	if sub == nil || len(sub.Vars) == 0 && !sub.Always {
+		return all, nil
+	}
+	x, err := sub.expander(l)
+	if err != nil {
+		return nil, err
+	}
+	release, err := schema.Hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	for i, n := range all {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
-	}
-	if sub != nil {
-		release, err := readSchema(s)
-		if err != nil {
+		if sub.exempts(n.Unstructured) || !mentions(n.Object) {
+			continue
+		}
+		if all[i].Unstructured, err = x.apply(n); err != nil {
 			return nil, err
 		}
-		defer release()
-	}
-	all := make([]named, 0, resources.Size())
-	for _, r := range resources.Resources() {
-		u, err := decode(r)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.ctx.Err(); err != nil {
-			return nil, s.fail(context.Cause(s.ctx))
-		}
-		n := named{u, object.RefOf(u)}
-		if sub != nil && !sub.exempts(u) && mentions(u.Object) {
-			if n.Unstructured, err = x.apply(n); err != nil {
-				return nil, err
-			}
-		}
-		all = append(all, n)
 	}
 	return all, nil
 }
 
-// decode returns what r.MarshalJSON decodes to, without the three texts that
-// it takes to get there.
-func decode(r *resource.Resource) (*unstructured.Unstructured, error) {
-	v, err := value(r.YNode())
-	if err != nil {
-		return nil, err
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("%s is not a mapping", r.CurId())
-	}
-	return &unstructured.Unstructured{Object: m}, nil
-}
-
-func value(n *yaml3.Node) (any, error) {
-	switch n.Kind {
-	case yaml3.MappingNode:
-		m := make(map[string]any, len(n.Content)/2)
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			v, err := value(n.Content[i+1])
-			if err != nil {
-				return nil, err
-			}
-			m[n.Content[i].Value] = v
+// expander returns what replaces the variables.
+func (sub *Substitution) expander(l limits) (*expander, error) {
+	x := &expander{limits: l, strict: sub.Strict, vars: make(map[string]string, len(sub.Vars))}
+	for _, name := range slices.Sorted(maps.Keys(sub.Vars)) {
+		if !variableName.MatchString(name) {
+			return nil, stall(BuildFailed, "use letters, digits and _",
+				fmt.Errorf("variable name %q is not valid", name))
 		}
-		if 2*len(m) != len(n.Content) {
-			return nil, fmt.Errorf("a mapping with keys %s has one of them twice", slices.Sorted(maps.Keys(m)))
-		}
-		return m, nil
-	case yaml3.SequenceNode:
-		l := make([]any, len(n.Content))
-		for i, c := range n.Content {
-			v, err := value(c)
-			if err != nil {
-				return nil, err
-			}
-			l[i] = v
-		}
-		return l, nil
-	case yaml3.ScalarNode:
-		if n.ShortTag() == "!!str" {
-			return n.Value, nil
-		}
+		// Most values come from files that end in a newline.
+		x.vars[name] = strings.Trim(sub.Vars[name], "\r\n")
 	}
-	var v any
-	if err := n.Decode(&v); err != nil {
-		return nil, err
-	}
-	return number(v)
-}
-
-// number gives a scalar the type that it has after JSON, where 1.0 is 1 and a
-// time is text.
-func number(v any) (any, error) {
-	switch x := v.(type) {
-	case nil, string, bool:
-		return x, nil
-	case int:
-		return int64(x), nil
-	case float64:
-		if x == math.Trunc(x) && math.Abs(x) < 1<<63 {
-			return int64(x), nil
-		}
-		return x, nil
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	var out any
-	return out, utiljson.Unmarshal(b, &out)
+	return x, nil
 }
 
 const exempt = "disabled"

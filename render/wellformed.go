@@ -8,10 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"plumb.dev/plumb/fault"
-	"plumb.dev/plumb/object"
 )
 
 // A shape is what a field of an object has to be, for the API server to decode
@@ -135,13 +132,25 @@ func article(is string) string {
 	return "a " + is
 }
 
+// Encrypted reports whether SOPS has encrypted an object, or a file of
+// mappings.
+func Encrypted(m map[string]any) bool {
+	meta, ok := m["sops"].(map[string]any)
+	if !ok {
+		return false
+	}
+	_, mac := meta["mac"]
+	_, modified := meta["lastmodified"]
+	return mac || modified
+}
+
 // wellFormed checks that the API server can decode what plumb and it read of
 // every object.
-func (s *source) wellFormed(n named, o Options) error {
-	if encrypted(n.Object) && n.GetKind() != "SopsSecret" { // which an operator decrypts in the cluster
+func wellFormed(n named, built Built, o Options) error {
+	if Encrypted(n.Object) && n.GetKind() != "SopsSecret" { // which an operator decrypts in the cluster
 		return &fault.Error{
-			Next: fault.Stall, Reason: decryptionUnsupported, Object: n.as,
-			Err: fmt.Errorf("%sis encrypted by SOPS, and this version of plumb does not decrypt", s.placeOf(n.as, nil)),
+			Next: fault.Stall, Reason: DecryptionUnsupported, Object: n.as,
+			Err: fmt.Errorf("%sis encrypted by SOPS, and this version of plumb does not decrypt", built.placeOf(n.as, nil)),
 		}
 	}
 	shapes := []shape{objectShape}
@@ -156,74 +165,10 @@ func (s *source) wellFormed(n named, o Options) error {
 	for _, sh := range shapes {
 		if m := sh.fits(n.Object); m != nil {
 			return &fault.Error{
-				Next: fault.Stall, Reason: buildFailed, Object: n.as, Hint: m.hint,
-				Err: fmt.Errorf("%s%s %s", s.placeOf(n.as, m.at), o.masked(strings.Join(m.at, ".")), m.what),
+				Next: fault.Stall, Reason: BuildFailed, Object: n.as, Hint: m.hint,
+				Err: fmt.Errorf("%s%s %s", built.placeOf(n.as, m.at), o.masked(strings.Join(m.at, ".")), m.what),
 			}
 		}
 	}
 	return nil
-}
-
-// masked is text without the values of variables, which a key may be.
-func (o Options) masked(text string) string {
-	if o.Substitute == nil {
-		return text
-	}
-	for _, v := range o.Substitute.Vars {
-		if len(v) > 3 {
-			text = strings.ReplaceAll(text, strings.Trim(v, "\r\n"), "***")
-		}
-	}
-	return text
-}
-
-// placeOf returns "file:line: " of a field of an object, or nothing where the
-// object can't be found under this name.
-func (s *source) placeOf(ref object.Ref, at []string) string {
-	var places []string
-	for file, d := range s.checked {
-		for _, root := range d.roots {
-			for _, n := range objectsIn(root) {
-				if identityOf(n) == ref {
-					places = append(places, fmt.Sprintf("%s:%d: ", file, lineAt(n, at)))
-				}
-			}
-		}
-	}
-	if len(places) != 1 {
-		return ""
-	}
-	return places[0]
-}
-
-// objectsIn returns an object, or those of a list.
-func objectsIn(root *yaml.Node) []*yaml.Node {
-	if items := field(root, "items"); items != nil && strings.HasSuffix(scalar(root, "kind"), "List") {
-		return items.Content
-	}
-	return []*yaml.Node{root}
-}
-
-func identityOf(n *yaml.Node) object.Ref {
-	meta := field(n, "metadata")
-	group, _, ok := strings.Cut(scalar(n, "apiVersion"), "/")
-	if !ok {
-		group = ""
-	}
-	return object.Ref{Group: group, Kind: scalar(n, "kind"), Namespace: scalar(meta, "namespace"), Name: scalar(meta, "name")}
-}
-
-// lineAt returns the line of the last of nested fields that is in the file.
-func lineAt(n *yaml.Node, at []string) int {
-	for _, name := range at {
-		next := field(n, name)
-		if i, err := strconv.Atoi(name); err == nil && n.Kind == yaml.SequenceNode && i < len(n.Content) {
-			next = n.Content[i]
-		}
-		if next == nil {
-			break
-		}
-		n = next
-	}
-	return n.Line
 }

@@ -2,12 +2,11 @@ package render_test
 
 import (
 	"fmt"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/kustomize"
 )
 
 func TestMetadataThatTheAPIServerWouldNotDecodeIsRefused(t *testing.T) {
@@ -28,22 +27,22 @@ func TestMetadataThatTheAPIServerWouldNotDecodeIsRefused(t *testing.T) {
 		"generation: x":      "metadata.generation is text, not a number",
 	} {
 		inner := strings.TrimSpace(metadata)
-		refused(t, files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, "+inner+"}\n"), render.Options{Path: "apps", Labels: map[string]string{"x": "y"}},
+		refused(t, files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, "+inner+"}\n"), options{Path: "apps", Labels: map[string]string{"x": "y"}},
 			"BuildFailed", "ConfigMap/", want)
 	}
 	refused(t, files("apps/a.yaml", "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata:\n    name: web\n    labels:\n      monitored: true\n"),
-		render.Options{Path: "apps"}, "BuildFailed", "Service/web: apps/a.yaml:9: metadata.labels.monitored is a boolean")
+		options{Path: "apps"}, "BuildFailed", "Service/web: apps/a.yaml:9: metadata.labels.monitored is a boolean")
 	// A number among annotations is text to Kustomize.
-	set, err := mustRender(t, files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {port: 9100}}\n"), render.Options{Path: "apps"}).Objects()
+	set, err := mustRender(t, files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {port: 9100}}\n"), options{Path: "apps"}).Objects()
 	if err != nil || set[0].GetAnnotations()["port"] != "9100" {
 		t.Errorf("%v, %v", set, err)
 	}
 	refused(t, files("apps/kustomization.yaml", "resources: [a.yaml]\npatches: [{patch: '{apiVersion: v1, kind: ConfigMap, metadata: {name: a, annotations: {l: {x: y}}}}'}]", "apps/a.yaml", configMap("a", "x")),
-		render.Options{Path: "apps"}, "BuildFailed", "ConfigMap/a", "metadata.annotations.l is a map, not text")
+		options{Path: "apps"}, "BuildFailed", "ConfigMap/a", "metadata.annotations.l is a map, not text")
 	// Also where it is exempt from substitution, and where a patch brings it.
 	refused(t, files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: {x/substitute: disabled, version: 5}\ndata: {run: \"echo ${region}\"}\n"),
-		render.Options{Path: "apps", Substitute: &render.Substitution{Strict: true, Always: true, DisabledKey: "x/substitute"}}, "BuildFailed", "metadata.labels.version is a number")
-	refused(t, files("apps/a.yaml", configMap("a", "x")), render.Options{Path: "apps", Patches: []render.Patch{{Patch: `[{"op": "add", "path": "/metadata/labels", "value": {"a": 5}}]`, Target: &render.Selector{Kind: "ConfigMap"}}}},
+		options{Path: "apps", Substitute: &render.Substitution{Strict: true, Always: true, DisabledKey: "x/substitute"}}, "BuildFailed", "metadata.labels.version is a number")
+	refused(t, files("apps/a.yaml", configMap("a", "x")), options{Path: "apps", Patches: []kustomize.Patch{{Patch: `[{"op": "add", "path": "/metadata/labels", "value": {"a": 5}}]`, Target: &kustomize.Selector{Kind: "ConfigMap"}}}},
 		"BuildFailed", "ConfigMap/a", "metadata.labels.a is a number")
 }
 
@@ -64,14 +63,14 @@ func TestDataThatTheAPIServerWouldNotDecodeIsRefusedByItsKey(t *testing.T) {
 		"kind: ConfigMap\nmetadata: {name: a}\nbinaryData: {b: \"" + canary + "\"}\n":  "binaryData.b is not base64 (encode it, or put the text into data)",
 		"kind: ConfigMap\nmetadata: {name: a}\nimmutable: \"true\"\n":                  "immutable is text, not a boolean",
 	} {
-		err := refused(t, files("apps/a.yaml", "apiVersion: v1\n"+content), render.Options{Path: "apps"}, "BuildFailed", want)
+		err := refused(t, files("apps/a.yaml", "apiVersion: v1\n"+content), options{Path: "apps"}, "BuildFailed", want)
 		if err != nil && strings.Contains(err.Error(), "canary") {
 			t.Errorf("%v gives a value away", err)
 		}
 	}
 	// A key that is the value of a variable.
 	err := refused(t, files("apps/a.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {\"${v}\": 5}\n"),
-		render.Options{Path: "apps", Substitute: &render.Substitution{Secret: []string{"v"}, Vars: map[string]string{"v": canary}}}, "BuildFailed", "Secret/a", "stringData.*** is a number")
+		options{Path: "apps", Substitute: &render.Substitution{Secret: []string{"v"}, Vars: map[string]string{"v": canary}}}, "BuildFailed", "Secret/a", "stringData.*** is a number")
 	if err != nil && strings.Contains(err.Error(), "canary") {
 		t.Errorf("%v gives a value away", err)
 	}
@@ -98,7 +97,7 @@ kind: Secret
 metadata: {name: other}
 data: {n: 5}
 stringData: 5
-`), render.Options{Path: "apps"}).Objects()
+`), options{Path: "apps"}).Objects()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,10 +111,10 @@ const sops = "sops:\n  age: [{recipient: age1xxxx, enc: x}]\n  lastmodified: \"2
 func TestWhatSOPSHasEncryptedIsRecognised(t *testing.T) {
 	value := "ENC[AES256_GCM,data:AAAA,iv:AAAA,tag:AAAA,type:str]"
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: ns}\nstringData:\n  pw: " + value + "\n"
-	refused(t, files("apps/s.yaml", secret+sops), render.Options{Path: "apps"}, "DecryptionUnsupported", "Secret/ns/s: apps/s.yaml:1: is encrypted by SOPS, and this version of plumb does not decrypt")
-	refused(t, files("apps/s.yaml", strings.Replace(secret, "stringData", "data", 1)+sops), render.Options{Path: "apps"}, "DecryptionUnsupported", "Secret/ns/s")
-	refused(t, files("apps/s.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: \""+value+"\"}\n"+sops), render.Options{Path: "apps"}, "DecryptionUnsupported", "Deployment/d")
-	refused(t, files("apps/s.yaml", secret, "apps/kustomization.yaml", "resources: [s.yaml]\npatches: [{path: p.yaml}]\n", "apps/p.yaml", secret+sops), render.Options{Path: "apps"}, "DecryptionUnsupported", "Secret/ns/s")
+	refused(t, files("apps/s.yaml", secret+sops), options{Path: "apps"}, "DecryptionUnsupported", "Secret/ns/s: apps/s.yaml:1: is encrypted by SOPS, and this version of plumb does not decrypt")
+	refused(t, files("apps/s.yaml", strings.Replace(secret, "stringData", "data", 1)+sops), options{Path: "apps"}, "DecryptionUnsupported", "Secret/ns/s")
+	refused(t, files("apps/s.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: \""+value+"\"}\n"+sops), options{Path: "apps"}, "DecryptionUnsupported", "Deployment/d")
+	refused(t, files("apps/s.yaml", secret, "apps/kustomization.yaml", "resources: [s.yaml]\npatches: [{path: p.yaml}]\n", "apps/p.yaml", secret+sops), options{Path: "apps"}, "DecryptionUnsupported", "Secret/ns/s")
 	json := `{"data": "` + value + `", "sops": {"mac": "` + value + `", "lastmodified": "2024-01-01T00:00:00Z"}}`
 	for _, content := range map[string]string{
 		"dotenv": "user=" + value + "\nsops_lastmodified=2024-01-01T00:00:00Z\nsops_mac=" + value + "\nsops_version=3.9.0\n",
@@ -126,10 +125,10 @@ func TestWhatSOPSHasEncryptedIsRecognised(t *testing.T) {
 			"secretGenerator: [{name: g, files: [k=f]}]\n", "secretGenerator: [{name: g, envs: [f]}]\n",
 			"generators: ['{apiVersion: builtin, kind: SecretGenerator, metadata: {name: g}, files: [f]}']\n",
 		} {
-			refused(t, files("apps/kustomization.yaml", generator, "apps/f", content), render.Options{Path: "apps"}, "DecryptionUnsupported", `"f" is encrypted by SOPS`)
+			refused(t, files("apps/kustomization.yaml", generator, "apps/f", content), options{Path: "apps"}, "DecryptionUnsupported", `"f" is encrypted by SOPS`)
 		}
 		// To whom a ConfigMap hands it is not for plumb to say.
-		mustRender(t, files("apps/kustomization.yaml", "configMapGenerator: [{name: g, files: [f]}]\n", "apps/f", content), render.Options{Path: "apps"})
+		mustRender(t, files("apps/kustomization.yaml", "configMapGenerator: [{name: g, files: [f]}]\n", "apps/f", content), options{Path: "apps"})
 	}
 	// What only speaks of it is not encrypted; nor is what is decrypted in the cluster.
 	for what, m := range map[string]map[string]string{
@@ -138,38 +137,8 @@ func TestWhatSOPSHasEncryptedIsRecognised(t *testing.T) {
 		"a config":   files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {sops: \""+value+"\"}\n"),
 		"SopsSecret": files("apps/a.yaml", "apiVersion: isindir.github.com/v1alpha3\nkind: SopsSecret\nmetadata: {name: a}\nspec: {x: \""+value+"\"}\n"+sops),
 	} {
-		if r := mustRender(t, m, render.Options{Path: "apps"}); len(r.Items) != 1 {
+		if r := mustRender(t, m, options{Path: "apps"}); len(r.Items) != 1 {
 			t.Errorf("%s: %d objects", what, len(r.Items))
 		}
-	}
-}
-
-func TestTheManagedByLabelIsAValidOne(t *testing.T) {
-	m := files("apps/kustomization.yaml", "resources: [a.yaml, ../base]\nbuildMetadata: [managedByLabel, originAnnotations]\n", "apps/a.yaml", configMap("a", "x"),
-		"base/kustomization.yaml", "resources: [b.yaml]\nbuildMetadata: [managedByLabel]\n", "base/b.yaml", configMap("b", "x"))
-	for _, c := range []struct {
-		m map[string]string
-		o render.Options
-	}{
-		{m, render.Options{Path: "apps"}},
-		{files("apps/a.yaml", configMap("a", "x"), "apps/b.yaml", configMap("b", "x")), render.Options{Path: "apps", BuildMetadata: []string{"managedByLabel"}}},
-	} {
-		set, err := mustRender(t, c.m, c.o).Objects()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, u := range set {
-			if got := u.GetLabels()["app.kubernetes.io/managed-by"]; !regexp.MustCompile(`^kustomize-v5\.\d+\.\d+$`).MatchString(got) {
-				t.Errorf("%s is labelled %q", u.GetName(), got)
-			}
-		}
-	}
-	mod, err := os.ReadFile("../go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Of the two, v5.8.2 is the release that is built with v0.21.2.
-	if !strings.Contains(string(mod), "sigs.k8s.io/kustomize/api v0.21.2\n") || !strings.Contains(render.ManagedBy, "v5.8.2") {
-		t.Errorf("go.mod has another Kustomize: change %s", render.ManagedBy)
 	}
 }

@@ -64,8 +64,8 @@ spec:
   kept: [0123, 1.50, "yes", "null", 2001-01-01, "# x"]
 `
 	for _, v := range awkward {
-		o := render.Options{Path: "apps", Substitute: &render.Substitution{Strict: true, Vars: map[string]string{"v": v, "q": `"`}}}
-		r, err := render.Objects(t.Context(), tree.FromFiles(files("apps/a.yaml", manifest)), o)
+		o := options{Path: "apps", Substitute: &render.Substitution{Strict: true, Vars: map[string]string{"v": v, "q": `"`}}}
+		r, err := objects(t.Context(), tree.FromFiles(files("apps/a.yaml", manifest)), o)
 		if err != nil {
 			t.Errorf("%q: %v", v, err)
 			continue
@@ -122,7 +122,7 @@ func TestANumberIsANumberExceptWhereOnlyTextCanBe(t *testing.T) {
 	for v, want := range map[string]string{
 		"3": "3", "-3": "-3", "0": "0", "1.5": "1.5", "true": "true", "false": "false", "[80, 443]": "[80,443]", "[a, \"5\", true, 1.50]": `["a","5",true,"1.50"]`, "[]": "[]",
 	} {
-		o := render.Options{Path: "apps", Substitute: &render.Substitution{Strict: true, Vars: map[string]string{"v": v, "q": `"`}}}
+		o := options{Path: "apps", Substitute: &render.Substitution{Strict: true, Vars: map[string]string{"v": v, "q": `"`}}}
 		manifest := "apiVersion: v1\nkind: %s\nmetadata:\n  name: a\n  labels: {l: \"${v}\"}\n  annotations: {a: \"${v}\"}\ndata:\n  plain: ${v}\n  quoted: \"${v}\"\n  forced: ${q}${v}${q}\nspec: {template: {metadata: {labels: {l: \"${v}\"}}}}\n"
 		for kind, typed := range map[string]bool{"Thing": true, "ConfigMap": false, "Secret": false} {
 			manifest := manifest
@@ -162,7 +162,7 @@ func TestANumberIsANumberExceptWhereOnlyTextCanBe(t *testing.T) {
 }
 
 func TestNewlinesAroundAValueAreNotPartOfIt(t *testing.T) {
-	o := render.Options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": "\naz-1a\r\n", "n": "5\n", "empty": "", "list": "[a,\n  b]\n"}}}
+	o := options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": "\naz-1a\r\n", "n": "5\n", "empty": "", "list": "[a,\n  b]\n"}}}
 	set, err := mustRender(t, files("apps/a.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a, labels: {zone: \"${v}\", none: \"${empty}\"}}\nspec: {n: \"${n}\", empty: \"${empty}\", list: \"${list}\", default: \"${x:=\\\"5\\\"}\", none: \"${x:=null}\"}\n"), o).Objects()
 	if err != nil {
 		t.Fatal(err)
@@ -175,8 +175,8 @@ func TestNewlinesAroundAValueAreNotPartOfIt(t *testing.T) {
 
 func TestKeysStayWholeToo(t *testing.T) {
 	for _, v := range awkward {
-		o := render.Options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": v}}}
-		r, err := render.Objects(t.Context(), tree.FromFiles(files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x-${v}: whole\n  ${v}: part\n")), o)
+		o := options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": v}}}
+		r, err := objects(t.Context(), tree.FromFiles(files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x-${v}: whole\n  ${v}: part\n")), o)
 		if err != nil {
 			t.Errorf("%q: %v", v, err)
 			continue
@@ -191,7 +191,7 @@ func TestKeysStayWholeToo(t *testing.T) {
 		}
 	}
 	// Two keys that become one.
-	o := render.Options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": "canary", "w": "canary"}}}
+	o := options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": "canary", "w": "canary"}}}
 	err := refused(t, files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {\"${v}\": a, \"${w}\": b}\n"), o, "BuildFailed", "ConfigMap/a", "data.${w}")
 	if err != nil && strings.Contains(err.Error(), "canary") {
 		t.Errorf("%v gives a value away", err)
@@ -200,7 +200,7 @@ func TestKeysStayWholeToo(t *testing.T) {
 
 func TestWhatASubstitutionWouldWriteIsCountedBefore(t *testing.T) {
 	big := strings.Repeat("x", 900_000)
-	o := render.Options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"A": big, "B": big + "y"}}}
+	o := options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"A": big, "B": big + "y"}}}
 	thing := func(text string) map[string]string {
 		return files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: \""+text+"\"\n")
 	}
@@ -216,8 +216,8 @@ func TestWhatASubstitutionWouldWriteIsCountedBefore(t *testing.T) {
 }
 
 func TestABadDefaultSaysWhatWorks(t *testing.T) {
-	o := render.Options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": "x"}}}
-	_, err := render.Objects(t.Context(), tree.FromFiles(files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: \"${none:=*x}\"}\n")), o)
+	o := options{Path: "apps", Substitute: &render.Substitution{Vars: map[string]string{"v": "x"}}}
+	_, err := objects(t.Context(), tree.FromFiles(files("apps/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: \"${none:=*x}\"}\n")), o)
 	if f := fault.Of(err); err == nil || f.Next != fault.Stall || !strings.Contains(err.Error(), `ConfigMap/a`) || !strings.Contains(err.Error(), `${name:="text"}`) {
 		t.Errorf("%v", err)
 	}
@@ -226,7 +226,7 @@ func TestABadDefaultSaysWhatWorks(t *testing.T) {
 // Where the schema of a kind of Kubernetes takes text and nothing else, a
 // number is text; where it takes a number, or either, it is one.
 func TestASchemaSaysWhereANumberIsText(t *testing.T) {
-	o := render.Options{Path: "apps", Substitute: &render.Substitution{Strict: true, Vars: map[string]string{"n": "8080", "b": "true", "list": "[\"5\", x]"}}}
+	o := options{Path: "apps", Substitute: &render.Substitution{Strict: true, Vars: map[string]string{"n": "8080", "b": "true", "list": "[\"5\", x]"}}}
 	set, err := mustRender(t, files("apps/a.yaml", `apiVersion: apps/v1
 kind: Deployment
 metadata: {name: a}

@@ -10,14 +10,14 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"plumb.dev/plumb/cli"
-	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/kustomize"
 )
 
 // version is set when it is built.
 var version = "dev"
 
 func main() {
-	stderr, flush := render.Quiet()
+	stderr, flush := kustomize.Quiet()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Main(ctx, version, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: stderr})
 	stop()

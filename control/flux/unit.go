@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fluxcd/pkg/apis/kustomize"
+	fluxkustomize "github.com/fluxcd/pkg/apis/kustomize"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/apply"
@@ -16,6 +16,7 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/kustomize"
 	"plumb.dev/plumb/report"
 )
 
@@ -176,24 +177,31 @@ func kubeconfigSecret(k *kustomization) (ref lookup.Ref, ok bool) {
 	return lookup.Ref{Kind: lookup.Secret, Namespace: k.Namespace, Name: kc.SecretRef.Name}, true
 }
 
-func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options, err error) {
-	r = render.Options{
-		Path: k.Spec.Path, TargetNamespace: k.Spec.TargetNamespace,
+// kustomizeOptions are what a Kustomization adds to the kustomization of its
+// path. Where there is none, it is made.
+func (o Options) kustomizeOptions(k *kustomization) kustomize.Options {
+	b := kustomize.Options{
+		Generate: true, Namespace: k.Spec.TargetNamespace,
 		NamePrefix: k.Spec.NamePrefix, NameSuffix: k.Spec.NameSuffix,
 		Components: k.Spec.Components, IgnoreMissingComponents: k.Spec.IgnoreMissingComponents,
 		AllowRemoteBases: !o.NoRemoteBases,
 	}
-	if m := k.Spec.CommonMetadata; m != nil {
-		r.Labels, r.Annotations = m.Labels, m.Annotations
-	}
 	for _, p := range k.Spec.Patches {
-		r.Patches = append(r.Patches, render.Patch{Patch: p.Patch, Target: selector(p.Target)})
+		b.Patches = append(b.Patches, kustomize.Patch{Patch: p.Patch, Target: selector(p.Target)})
 	}
 	for _, i := range k.Spec.Images {
-		r.Images = append(r.Images, render.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest})
+		b.Images = append(b.Images, kustomize.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest})
 	}
-	for _, b := range k.Spec.BuildMetadata {
-		r.BuildMetadata = append(r.BuildMetadata, string(b))
+	for _, m := range k.Spec.BuildMetadata {
+		b.BuildMetadata = append(b.BuildMetadata, string(m))
+	}
+	return b
+}
+
+func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options, err error) {
+	r = render.Options{Path: k.Spec.Path, Builder: o.kustomizeOptions(k)}
+	if m := k.Spec.CommonMetadata; m != nil {
+		r.Labels, r.Annotations = m.Labels, m.Annotations
 	}
 	p := k.Spec.PostBuild
 	if p == nil {
@@ -239,11 +247,11 @@ func namesOf(set map[string]bool) (names []string) {
 	return names
 }
 
-func selector(s *kustomize.Selector) *render.Selector {
+func selector(s *fluxkustomize.Selector) *kustomize.Selector {
 	if s == nil {
 		return nil
 	}
-	return &render.Selector{
+	return &kustomize.Selector{
 		Group: s.Group, Version: s.Version, Kind: s.Kind, Name: s.Name, Namespace: s.Namespace,
 		LabelSelector: s.LabelSelector, AnnotationSelector: s.AnnotationSelector,
 	}

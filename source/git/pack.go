@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"plumb.dev/plumb/internal/lru"
 )
 
 // A pack is a pack file with its index. It is safe for concurrent use, also
@@ -238,16 +240,16 @@ type packSet struct {
 
 // caches are shared by all repositories of a store, each under its own owner.
 type caches struct {
-	trees *lru[cacheKey, *listing]
-	blobs *lru[cacheKey, []byte]
-	bases *lru[baseKey, base]
+	trees *lru.Cache[cacheKey, *listing]
+	blobs *lru.Cache[cacheKey, []byte]
+	bases *lru.Cache[baseKey, base]
 }
 
 func newCaches(most int64) *caches {
 	return &caches{
-		trees: newLRU[cacheKey, *listing](most / 2),
-		blobs: newLRU[cacheKey, []byte](most / 4),
-		bases: newLRU[baseKey, base](most / 4),
+		trees: lru.New[cacheKey, *listing](most / 2),
+		blobs: lru.New[cacheKey, []byte](most / 4),
+		bases: lru.New[baseKey, base](most / 4),
 	}
 }
 
@@ -312,7 +314,7 @@ func (s *packSet) readUnchecked(id oid) (kind, []byte, error) {
 	var steps []step
 	var at base
 	for at.kind == 0 {
-		if got, ok := s.caches.bases.get(baseKey{p, off}); ok {
+		if got, ok := s.caches.bases.Get(baseKey{p, off}); ok {
 			at = got
 			break
 		}
@@ -335,7 +337,7 @@ func (s *packSet) readUnchecked(id oid) (kind, []byte, error) {
 		default:
 			at = base{h.kind, b}
 			if len(steps) > 0 {
-				s.caches.bases.add(baseKey{p, off}, at, int64(len(b)))
+				s.caches.bases.Add(baseKey{p, off}, at, int64(len(b)))
 			}
 		}
 	}
@@ -346,7 +348,7 @@ func (s *packSet) readUnchecked(id oid) (kind, []byte, error) {
 		}
 		at.data = b
 		if i > 0 {
-			s.caches.bases.add(baseKey{steps[i].p, steps[i].off}, at, int64(len(b)))
+			s.caches.bases.Add(baseKey{steps[i].p, steps[i].off}, at, int64(len(b)))
 		}
 	}
 	return at.kind, at.data, nil

@@ -137,8 +137,8 @@ func readSalt(name string) ([]byte, error) {
 // read again until it changes; directories are kept, since the next revision
 // is compared with them.
 func (s *Store) Trim() {
-	s.caches.blobs.clear()
-	s.caches.bases.clear()
+	s.caches.blobs.Clear()
+	s.caches.bases.Clear()
 }
 
 // Close gives the directory up. Snapshots stay readable.

@@ -43,7 +43,7 @@ func (l *listing) find(name string) (int, bool) {
 // list returns the listing of a tree object.
 func (s *packSet) list(id oid) (*listing, error) {
 	key := cacheKey{s.owner, id}
-	if l, ok := s.caches.trees.get(key); ok {
+	if l, ok := s.caches.trees.Get(key); ok {
 		return l, nil
 	}
 	k, b, err := s.read(id)
@@ -58,7 +58,7 @@ func (s *packSet) list(id oid) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.caches.trees.add(key, l, l.cost)
+	s.caches.trees.Add(key, l, l.cost)
 	return l, nil
 }
 
@@ -242,7 +242,7 @@ func (t gitTree) ReadFile(name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is a " + e.Kind.String())}
 	}
 	key := cacheKey{t.set.owner, id}
-	if b, ok := t.set.caches.blobs.get(key); ok {
+	if b, ok := t.set.caches.blobs.Get(key); ok {
 		return b, nil
 	}
 	k, b, err := t.set.read(id)
@@ -253,7 +253,7 @@ func (t gitTree) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
-	t.set.caches.blobs.add(key, b, int64(len(b))+100)
+	t.set.caches.blobs.Add(key, b, int64(len(b))+100)
 	return b, nil
 }
 

@@ -1,0 +1,66 @@
+package render
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/tree"
+)
+
+// A Builder makes objects of a directory: what Kustomize, Helm, Jsonnet or a
+// reader of plain YAML does. It is a plain value that encodes as JSON, and all
+// that its answer depends on, besides the tree, is in there and in its Version.
+//
+// Several sources are one tree to it, see [tree.Overlay].
+type Builder interface {
+	// Version names the builder and what it builds with. Another one may
+	// give something else for the same fields and tree.
+	Version() string
+
+	// Build builds the directory dir of t, which exists. It reads nothing
+	// but t, where all that it reads, lists and looks for in vain is traced,
+	// and ends soon after ctx. An error is a [fault.Stall] if the repository
+	// or the fields have to change; what t and ctx said is returned as it is.
+	Build(ctx context.Context, t tree.Tree, dir string) (Built, error)
+}
+
+// Built is what a Builder made of a directory.
+type Built struct {
+	// Objects are in the order in which they are to be. Their variables are
+	// not replaced, and lists are not taken apart.
+	Objects []*unstructured.Unstructured
+
+	// Own is the API group of the objects that configure the builder and
+	// are none of the cluster. Empty: there is none.
+	Own string
+
+	// Secret: what it holds may not be stored.
+	Secret bool
+
+	// Foreign: it depends on more than the tree.
+	Foreign bool
+
+	// Warnings are for the user: nothing failed, and something looks odd.
+	Warnings []string
+
+	// Place returns "file:line: " of a field of an object, or nothing where
+	// that is not known. It may be nil.
+	Place func(ref object.Ref, field []string) string
+}
+
+func (b Built) placeOf(ref object.Ref, field []string) string {
+	if b.Place == nil {
+		return ""
+	}
+	return b.Place(ref, field)
+}
+
+// A Quote is what a library has to say of an error: it may quote all that the
+// library was given. What a message holds of it is cut to a length, and the
+// values of variables are taken out.
+type Quote string
+
+// Error returns the text.
+func (q Quote) Error() string { return string(q) }

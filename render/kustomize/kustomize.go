@@ -1,0 +1,129 @@
+// Package kustomize makes objects of a directory with Kustomize.
+//
+// [Options] are what a custom resource can add to a kustomization. Nothing in a
+// repository can run a program or open a connection, links and paths stay
+// inside it, and what it makes the library allocate is bounded before the
+// library sees it.
+//
+// The differences to kustomize build are where a user would otherwise get
+// something else than what they wrote:
+//
+//   - URLs are refused wherever Kustomize would open one, in every field and
+//     in the configuration of every plugin, unless [Options] allow them.
+//     Kustomize never sees one: it is handed kustomizations that are written
+//     anew, see handed.go. Flux's switch stops only clones.
+//   - A field has one spelling, where Kustomize takes any case, and a key is
+//     not an alias.
+//
+// Flux's controller 1.9 drops a field that a kustomization doesn't have; here,
+// as in kustomize build, it is an error. And a kustomization without resources,
+// such as one of generators alone, gets no origin annotations unless asked for;
+// Flux needs them to get past "kustomization.yaml is empty".
+package kustomize
+
+import (
+	"context"
+
+	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/tree"
+)
+
+// version names what, besides tree and options, decides what a build gives. A
+// test holds it to go.mod.
+const version = "kustomize/v0.21.2 kyaml/v0.21.2 yaml/v1.6.0"
+
+// own is the API group of Kustomize's own kinds.
+const own = "kustomize.config.k8s.io"
+
+// Options say how Kustomize builds a directory. The zero value builds it as it
+// is. They are a [render.Builder].
+type Options struct {
+	// Generate makes a kustomization of every YAML file in the directory and
+	// below where it has none. Otherwise that is an error.
+	Generate bool
+
+	// Namespace, NamePrefix and NameSuffix replace what the directory's own
+	// kustomization says, if set.
+	Namespace  string
+	NamePrefix string
+	NameSuffix string
+
+	// Patches are applied after the kustomization's own.
+	Patches []Patch
+
+	// Images replace the kustomization's own field by field, by name.
+	Images []Image
+
+	// Components are directories, relative to the one that is built.
+	Components              []string
+	IgnoreMissingComponents bool
+
+	// BuildMetadata replaces the kustomization's own, if set:
+	// originAnnotations, transformerAnnotations, managedByLabel.
+	BuildMetadata []string
+
+	// AllowRemoteBases lets Kustomize fetch what a kustomization names by
+	// URL. Such a result is not a function of the tree.
+	AllowRemoteBases bool
+}
+
+// A Patch is a strategic merge or JSON 6902 patch.
+type Patch struct {
+	Patch  string
+	Target *Selector
+}
+
+// A Selector says which objects a patch is for. Group to Namespace are
+// anchored regular expressions.
+type Selector struct {
+	Group, Version, Kind, Name, Namespace string
+	LabelSelector, AnnotationSelector     string
+}
+
+// An Image replaces name, tag or digest of the images called Name.
+type Image struct {
+	Name, NewName, NewTag, Digest string
+}
+
+// Version implements [render.Builder].
+func (o Options) Version() string { return version }
+
+// Build implements [render.Builder].
+func (o Options) Build(ctx context.Context, t tree.Tree, dir string) (render.Built, error) {
+	return o.within(ctx, t, dir, defaultLimits)
+}
+
+// within builds within limits.
+func (o Options) within(ctx context.Context, t tree.Tree, dir string, l limits) (render.Built, error) {
+	s := newSource(ctx, t, l)
+	b, err := o.build(s, dir)
+	if s.err != nil {
+		// What the tree or the context said outranks what Kustomize made of
+		// it, also where Kustomize went on without the file.
+		err = s.err
+	}
+	if err != nil {
+		return render.Built{}, s.explain(err)
+	}
+	b.Own, b.Place = own, s.placeOf
+	b.Foreign, b.Warnings = s.remote, s.warnings
+	return b, nil
+}
+
+// build is the way of a directory through Kustomize.
+func (o Options) build(s *source, dir string) (b render.Built, err error) {
+	top, err := prepare(s, dir, o)
+	if err != nil {
+		return b, err
+	}
+	found, err := survey(s, top, o)
+	if err != nil || found.empty {
+		return b, err
+	}
+	resources, err := build(s, dir, found)
+	if err != nil {
+		return b, err
+	}
+	b.Objects, err = objects(resources)
+	return b, err
+}
