@@ -110,6 +110,40 @@ func TestEveryVersionIsServedWithTheSameFields(t *testing.T) {
 	}
 }
 
+// A field that comes with a release of Flux is honoured or refused by name,
+// and docs/flux.md says which. That has a row for each.
+func TestEveryFieldOfWhatIsServedIsInTheDocs(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/flux.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range flux.Definitions() {
+		kind, _, _ := unstructured.NestedString(d.Object, "spec", "names", "kind")
+		_, section, served := strings.Cut(string(doc), "\n## "+kind+"\n")
+		if !served {
+			continue // nothing acts on it
+		}
+		section, _, _ = strings.Cut(section, "\n## ")
+		var rows strings.Builder
+		for line := range strings.Lines(section) {
+			if names, ok := strings.CutPrefix(line, "| `"); ok {
+				names, _, _ = strings.Cut(names, " | ")
+				rows.WriteString("`" + names)
+			}
+		}
+		versions, _, _ := unstructured.NestedSlice(d.Object, "spec", "versions")
+		spec, _, err := unstructured.NestedMap(versions[0].(map[string]any), "schema", "openAPIV3Schema", "properties", "spec", "properties")
+		if err != nil || len(spec) == 0 {
+			t.Fatalf("%s: the definition has no spec: %v", kind, err)
+		}
+		for name := range spec {
+			if !strings.Contains(rows.String(), "`"+name+"`") && !strings.Contains(rows.String(), "`"+name+".") {
+				t.Errorf("%s: spec.%s has no row in docs/flux.md", kind, name)
+			}
+		}
+	}
+}
+
 func fields(s map[string]any, path string, paths *[]string) {
 	properties, _ := s["properties"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
@@ -248,6 +282,18 @@ func TestInvalidManifestsAreRefusedAtTheDoor(t *testing.T) {
 		"a Kustomization that does not say whether to prune": {
 			`{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: a}, spec: {interval: 1m, sourceRef: {kind: GitRepository, name: a}}}`,
 			"spec.prune",
+		},
+		"a way to two clusters": {
+			`{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: a}, spec: {interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: a}, kubeConfig: {secretRef: {name: a}, configMapRef: {name: a}}}}`,
+			"exactly one of spec.kubeConfig.configMapRef or spec.kubeConfig.secretRef",
+		},
+		"an OCIRepository without a URL": {
+			`{apiVersion: source.toolkit.fluxcd.io/v1, kind: OCIRepository, metadata: {name: a}, spec: {interval: 1m}}`,
+			"spec.url is required",
+		},
+		"a chart from two sources": {
+			`{apiVersion: helm.toolkit.fluxcd.io/v2, kind: HelmRelease, metadata: {name: a}, spec: {interval: 1m, chart: {kind: OCIRepository, spec: {url: "oci://example.com/a", chart: a}}}}`,
+			"chart.spec.chart cannot be set",
 		},
 		"a service account for a provider that has none": {
 			`{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: a}, spec: {interval: 1m, url: "https://example.com/a", serviceAccountName: b}}`,
