@@ -26,6 +26,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -33,11 +34,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	gogit "github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/config"
-	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
-
+	"plumb.dev/plumb/internal/tools"
 	"plumb.dev/plumb/source/git"
 )
 
@@ -88,6 +85,14 @@ func run(dir string, files, mega int, ways []string) (all []result, err error) {
 			return nil, err
 		}
 		defer os.RemoveAll(dir)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	if slices.Contains(ways, "go-git") {
+		if err := buildGoGit(dir); err != nil {
+			return nil, err
+		}
 	}
 	addr, sent, err := serve(dir)
 	if err != nil {
@@ -165,7 +170,7 @@ func measure(way, step, dir, url string) (result, error) {
 func child(way, step, dir, url string) error {
 	fn, ok := map[string]map[string]func(string, string) error{
 		"plumb":  {"first": plumbFetch, "incremental": plumbFetch, "read": plumbRead},
-		"go-git": {"first": goGitFetch, "incremental": goGitFetch, "read": goGitRead},
+		"go-git": {"first": goGit("fetch"), "incremental": goGit("fetch"), "read": goGit("read")},
 		"git":    {"first": gitFetch, "incremental": gitFetch, "read": gitRead},
 	}[way][step]
 	if !ok {
@@ -184,10 +189,10 @@ func child(way, step, dir, url string) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// peak is the high-water mark in MB of this process, or for git of the largest
-// of its processes.
+// peak is the high-water mark in MB of this process, or for the ways that are
+// programs of their own of the largest of their processes.
 func peak(way string) (float64, error) {
-	if way == "git" {
+	if way != "plumb" {
 		var below syscall.Rusage
 		err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &below)
 		return float64(below.Maxrss) / 1024, err
@@ -255,46 +260,31 @@ func plumbRead(dir, url string) error {
 	return nil
 }
 
-func goGitFetch(dir, url string) error {
-	repo, err := gogit.PlainOpen(dir)
-	if errors.Is(err, gogit.ErrRepositoryNotExists) {
-		repo, err = gogit.PlainInit(dir, true)
-		if err == nil {
-			_, err = repo.CreateRemote(&config.RemoteConfig{Name: "origin", URLs: []string{url}})
-		}
+// goGit is the way of a program that is a module of its own.
+func goGit(step string) func(dir, url string) error {
+	return func(dir, url string) error {
+		cmd := exec.CommandContext(context.Background(), os.Getenv(goGitProgram), step, dir, url)
+		cmd.Stderr = os.Stderr
+		return cmd.Run()
 	}
-	if err != nil {
-		return err
-	}
-	return repo.Fetch(&gogit.FetchOptions{
-		RefSpecs: []config.RefSpec{"+refs/heads/main:refs/heads/main"}, Depth: 1, Tags: gogit.NoTags, Force: true,
-	})
 }
 
-func goGitRead(dir, _ string) error {
-	repo, err := gogit.PlainOpen(dir)
+// goGitProgram names the variable that says where that program is.
+const goGitProgram = "BENCH_GOGIT"
+
+// buildGoGit builds it.
+func buildGoGit(dir string) error {
+	root, err := tools.Root()
 	if err != nil {
 		return err
 	}
-	ref, err := repo.Reference(plumbing.NewBranchReferenceName("main"), true)
-	if err != nil {
-		return err
+	program := filepath.Join(dir, "gogit")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-C", filepath.Join(root, "bench/git/gogit"), "-o", program, ".")
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build bench/git/gogit: %w\n%s", err, out)
 	}
-	c, err := repo.CommitObject(ref.Hash())
-	if err != nil {
-		return err
-	}
-	t, err := c.Tree()
-	if err != nil {
-		return err
-	}
-	if t, err = t.Tree("d000"); err != nil {
-		return err
-	}
-	return t.Files().ForEach(func(f *object.File) error {
-		_, err := f.Contents()
-		return err
-	})
+	return os.Setenv(goGitProgram, program)
 }
 
 func gitFetch(dir, url string) error {
