@@ -138,6 +138,10 @@ func (e *Engine) forward(ctx context.Context, g *glance) (out Outcome) {
 		out.Err = g.noSource
 		return out
 	}
+	if len(g.artifacts) == 0 {
+		out.Err = specFault{&fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: errors.New("it names no source")}}
+		return out
+	}
 	u.Source = g.artifacts[0]
 	out.Revision = u.Source.Revision
 	if err := e.dependencies(ctx, *u); err != nil {
@@ -161,7 +165,7 @@ func (e *Engine) holdTrue(ctx context.Context, g *glance, out *Outcome) error {
 	if len(out.Inventory) == 0 || u.Target.Invalid {
 		return nil
 	}
-	if u.Refused == nil && g.noSource == nil {
+	if u.Refused == nil && len(g.artifacts) > 0 {
 		u.Source = g.artifacts[0]
 	}
 	held, err := e.Hold(ctx, u)

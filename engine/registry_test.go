@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
 )
 
 // units puts units into a registry whose sources have the given artifacts.
 func units(artifacts map[string]*source.Artifact, all ...Unit) *Engine {
-	e := &Engine{registry: newRegistry()}
+	e := &Engine{registry: newRegistry(), cache: render.NewCache(1 << 20)}
 	e.loop = newLoop(e)
 	e.o.Artifact = func(_ context.Context, name string) (*source.Artifact, error) {
 		if a := artifacts[name]; a != nil {

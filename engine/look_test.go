@@ -1,0 +1,289 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/engine/loop"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/source"
+)
+
+// A listener is a dialect that writes down what it is told, and when.
+type listener struct {
+	began time.Time
+	mu    sync.Mutex
+	heard []string
+	deaf  int // how many reports fail
+}
+
+func (l *listener) Store(context.Context, Unit, []apply.Entry) error { return nil }
+
+func (l *listener) Report(_ context.Context, u Unit, out Outcome) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.deaf > 0 {
+		l.deaf--
+		return errors.New("the status can't be written")
+	}
+	words := []string{time.Since(l.began).Round(time.Second).String(), u.Name}
+	for word, is := range map[string]bool{"interim": out.Interim, "live": out.Live, "late": out.Late, "rested": out.Rested, "removed": out.Removed} {
+		if is {
+			words = append(words, word)
+		}
+	}
+	slices.Sort(words[2:])
+	if out.Handled != "" {
+		words = append(words, "handled "+out.Handled)
+	}
+	if out.Err != nil {
+		words = append(words, out.Err.Error())
+	}
+	l.heard = append(l.heard, strings.Join(words, " "))
+	return nil
+}
+
+func (l *listener) wants(t *testing.T, want ...string) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Equal(l.heard, want) {
+		t.Errorf("heard %q\nwant  %q", l.heard, want)
+	}
+	l.heard = nil
+}
+
+// looking runs f with a clock of its own and an engine that looks at what is put.
+func looking(t *testing.T, artifacts map[string]*source.Artifact, f func(t *testing.T, e *Engine, l *listener)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		e := units(artifacts)
+		e.o.Workers, e.o.Elsewhere = 2, 2
+		e.loop = newLoop(e)
+		ctx, cancel := context.WithCancel(t.Context())
+		e.Start(ctx)
+		f(t, e, &listener{began: time.Now()})
+		cancel()
+		time.Sleep(time.Minute) // tickers of the queue see that it is over
+	})
+}
+
+func TestARefusedUnitIsToldOfAtItsPace(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		e.Put(Unit{Name: "wrong", Dialect: l, Refused: &fault.Error{Next: fault.Stall, Err: errors.New("spec.x")}, Interval: time.Minute, RetryInterval: time.Minute})
+		e.Put(Unit{Name: "waits", Dialect: l, Refused: &fault.Error{Next: fault.Wait, Err: errors.New("no Secret")}, Interval: time.Hour, RetryInterval: time.Minute})
+		e.Put(Unit{Name: "later", Dialect: l, Refused: &fault.Error{Next: fault.Wait, Reason: NotYetRead, Err: errors.New("it is being read")}, Interval: time.Minute})
+		e.Put(Unit{Name: "asleep", Dialect: l, Suspended: true, Refused: errors.New("no")})
+		time.Sleep(90 * time.Second)
+		slices.Sort(l.heard)
+		l.wants(t, "0s waits no Secret", "0s wrong spec.x", "1m0s waits no Secret")
+		e.Put(Unit{Name: "wrong", Dialect: l, Refused: &fault.Error{Next: fault.Stall, Err: errors.New("spec.y")}})
+		synctest.Wait()
+		l.wants(t, "1m30s wrong spec.y")
+	})
+}
+
+func TestARequestIsCarriedOutOnce(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		u := Unit{Name: "u", Dialect: l, Requested: "noon", Refused: &fault.Error{Next: fault.Wait, Err: errors.New("no")}, RetryInterval: time.Minute}
+		e.Put(u)
+		synctest.Wait()
+		e.Put(u) // as a dialect does that reads its own status too early
+		synctest.Wait()
+		l.wants(t, "0s u handled noon no", "0s u no")
+	})
+}
+
+func TestAnOutcomeThatCouldNotBeToldIsToldAgain(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		l.deaf = 20
+		e.o.Log = discard()
+		e.Put(Unit{Name: "u", Dialect: l, Refused: errors.New("no"), RetryInterval: time.Hour})
+		time.Sleep(10 * time.Minute)
+		if len(l.heard) == 0 {
+			t.Fatal("it was never told")
+		}
+		if l.deaf != 0 {
+			t.Errorf("%d tries too few", l.deaf)
+		}
+	})
+}
+
+func TestDependentsAreWokenByNews(t *testing.T) {
+	at := map[string]*source.Artifact{"git": {Source: "git", Revision: "1"}}
+	looking(t, at, func(t *testing.T, e *Engine, l *listener) {
+		asked := 0
+		no := &fault.Error{Next: fault.Wait, Err: errors.New("no")}
+		judge := func(context.Context) (string, error) { asked++; return "is not", nil }
+		e.Put(Unit{Name: "dep", Dialect: l, Digest: "1", Refused: no, RetryInterval: time.Hour})
+		e.Put(Unit{Name: "u", Dialect: l, Sources: []string{"git"}, DependsOn: []Dependency{{Unit: "dep", As: "dep", Judge: judge}}, RetryInterval: time.Hour})
+		time.Sleep(time.Second)
+		before := asked
+		e.Wake("dep") // which says what it said before
+		time.Sleep(time.Second)
+		if asked != before {
+			t.Errorf("woken %d times by nothing new", asked-before)
+		}
+		e.Put(Unit{Name: "dep", Dialect: l, Digest: "2", Refused: no, RetryInterval: time.Hour})
+		time.Sleep(time.Second)
+		if asked == before {
+			t.Error("not woken by another spec")
+		}
+		before = asked
+		e.Delete("dep")
+		time.Sleep(time.Second)
+		if asked == before {
+			t.Error("not woken by its going")
+		}
+	})
+}
+
+// A unit that was ready says that it waits for another only if that takes its
+// time: with every commit, the dependencies come first.
+func TestGraceForDependencies(t *testing.T) {
+	at := map[string]*source.Artifact{"git": {Source: "git", Revision: "2"}}
+	looking(t, at, func(t *testing.T, e *Engine, l *listener) {
+		dep := Unit{Name: "dep", Dialect: l, Digest: "1", Suspended: true}
+		e.Put(dep)
+		e.Put(Unit{Name: "u", Dialect: l, Digest: "1", Sources: []string{"git"}, DependsOn: on("dep"), Was: ready("1", "1"), RetryInterval: time.Hour})
+		synctest.Wait()
+		l.wants(t, "0s u interim dependency 'the dep' is suspended")
+		time.Sleep(dependencyGrace + time.Second)
+		l.wants(t, "5s u dependency 'the dep' is suspended")
+	})
+}
+
+func TestAUnitThatIsDeletedLeavesWhatItIsToldToLeave(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		have := []apply.Entry{{Ref: object.Ref{Kind: "ConfigMap", Namespace: "a", Name: "b"}}}
+		e.Put(Unit{Name: "kept", Dialect: l, Leaving: true, Remembers: have})
+		synctest.Wait()
+		l.wants(t, "0s kept removed")
+		e.Put(Unit{Name: "orphan", Dialect: l, Leaving: true, Remembers: have, Removal: Removal{Deletes: true, Orphaned: "no Secret"}})
+		synctest.Wait()
+		l.wants(t, "0s orphan removed no Secret")
+		e.Put(Unit{Name: "stuck", Dialect: l, Leaving: true, Remembers: have, Removal: Removal{Deletes: true}, Refused: errors.New("which?"), RetryInterval: 3 * time.Second})
+		time.Sleep(6 * time.Second)
+		l.wants(t, "0s stuck which?", "2s stuck which?", "5s stuck which?")
+	})
+}
+
+// still runs f with a clock of its own and an engine that looks at nothing.
+func still(t *testing.T, f func(t *testing.T, e *Engine, l *listener)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		e := units(nil)
+		f(t, e, &listener{began: time.Now()})
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		e.Start(over) // ends the queues
+		time.Sleep(time.Minute)
+	})
+}
+
+// glanceAt is a look at u that has come to an outcome.
+func glanceAt(e *Engine, u Unit) *glance {
+	e.Put(u)
+	t, u, stirs, _ := e.registry.find(u.Name)
+	return &glance{t: t, u: u, stirs: stirs, began: time.Now()}
+}
+
+var changed = []*apply.Change{{Action: apply.Update}}
+
+func TestManyUnitsAreLiveBeforeTheySaySo(t *testing.T) {
+	still(t, func(t *testing.T, e *Engine, l *listener) {
+		g := glanceAt(e, Unit{Name: "u", Dialect: l, Interval: time.Hour})
+		e.registry.crowd([]string{"u"})
+		done := Outcome{Revision: "2", Applied: true, Changes: changed}
+		e.conclude(t.Context(), g, done)
+		e.conclude(t.Context(), g, Outcome{Revision: "2", Applied: true})
+		e.conclude(t.Context(), g, done)
+		l.wants(t, "0s u interim live", "0s u late", "0s u")
+
+		e.Put(Unit{Name: "child", Dialect: l, DependsOn: on("u")})
+		e.registry.crowd([]string{"u"})
+		e.conclude(t.Context(), g, done)
+		l.wants(t, "0s u") // somebody waits for what it has to say
+	})
+}
+
+func TestHowTheWaitingGoesIsToldNowAndThen(t *testing.T) {
+	still(t, func(t *testing.T, e *Engine, l *listener) {
+		g := glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Interval: time.Hour})
+		rolls := func(pods int) loop.Result {
+			out := Outcome{Revision: "2", Applied: true, Health: Progressing, Next: time.Now().Add(time.Hour)}
+			out.Pending = []Pending{{Ref: object.Ref{Kind: "Deployment", Name: fmt.Sprint(pods)}}}
+			return e.conclude(t.Context(), g, out)
+		}
+		rolls(1)
+		for n := range 10 {
+			time.Sleep(time.Second)
+			if r := rolls(2 + n); r.Again <= 0 || r.Again > waitingLooked {
+				t.Errorf("looked at again after %s", r.Again)
+			}
+		}
+		l.wants(t, "0s u", "5s u", "10s u")
+		// What was ready at this revision may become so again.
+		e.conclude(t.Context(), g, Outcome{Revision: "2", Applied: true, Health: Healthy})
+		l.wants(t, "10s u")
+		rolls(1)
+		if !g.t.steady(g.u, Outcome{Revision: "2", Applied: true, Health: Progressing}) {
+			t.Error("a Pod that goes makes a unit unready")
+		}
+		if g.t.steady(g.u, Outcome{Revision: "3", Applied: true, Health: Progressing}) {
+			t.Error("at another revision it is as ready as before")
+		}
+	})
+}
+
+func TestAUnitRestsUntilSomebodyAsks(t *testing.T) {
+	still(t, func(t *testing.T, e *Engine, l *listener) {
+		g := glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Interval: time.Hour})
+		a := &source.Artifact{Source: "git", Revision: "2"}
+		g.artifacts = []*source.Artifact{a}
+		e.conclude(t.Context(), g, Outcome{Revision: "2", Applied: true})
+		if !g.t.resting(g) {
+			t.Fatal("nothing was left to do")
+		}
+		later := *g
+		later.artifacts = []*source.Artifact{{Source: "git", Revision: "2"}}
+		if g.t.resting(&later) {
+			t.Error("at rest although there is another artifact")
+		}
+		e.Wake("u")
+		_, _, later.stirs, _ = e.registry.find("u")
+		later.artifacts = g.artifacts
+		if g.t.resting(&later) {
+			t.Error("at rest although somebody asked for a look")
+		}
+		// It is asked for during the look.
+		e.Wake("u")
+		e.conclude(t.Context(), &later, Outcome{Revision: "2", Applied: true})
+		_, _, later.stirs, _ = e.registry.find("u")
+		if g.t.resting(&later) {
+			t.Error("at rest although somebody asked for a look during the last one")
+		}
+		e.conclude(t.Context(), &later, Outcome{Revision: "2", Applied: true, Fights: []Fight{{}}})
+		if g.t.resting(&later) {
+			t.Error("at rest in a fight")
+		}
+		l.deaf = 1
+		e.o.Log = discard()
+		e.conclude(t.Context(), &later, Outcome{Revision: "2", Applied: true})
+		if g.t.resting(&later) {
+			t.Error("at rest although nobody was told")
+		}
+	})
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
