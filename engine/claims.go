@@ -44,15 +44,14 @@ func (e *Engine) mayTake(ctx context.Context, u Unit) func(*unstructured.Unstruc
 				Hint: "take it out of one of the two",
 			}
 		}
-		units, unknown := e.units(ctx)
-		if slices.Contains(unknown, owner) {
+		other, unknown, ok := e.named(ctx, owner, u)
+		if unknown {
 			return refuse("of which it can't be told now whether it still wants it")
 		}
-		i := slices.IndexFunc(units, func(o Unit) bool { return o.Name == owner && o.Target.Cluster == u.Target.Cluster })
-		if i < 0 || units[i].Leaving {
+		if !ok {
 			return nil // nobody's, or left behind
 		}
-		claims, err := e.claims(ctx, units[i])
+		claims, _, err := e.claims(ctx, other)
 		if err != nil || claims[ref] {
 			return refuse("which also holds it true")
 		}
@@ -61,14 +60,15 @@ func (e *Engine) mayTake(ctx context.Context, u Unit) func(*unstructured.Unstruc
 }
 
 // claims returns what a unit's source holds now, or, if that can't be told,
-// what it has applied before together with the error.
-func (e *Engine) claims(ctx context.Context, u Unit) (map[object.Ref]bool, error) {
-	claims := map[object.Ref]bool{}
-	fallback := func(err error) (map[object.Ref]bool, error) {
+// what it has applied before together with the error. It is not sure what the
+// objects of kinds that the cluster does not have will be called.
+func (e *Engine) claims(ctx context.Context, u Unit) (claims map[object.Ref]bool, sure bool, err error) {
+	claims = map[object.Ref]bool{}
+	fallback := func(err error) (map[object.Ref]bool, bool, error) {
 		for _, en := range u.Remembers {
 			claims[en.Ref] = true
 		}
-		return claims, err
+		return claims, false, err
 	}
 	if u.Source == nil {
 		return fallback(errors.New("its source is not ready"))
@@ -81,18 +81,17 @@ func (e *Engine) claims(ctx context.Context, u Unit) (map[object.Ref]bool, error
 	if err != nil {
 		return fallback(err)
 	}
-	set, err := r.Objects()
-	if err != nil {
-		return fallback(err)
-	}
-	for _, o := range set {
-		ref, err := locate(ctx, p, u, o)
+	sure = true
+	for _, it := range r.Items {
+		ref, err := locate(ctx, p, u, it.Ref, it.Version)
 		claims[ref] = true // of an unknown kind: as it is written
-		if err != nil && !fault.Is(err, "UnknownKind") {
+		if fault.Is(err, "UnknownKind") {
+			sure = false
+		} else if err != nil {
 			return fallback(err)
 		}
 	}
-	return claims, nil
+	return claims, sure, nil
 }
 
 // prune deletes what u no longer wants, if nobody else wants it and nothing
@@ -131,31 +130,14 @@ func (e *Engine) prune(ctx context.Context, u Unit, st *state, a *apply.Applier,
 // release takes from prune what other units claim: it stays, with its UID, and
 // becomes theirs.
 func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gone map[object.Ref]bool, out *Outcome) ([]*apply.Change, error) {
-	units, unknown := e.units(ctx)
+	claimed, broken, unknown, err := e.claimants(ctx, u, prune)
+	if err != nil {
+		return nil, err
+	}
 	if len(unknown) > 0 {
 		return nil, &fault.Error{
 			Next: fault.Retry, Reason: "PruneHeld",
 			Err: fmt.Errorf("%s not pruned: it can't be told what these claim: %s", count(prune), strings.Join(unknown, ", ")),
-		}
-	}
-	claimed := map[object.Ref][]Unit{}
-	var broken []string
-	for _, o := range units {
-		if o.Name == u.Name || o.Leaving || o.Target.Cluster != u.Target.Cluster {
-			continue
-		}
-		sibling := o.Source != nil && o.Source.Source == u.Source.Source
-		if sibling {
-			// The same source is asked at the revision that prunes: it is
-			// the commit that moved the object.
-			o.Source = u.Source
-		}
-		claims, err := e.claims(ctx, o)
-		if err != nil && sibling && e.brokeJustNow(o) {
-			broken = append(broken, o.Name)
-		}
-		for ref := range claims {
-			claimed[ref] = append(claimed[ref], o)
 		}
 	}
 	var rest []*apply.Change

@@ -46,9 +46,10 @@ type Engine struct {
 	registry *registry
 	loop     *loop.Loop
 	cache    *render.Cache
-	// units returns every unit there is now, as far as it can be told, with
-	// the names of those that can't. It is asked before something is deleted
-	// or taken over, so that a unit that has not run yet counts too.
+	index    *claimIndex
+	// units returns every unit there is, as far as it can be told, with the
+	// names of those that can't, where they are not put beforehand. It is asked
+	// once, before something is deleted or taken over.
 	units func(context.Context) (units []Unit, unknown []string)
 	// wake has a unit looked at. It does not block.
 	wake func(unit string)
@@ -103,9 +104,9 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, ctx: ctx, cache: render.NewCache(o.RenderMemory),
 		at: make(map[string]*place), states: make(map[string]*state), checks: make(map[string]map[string]int),
-		registry: newRegistry(),
+		registry: newRegistry(), index: newClaimIndex(),
 	}
-	e.units, e.wake = e.all, e.Wake
+	e.wake = e.Wake
 	e.loop = newLoop(e)
 	if o.Renders != nil {
 		e.cache.KeepIn(o.Renders, func(err error) { o.Log.Error("the folder for renders", "err", err) })

@@ -50,7 +50,7 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r rende
 	src := &rendered{r: r, labels: u.Marks.Labels}
 	items = make([]apply.Item, 0, len(set)) // which does not move: the items refer to themselves
 	for i, o := range set {
-		ref, err := locate(ctx, p, u, o)
+		ref, err := locate(ctx, p, u, r.Items[i].Ref, r.Items[i].Version)
 		if fault.Is(err, "UnknownKind") {
 			unknown = append(unknown, ref)
 			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Selector: u.Marks.Selector, Managers: u.Managers})
@@ -84,13 +84,12 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r rende
 	return items, unknown, nil
 }
 
-// locate returns the ref that o has on the cluster.
-func locate(ctx context.Context, k Kinds, u Unit, o *unstructured.Unstructured) (object.Ref, error) {
-	ref := object.RefOf(o)
+// locate returns the ref that a rendered object has on the cluster.
+func locate(ctx context.Context, k Kinds, u Unit, ref object.Ref, version string) (object.Ref, error) {
 	if err := isName(ref); err != nil {
 		return ref, err
 	}
-	m, err := k.Mapping(ctx, o.GroupVersionKind())
+	m, err := k.Mapping(ctx, ref.GroupKind().WithVersion(version))
 	if err != nil {
 		return ref, err
 	}

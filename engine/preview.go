@@ -17,6 +17,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/source"
 )
 
 // Kinds tells how a server calls a kind, as [cluster.Cluster.Mapping] does.
@@ -32,8 +33,8 @@ func Objects(ctx context.Context, k Kinds, u Unit, r render.Result) (object.Set,
 		return nil, err
 	}
 	out := make(object.Set, len(set))
-	for i, o := range set {
-		ref, err := locate(ctx, k, u, o)
+	for i := range set {
+		ref, err := locate(ctx, k, u, r.Items[i].Ref, r.Items[i].Version)
 		if err != nil && !fault.Is(err, "UnknownKind") {
 			return nil, err
 		}
@@ -54,10 +55,16 @@ func Objects(ctx context.Context, k Kinds, u Unit, r render.Result) (object.Set,
 func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(context.Context) ([]Unit, []string)) (out Outcome, err error) {
 	const renderMemory = 64 << 20
 	e := &Engine{
-		units: units, wake: func(string) {},
+		registry: newRegistry(), index: newClaimIndex(), units: units, wake: func(string) {},
 		ctx: ctx, cache: render.NewCache(renderMemory),
 		at:     map[string]*place{u.Target.Cluster: {Cluster: client.Cluster, users: map[string]bool{}}},
 		states: map[string]*state{},
+	}
+	e.o.Artifact = func(_ context.Context, name string) (*source.Artifact, error) {
+		if slices.Contains(u.Sources, name) {
+			return u.Source, nil
+		}
+		return nil, fmt.Errorf("%s is not at hand", name)
 	}
 	st, p := e.state(u), e.at[u.Target.Cluster]
 	out.Revision, out.Commit = u.Source.Revision, u.Source.Commit

@@ -18,8 +18,10 @@ import (
 type registry struct {
 	mu         sync.Mutex
 	units      map[string]*tracked
-	bySource   index // units by the name of a source that they are made from
-	dependents index // units by the name of one that they depend on
+	bySource   index           // units by the name of a source that they are made from
+	dependents index           // units by the name of one that they depend on
+	stale      map[string]bool // units of which it is not known what they claim now
+	unknown    map[string]bool // units of which that can't be known
 }
 
 // An index has names by name.
@@ -46,6 +48,7 @@ type tracked struct {
 	unit    Unit
 	gone    bool
 	stirs   uint64   // how often somebody asked for a look
+	version uint64   // how often it, or what it is made from, has changed
 	crowded bool     // it is one of many that a commit touches
 	stands  Standing // what was last told of it
 	// inventory is what it has written or was about to, as it was stored last.
@@ -80,7 +83,10 @@ type failures struct {
 }
 
 func newRegistry() *registry {
-	return &registry{units: make(map[string]*tracked), bySource: make(index), dependents: make(index)}
+	return &registry{
+		units: make(map[string]*tracked), bySource: make(index), dependents: make(index),
+		stale: make(map[string]bool), unknown: make(map[string]bool),
+	}
 }
 
 // put makes u what is known of its unit. seen reports whether those who depend on
@@ -97,6 +103,15 @@ func (r *registry) put(u Unit) (seen bool) {
 	seen = t.unit.Digest != u.Digest || t.unit.Leaving != u.Leaving || t.unit.Suspended != u.Suspended
 	t.unit, t.gone = u, false
 	t.stirs++
+	t.version++
+	delete(r.stale, u.Name)
+	delete(r.unknown, u.Name)
+	switch {
+	case u.Unknown:
+		r.unknown[u.Name] = true
+	case !u.Leaving:
+		r.stale[u.Name] = true
+	}
 	for _, s := range u.Sources {
 		r.bySource.add(s, u.Name)
 	}
@@ -127,6 +142,9 @@ func (r *registry) leave(name string) (known bool) {
 	t.unit = Unit{Name: name, Leaving: true, Target: t.unit.Target}
 	t.gone = true
 	t.stirs++
+	t.version++
+	delete(r.stale, name)
+	delete(r.unknown, name)
 	return true
 }
 
@@ -150,6 +168,53 @@ func (r *registry) stir(names ...string) {
 			t.stirs++
 		}
 	}
+}
+
+// moved notes that what these units are made from has changed.
+func (r *registry) moved(names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		if t := r.units[name]; t != nil && !t.unit.Leaving && !t.unit.Unknown {
+			t.version++
+			r.stale[name] = true
+		}
+	}
+}
+
+// outdated are the units of a cluster of which it is not known what they claim
+// now.
+func (r *registry) outdated(cluster string) (names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.stale {
+		if r.units[name].unit.Target.Cluster == cluster {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// indexed notes that it is known what a unit claims, as it was at a version.
+func (r *registry) indexed(t *tracked, version uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.version == version {
+		delete(r.stale, t.unit.Name)
+	}
+}
+
+func (r *registry) version(t *tracked) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return t.version
+}
+
+// opaque names the units of which it can't be told what they claim.
+func (r *registry) opaque() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.unknown))
 }
 
 // crowd notes that a commit touches all of these.
@@ -205,42 +270,12 @@ func (r *registry) from(x index, key string) []string {
 	return slices.Collect(maps.Keys(x[key]))
 }
 
-// all returns every unit, and names those of which it can't be told what they
-// claim.
-func (r *registry) all() (units []Unit, unknown []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for name, t := range r.units {
-		if t.unit.Unknown {
-			unknown = append(unknown, name)
-			continue
-		}
-		u := t.unit
-		u.Remembers = t.inventory
-		units = append(units, u)
-	}
-	slices.Sort(unknown)
-	return units, unknown
-}
-
-// all returns every unit with its newest artifact, as far as there is one, and
-// names those of which it can't be told what they claim.
-func (e *Engine) all(ctx context.Context) (units []Unit, unknown []string) {
-	units, unknown = e.registry.all()
-	for i := range units {
-		if units[i].Refused != nil || units[i].Leaving {
-			continue
-		}
-		if artifacts, err := e.artifacts(ctx, units[i]); err == nil && len(artifacts) > 0 {
-			units[i].Source = artifacts[0]
-		}
-	}
-	return units, unknown
-}
-
 // Put makes u what is to be held true by that name. It has it looked at.
 func (e *Engine) Put(u Unit) {
 	seen := e.registry.put(u)
+	if u.Leaving || u.Unknown {
+		e.index.drop(u.Name)
+	}
 	e.loop.Put(u.Name, server(u.Target))
 	p := loop.Normal
 	if u.Requested != "" {
@@ -258,6 +293,7 @@ func (e *Engine) Delete(name string) {
 	if !e.registry.leave(name) {
 		return
 	}
+	e.index.drop(name)
 	e.loop.Queue(loop.Normal, name)
 	e.stir(loop.Normal, e.registry.from(e.registry.dependents, name)...)
 }
@@ -296,6 +332,7 @@ func (e *Engine) Published(name string, before, newest *source.Artifact) {
 			touched = append(touched, unit)
 		}
 	}
+	e.registry.moved(touched)
 	if len(touched) > e.loop.Workers("") {
 		e.registry.crowd(touched)
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ import (
 
 // units puts units into a registry whose sources have the given artifacts.
 func units(artifacts map[string]*source.Artifact, all ...Unit) *Engine {
-	e := &Engine{registry: newRegistry(), cache: render.NewCache(1 << 20)}
+	e := &Engine{registry: newRegistry(), index: newClaimIndex(), cache: render.NewCache(1 << 20)}
 	e.loop = newLoop(e)
 	e.o.Artifact = func(_ context.Context, name string) (*source.Artifact, error) {
 		if a := artifacts[name]; a != nil {
@@ -123,21 +122,6 @@ func TestTheRegistryKnowsWhoRefersToWhom(t *testing.T) {
 	}
 	if !r.drop("a") || r.drop("b") {
 		t.Error("what is gone is dropped, and nothing else")
-	}
-}
-
-func TestUnitsOfWhichItCantBeToldWhatTheyClaimAreNamed(t *testing.T) {
-	e := units(map[string]*source.Artifact{"s": {Source: "s", Revision: "1"}},
-		Unit{Name: "known", Sources: []string{"s"}}, Unit{Name: "opaque", Unknown: true},
-		Unit{Name: "refused", Sources: []string{"s"}, Refused: errors.New("no")})
-	all, unknown := e.all(t.Context())
-	if fmt.Sprint(unknown) != "[opaque]" || len(all) != 2 {
-		t.Errorf("%d, unknown: %q", len(all), unknown)
-	}
-	for _, u := range all {
-		if (u.Source != nil) != (u.Name == "known") {
-			t.Errorf("%s has source %v", u.Name, u.Source)
-		}
 	}
 }
 

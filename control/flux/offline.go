@@ -49,7 +49,10 @@ func (o Options) Unit(u *unstructured.Unstructured, r Reader) (engine.Unit, erro
 	if err != nil {
 		return unit, err
 	}
-	_, err = o.sourceName(k)
+	from, err := o.sourceName(k)
+	if err == nil {
+		unit.Sources = []string{from}
+	}
 	return unit, err
 }
 
