@@ -26,10 +26,7 @@ func unitName(i int) string { return fmt.Sprintf("app-%04d", i) }
 func appFiles(unit, version string) map[string]string {
 	dir := "apps/" + unit + "/"
 	files := map[string]string{
-		dir + "base/kustomization.yaml": `resources: [rbac.yaml, config.yaml, deployment.yaml, service.yaml, scaling.yaml, network.yaml]
-configMapGenerator:
-- {name: ` + unit + `-env, literals: [LOG_LEVEL=info, LISTEN=:8080]}
-`,
+		baseFile(unit):    base(unit),
 		overlayFile(unit): overlay(unit, version),
 	}
 	for name, text := range baseFiles {
@@ -37,6 +34,19 @@ configMapGenerator:
 	}
 	return files
 }
+
+func baseFile(unit string) string { return "apps/" + unit + "/base/kustomization.yaml" }
+
+// base is the kustomization of a base, and baseWithout one that makes an object
+// less.
+func base(unit string) string {
+	return baseWithout + `configMapGenerator:
+- {name: ` + unit + `-env, literals: [LOG_LEVEL=info, LISTEN=:8080]}
+`
+}
+
+const baseWithout = `resources: [rbac.yaml, config.yaml, deployment.yaml, service.yaml, scaling.yaml, network.yaml]
+`
 
 func overlayFile(unit string) string { return "apps/" + unit + "/production/kustomization.yaml" }
 

@@ -24,6 +24,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
@@ -40,6 +42,7 @@ type bench struct {
 	plumbPath        string
 	sandboxPath      string
 	profiles         string // folder
+	only             string
 
 	figures figures
 }
@@ -56,6 +59,7 @@ func main() {
 	flag.DurationVar(&b.settle, "settle", 30*time.Second, "how long after the work to read the memory")
 	flag.IntVar(&b.files, "files", 100_000, "files of the large repository; 0 is none")
 	flag.IntVar(&b.megabytes, "megabytes", 1024, "size of the other large repository")
+	flag.StringVar(&b.only, "only", "", "of what comes after the units are there, measure only what matches this regular expression")
 	flag.StringVar(&jsonFile, "json", "", "write the figures to this file, as JSON; - is standard output, after the table")
 	flag.StringVar(&b.plumbPath, "plumb", "", "the program to measure (default bin/plumb)")
 	flag.StringVar(&b.sandboxPath, "sandbox", "", "the program that runs the API server (default bin/plumb-sandbox)")
@@ -114,6 +118,7 @@ func (b *bench) run(ctx context.Context) error {
 	}
 	rest := []step{
 		{"a commit that touches every app", (*world).fanOut},
+		{"a commit that removes an object of every app", (*world).prune},
 		{"objects changed by another client, one after the other", (*world).drift},
 		{"objects changed by another client, all at once", (*world).storm},
 		{"commits while some units can't become healthy", (*world).starved},
@@ -121,6 +126,11 @@ func (b *bench) run(ctx context.Context) error {
 		{"nothing to do", (*world).idle},
 		{"a restart", (*world).restart},
 	}
+	only, err := regexp.Compile(b.only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
+	rest = slices.DeleteFunc(rest, func(s step) bool { return !only.MatchString(s.what) })
 	if b.small > 0 {
 		if err := b.on(ctx, b.small, first); err != nil {
 			return err

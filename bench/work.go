@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"strings"
 	"time"
@@ -342,6 +343,70 @@ func (w *world) fanOutOnce(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	if _, err := w.all(ctx, units, w.patience(), names(hash, "status", "lastAppliedRevision")); err != nil {
+		return 0, err
+	}
+	return end.Sub(began), nil
+}
+
+// prune measures commits that remove an object of every app, against ones that
+// change one. Both are over when every unit says so.
+func (w *world) prune(ctx context.Context) error {
+	var took, floors []time.Duration
+	var pruning, changing []time.Duration // CPU
+	for range max(1, w.runs/4) {
+		for _, c := range []struct {
+			files func(unit, version string) map[string]string
+			took  *[]time.Duration
+			cpu   *[]time.Duration
+		}{
+			{func(unit, version string) map[string]string {
+				return map[string]string{overlayFile(unit): overlay(unit, version)}
+			}, &floors, &changing},
+			{func(unit, _ string) map[string]string {
+				return map[string]string{baseFile(unit): baseWithout}
+			}, &took, &pruning},
+			{func(unit, _ string) map[string]string {
+				return map[string]string{baseFile(unit): base(unit)}
+			}, nil, nil},
+		} {
+			before, _ := w.usage()
+			d, err := w.told(ctx, c.files)
+			if err != nil {
+				return err
+			}
+			if after, ok := w.usage(); ok && c.cpu != nil {
+				*c.cpu = append(*c.cpu, after.cpu-before.cpu)
+			}
+			if c.took != nil {
+				*c.took = append(*c.took, d)
+			}
+		}
+	}
+	w.seconds("prune: a commit that removes an object of each app → all say so", took...).
+		over(quantile(floors, 0.5).Seconds(), "one that changes an object of each").ratioAtMost(1.5)
+	if len(pruning) > 0 {
+		w.cpu("prune: CPU of plumb", quantile(pruning, 0.5)).over(quantile(changing, 0.5).Seconds(), "one that changes an object of each").ratioAtMost(1.5)
+	}
+	return nil
+}
+
+// told commits files of every app and waits until every unit says so.
+func (w *world) told(ctx context.Context, filesOf func(unit, version string) map[string]string) (time.Duration, error) {
+	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	files, version := map[string]string{}, w.version()
+	for i := range w.n {
+		maps.Copy(files, filesOf(unitName(i), version))
+	}
+	began, hash, err := w.push(ctx, files)
+	if err != nil {
+		return 0, err
+	}
+	end, err := w.all(ctx, units, w.patience(), names(hash, "status", "lastAppliedRevision"))
+	if err != nil {
 		return 0, err
 	}
 	return end.Sub(began), nil

@@ -9,6 +9,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
@@ -50,8 +51,10 @@ func conclude(k *kustomization, out engine.Outcome) {
 	switch {
 	case out.Stands:
 		return
-	case !out.Unreachable.IsZero():
-		c.Set(report.Ready, metav1.ConditionUnknown, reasonOf(err, ""), err.Error())
+	case fault.Is(err, cluster.ReasonNotAnswering):
+		// Whatever was true there, nobody can see whether it still is.
+		c.Retry(cluster.ReasonNotAnswering, err.Error())
+		c.Set(report.Ready, metav1.ConditionUnknown, cluster.ReasonNotAnswering, err.Error())
 		return
 	case err == nil && len(out.Fights) > 0:
 		// Whether the rest is healthy, or comes to be, does not end a fight.

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/object"
@@ -83,10 +84,10 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 		(was.Message == ready.Message || ready.Status == metav1.ConditionTrue && !changed) {
 		return // that it is true at another revision too is in the status
 	}
-	switch ready.Status {
-	case metav1.ConditionTrue:
+	switch {
+	case ready.Status == metav1.ConditionTrue:
 		r.event(k, out.Revision, corev1.EventTypeNormal, ready.Reason, fmt.Sprintf("Reconciliation finished at %s, next run in %s", out.Revision, k.Spec.Interval.Duration))
-	case metav1.ConditionFalse:
+	case ready.Status == metav1.ConditionFalse, ready.Reason == cluster.ReasonNotAnswering:
 		r.logOf(k, out).Error("reconciliation failed", "reason", ready.Reason, "err", ready.Message)
 		r.event(k, out.Revision, corev1.EventTypeWarning, ready.Reason, ready.Message)
 	}

@@ -397,7 +397,7 @@ func (w *World) AwaitReason(t testing.TB, kind, ns, name, reason string) string 
 		if err != nil {
 			return err
 		}
-		if c = s.Condition("Ready"); c.Status != metav1.ConditionFalse || c.Reason != reason {
+		if c = s.Condition("Ready"); c.Status == metav1.ConditionTrue || c.Reason != reason {
 			return fmt.Errorf("%s/%s is not %s: %+v", ns, name, reason, s.Conditions)
 		}
 		return nil

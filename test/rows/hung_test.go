@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"plumb.dev/plumb/internal/kubetest"
 	pt "plumb.dev/plumb/internal/plumbtest"
 )
 
@@ -56,6 +59,13 @@ current-context: x
 	}
 	message := w.AwaitReason(t, pt.Kustomization, ns, "remote-0", "ClusterNotAnswering")
 	contains(t, message, "has not answered since")
+	kubetest.Eventually(t, pt.Patience, func() error {
+		s, _, err := w.StatusOf(t.Context(), pt.Kustomization, ns, "remote-1")
+		if c := s.Condition("Ready"); err == nil && (c.Status != metav1.ConditionUnknown || c.Reason != "ClusterNotAnswering") {
+			err = fmt.Errorf("what nobody can see is said to be %+v", c)
+		}
+		return err
+	})
 	for i := range 5 {
 		if out, err := w.Kubectl(t.Context(), "", "-n", ns, "delete", "configmap/a"); err != nil {
 			t.Fatal(i, out, err)
