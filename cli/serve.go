@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"plumb.dev/plumb/cli/install"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control/flux"
 	"plumb.dev/plumb/render"
@@ -245,5 +246,5 @@ func ownNamespace() string {
 	if err == nil {
 		return strings.TrimSpace(string(b))
 	}
-	return "plumb-system"
+	return install.DefaultNamespace
 }

@@ -81,7 +81,7 @@ func (d *dirTree) id(name string, kind Kind) (ID, error) {
 		if err != nil {
 			return "", err
 		}
-		id = DirID(entries)
+		id = dirID(entries)
 	} else {
 		b, err := d.ReadFile(name)
 		if err != nil {

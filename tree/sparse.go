@@ -82,7 +82,7 @@ func (s *sparse) Lookup(name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e.ID = DirID(entries)
+	e.ID = dirID(entries)
 	return e, nil
 }
 

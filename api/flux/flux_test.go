@@ -339,27 +339,3 @@ func TestKubectlKnowsTheShortNamesAndColumns(t *testing.T) {
 		})
 	}
 }
-
-func TestLegacyNamesFieldsThatAreSet(t *testing.T) {
-	for name, want := range map[string][]string{
-		"v1beta1 Kustomization everything": {"spec.patchesJson6902", "spec.patchesStrategicMerge", "spec.validation"},
-		"v1beta1 GitRepository everything": {"spec.accessFrom", "spec.gitImplementation"},
-		"v1 GitRepository everything":      nil,
-		"v1 Kustomization everything":      nil,
-		"v2beta1 HelmRelease everything": {
-			"spec.chart.spec.valuesFile",
-			"spec.postRenderers[].kustomize.patchesJson6902",
-			"spec.postRenderers[].kustomize.patchesStrategicMerge",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			u, ok := examples(t, "testdata/*.yaml")[name]
-			if !ok {
-				t.Fatal("no such example")
-			}
-			if diff := cmp.Diff(want, flux.Legacy(u)); diff != "" {
-				t.Errorf("legacy fields (-want +have):\n%s", diff)
-			}
-		})
-	}
-}

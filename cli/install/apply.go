@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,13 +15,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// FieldManager is the name in which fields are applied.
-const FieldManager = "plumb-install"
+// fieldManager is the name in which fields are applied.
+const fieldManager = "plumb-install"
 
-// Apply puts the objects on the cluster by server-side apply. A field that
+// apply puts the objects on the cluster by server-side apply. A field that
 // somebody else has set to another value is an error, unless force is set.
-func Apply(ctx context.Context, c client.Client, objects []*unstructured.Unstructured, force bool, progress io.Writer) error {
-	options := []client.ApplyOption{client.FieldOwner(FieldManager)}
+func apply(ctx context.Context, c client.Client, objects []*unstructured.Unstructured, force bool, progress io.Writer) error {
+	options := []client.ApplyOption{client.FieldOwner(fieldManager)}
 	if force {
 		options = append(options, client.ForceOwnership)
 	}
@@ -40,9 +41,9 @@ func Apply(ctx context.Context, c client.Client, objects []*unstructured.Unstruc
 	return nil
 }
 
-// Wait returns when every definition among the objects is established and
+// waitAll returns when every definition among the objects is established and
 // every Deployment is available.
-func Wait(ctx context.Context, c client.Client, objects []*unstructured.Unstructured, progress io.Writer) error {
+func waitAll(ctx context.Context, c client.Client, objects []*unstructured.Unstructured, progress io.Writer) error {
 	for _, u := range objects {
 		var ready func(*unstructured.Unstructured) error
 		switch u.GetKind() {
@@ -80,7 +81,7 @@ func wait(ctx context.Context, c client.Client, u *unstructured.Unstructured, re
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w: %s; kubectl describe says more", name(u), context.Cause(ctx), told)
+			return fmt.Errorf("wait for %s: %w: %s; kubectl describe says more", name(u), context.Cause(ctx), cmp.Or(told, "the API server has not answered"))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -117,9 +118,9 @@ func condition(u *unstructured.Unstructured, kind string) error {
 	return fmt.Errorf("not %s", kind)
 }
 
-// RequireAlone returns an error if controllers of Flux run on the cluster:
+// requireAlone returns an error if controllers of Flux run on the cluster:
 // they and plumb would act on the same objects.
-func RequireAlone(ctx context.Context, c client.Client) error {
+func requireAlone(ctx context.Context, c client.Client) error {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "DeploymentList"})
 	if err := c.List(ctx, list, client.MatchingLabels{"app.kubernetes.io/part-of": "flux"}); err != nil {

@@ -79,7 +79,7 @@ func (r *run) run(cmd *cobra.Command, _ []string) error {
 		return fmt.Errorf("install: %w", err)
 	}
 	if r.export {
-		return Print(cmd.OutOrStdout(), objects)
+		return printYAML(cmd.OutOrStdout(), objects)
 	}
 
 	config, err := r.Flags.ToRESTConfig()
@@ -93,17 +93,17 @@ func (r *run) run(cmd *cobra.Command, _ []string) error {
 	ctx, cancel := context.WithTimeoutCause(cmd.Context(), r.timeout, errors.New("that took longer than --timeout"))
 	defer cancel()
 	if !r.besideFlux && !r.options.CRDsOnly {
-		if err := RequireAlone(ctx, c); err != nil {
+		if err := requireAlone(ctx, c); err != nil {
 			return fmt.Errorf("install: %w", err)
 		}
 	}
-	if err := Apply(ctx, c, objects, r.force, cmd.OutOrStdout()); err != nil {
+	if err := apply(ctx, c, objects, r.force, cmd.OutOrStdout()); err != nil {
 		return fmt.Errorf("install: %w", err)
 	}
 	if !r.wait {
 		return nil
 	}
-	if err := Wait(ctx, c, objects, cmd.OutOrStdout()); err != nil {
+	if err := waitAll(ctx, c, objects, cmd.OutOrStdout()); err != nil {
 		return fmt.Errorf("install: %w", err)
 	}
 	if r.options.CRDsOnly {

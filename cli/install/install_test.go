@@ -211,7 +211,7 @@ func TestInstallOnACluster(t *testing.T) {
 		if _, err := env.Kubectl(t.Context(), "", "cordon", "--selector=!none"); err != nil {
 			t.Fatal(err)
 		}
-		_, err := plumb(t.Context(), env.Kubeconfig, "--beside-flux", "--force-conflicts", "--timeout=3s", "--image=plumb:next")
+		_, err := plumb(t.Context(), env.Kubeconfig, "--beside-flux", "--force-conflicts", "--timeout=10s", "--image=plumb:next")
 		if err == nil || !strings.Contains(err.Error(), "Deployment plumb-system/plumb") || !strings.Contains(err.Error(), "--timeout") {
 			t.Errorf("error is %v; want one that names the Deployment and --timeout", err)
 		}

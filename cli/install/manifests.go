@@ -167,8 +167,8 @@ func label(version string) string {
 	return strings.Trim(l[:min(len(l), 63)], "-._")
 }
 
-// Print writes the objects as YAML documents.
-func Print(w io.Writer, objects []*unstructured.Unstructured) error {
+// printYAML writes the objects as YAML documents.
+func printYAML(w io.Writer, objects []*unstructured.Unstructured) error {
 	for _, u := range objects {
 		content, err := yaml.Marshal(u.Object)
 		if err != nil {

@@ -57,7 +57,7 @@ func OnPack(change func(w http.ResponseWriter, body []byte, r *http.Request)) Fa
 		for k, v := range rec.Header() {
 			w.Header()[k] = v
 		}
-		if !IsFetch(rec.Body.String()) {
+		if !isFetch(rec.Body.String()) {
 			w.WriteHeader(rec.Code)
 			_, _ = w.Write(body)
 			return true
@@ -68,8 +68,8 @@ func OnPack(change func(w http.ResponseWriter, body []byte, r *http.Request)) Fa
 	}
 }
 
-// IsFetch reports whether an answer holds a pack.
-func IsFetch(body string) bool { return strings.Contains(body, "PACK\x00\x00\x00\x02") }
+// isFetch reports whether an answer holds a pack.
+func isFetch(body string) bool { return strings.Contains(body, "PACK\x00\x00\x00\x02") }
 
 // Truncate ends the connection after n bytes of a fetch, or after all but -n
 // if n is negative.

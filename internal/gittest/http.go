@@ -87,9 +87,6 @@ func (s *Server) Repo(t testing.TB, name string) *Repository {
 // URL is the server's address.
 func (s *Server) URL() string { return s.http.URL }
 
-// Root is the directory of the repositories.
-func (s *Server) Root() string { return s.root }
-
 // CA is the certificate to trust, in PEM.
 func (s *Server) CA() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
@@ -110,7 +107,7 @@ func (s *Server) OldProtocol() {
 
 // RequireBasic lets in only who shows this user and password.
 func (s *Server) RequireBasic(user, password string) {
-	s.Require(func(r *http.Request) bool {
+	s.require(func(r *http.Request) bool {
 		u, p, ok := r.BasicAuth()
 		return ok && u == user && p == password
 	})
@@ -118,11 +115,11 @@ func (s *Server) RequireBasic(user, password string) {
 
 // RequireBearer lets in only who shows this token.
 func (s *Server) RequireBearer(token string) {
-	s.Require(func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+token })
+	s.require(func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+token })
 }
 
-// Require lets in only the requests that allow says yes to.
-func (s *Server) Require(allow func(*http.Request) bool) {
+// require lets in only the requests that allow says yes to.
+func (s *Server) require(allow func(*http.Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.allow = allow

@@ -326,7 +326,6 @@ const (
 type Status struct {
 	ObservedGeneration     int64              `json:"observedGeneration"`
 	LastAppliedRevision    string             `json:"lastAppliedRevision"`
-	LastAttemptedRevision  string             `json:"lastAttemptedRevision"`
 	LastHandledReconcileAt string             `json:"lastHandledReconcileAt"`
 	Conditions             []metav1.Condition `json:"conditions"`
 	Inventory              struct {

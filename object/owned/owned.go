@@ -33,8 +33,8 @@ type Managers struct {
 	Undo []string
 }
 
-// Undoes reports whether fields of the named manager are taken back.
-func (m Managers) Undoes(manager string) bool {
+// undoes reports whether fields of the named manager are taken back.
+func (m Managers) undoes(manager string) bool {
 	return slices.ContainsFunc(m.Undo, func(p string) bool { return strings.HasPrefix(manager, p) })
 }
 
@@ -81,7 +81,7 @@ func (m Managers) toUndo(es []entry) []entry {
 		if e.subresource != "" {
 			continue
 		}
-		if m.Undoes(e.manager) || (e.manager == m.Self && e.operation != "Apply") {
+		if m.undoes(e.manager) || (e.manager == m.Self && e.operation != "Apply") {
 			out = append(out, e)
 		}
 	}
@@ -101,12 +101,6 @@ func UndoNames(u *unstructured.Unstructured, m Managers) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// Applied reports whether Self has applied u.
-func Applied(u *unstructured.Unstructured, m Managers) bool {
-	_, ok := m.self(entries(u))
-	return ok
 }
 
 var seed = maphash.MakeSeed()

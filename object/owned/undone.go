@@ -24,7 +24,7 @@ func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Un
 		if e.Manager == m.Self {
 			return e.Operation == metav1.ManagedFieldsOperationApply
 		}
-		return e.Subresource != "" || !m.Undoes(e.Manager)
+		return e.Subresource != "" || !m.undoes(e.Manager)
 	})
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (m Managers) applied(e metav1.ManagedFieldsEntry) bool {
 
 // takenBack reports whether the fields of e have to be taken back.
 func (m Managers) takenBack(e metav1.ManagedFieldsEntry) bool {
-	return e.Subresource == "" && (m.Undoes(e.Manager) || e.Manager == m.Self && e.Operation != metav1.ManagedFieldsOperationApply)
+	return e.Subresource == "" && (m.undoes(e.Manager) || e.Manager == m.Self && e.Operation != metav1.ManagedFieldsOperationApply)
 }
 
 func fieldsOf(u *unstructured.Unstructured, count func(metav1.ManagedFieldsEntry) bool) (*fieldpath.Set, error) {
