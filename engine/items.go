@@ -53,7 +53,7 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r rende
 		ref, err := locate(ctx, p, u, r.Items[i].Ref, r.Items[i].Version)
 		if fault.Is(err, "UnknownKind") {
 			unknown = append(unknown, ref)
-			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Selector: u.Marks.Selector, Managers: u.Managers})
+			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Marks.Selector}, Managers: u.Managers})
 			continue
 		}
 		if err != nil {
@@ -189,7 +189,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 			continue
 		}
 		add(watch.Target{
-			Ref: it.Ref, Version: it.Version, Selector: u.Marks.Selector,
+			Ref: it.Ref, Version: it.Version, Scope: watch.Scope{Selector: u.Marks.Selector},
 			Managers: it.Policy.Managers(u.Managers), Judge: st.judge(u, it.Ref.GroupKind()),
 		})
 	}
@@ -199,7 +199,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 		}
 	}
 	for _, en := range st.inventory {
-		add(watch.Target{Ref: en.Ref, Version: en.Version, Selector: u.Marks.Selector, Managers: u.Managers})
+		add(watch.Target{Ref: en.Ref, Version: en.Version, Scope: watch.Scope{Selector: u.Marks.Selector}, Managers: u.Managers})
 	}
 	return targets
 }

@@ -1,48 +1,83 @@
 package watch
 
-// maxStrangers is the most bytes of objects of one kind and namespace that are
-// held although nobody follows them yet. The watch shows whatever carries the
-// label, and anybody may set it on what they may write. An object that is not
-// held is read when it is needed.
+import (
+	"hash/maphash"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// strangers are the objects of a stream that nobody follows. Of each there is
+// the hash of its name, so that whoever comes to follow it learns that it is
+// not known, rather than that it is not there.
+//
+// While units are yet to come, at a start, some are held as a whole: whoever
+// follows one then need not ask for it.
+type strangers struct {
+	names map[uint64]struct{}
+	keep  bool
+	held  map[types.NamespacedName]*unstructured.Unstructured
+	bytes map[string]int // what is held, by namespace: who may write there decides how much there is
+}
+
+// maxStrangers is the most bytes that are held of strangers of one kind and
+// namespace: anybody may set a label on what they may write.
 const maxStrangers = 8 << 20
 
-// stranger decides whether the object of a record that nobody follows is held.
-func (s *stream) stranger(namespace string, r *record) {
-	s.known(namespace, r)
-	if len(r.by) > 0 || r.object == nil {
-		return
+var seed = maphash.MakeSeed()
+
+func newStrangers(keep bool) strangers {
+	return strangers{
+		names: make(map[uint64]struct{}), keep: keep,
+		held: make(map[types.NamespacedName]*unstructured.Unstructured), bytes: make(map[string]int),
 	}
-	n := sizeOf(r.object.Object)
-	if !s.keep || s.strangers[namespace]+n > maxStrangers {
-		r.object = nil
-		return
-	}
-	r.strange = n
-	s.strangers[namespace] += n
 }
 
-// known ends the counting of a record as a stranger's.
-func (s *stream) known(namespace string, r *record) {
-	if r.strange == 0 {
+// add notes that an object is there; obj is nil if no more is known of it.
+func (s *strangers) add(name types.NamespacedName, obj *unstructured.Unstructured) {
+	s.drop(name)
+	s.names[maphash.Comparable(seed, name)] = struct{}{}
+	if obj == nil || !s.keep {
 		return
 	}
-	if s.strangers[namespace] -= r.strange; s.strangers[namespace] <= 0 {
-		delete(s.strangers, namespace)
+	if n := sizeOf(obj.Object); s.bytes[name.Namespace]+n <= maxStrangers {
+		s.held[name] = obj
+		s.bytes[name.Namespace] += n
 	}
-	r.strange = 0
 }
 
-// forgetStrangers lets go of the objects that nobody has followed.
-func (s *stream) forgetStrangers() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keep = false
-	for name, r := range s.records {
-		if len(r.by) == 0 {
-			s.known(name.Namespace, r)
-			r.object = nil
-		}
+// remove notes that an object is gone, or followed.
+func (s *strangers) remove(name types.NamespacedName) {
+	s.drop(name)
+	delete(s.names, maphash.Comparable(seed, name))
+	if len(s.names) == 0 {
+		*s = newStrangers(s.keep) // a map keeps the room for what has been in it
 	}
+}
+
+// find reports whether an object is there, and returns it if it is held.
+func (s *strangers) find(name types.NamespacedName) (obj *unstructured.Unstructured, there bool) {
+	_, there = s.names[maphash.Comparable(seed, name)]
+	return s.held[name], there
+}
+
+// drop ends the holding of an object.
+func (s *strangers) drop(name types.NamespacedName) {
+	obj := s.held[name]
+	if obj == nil {
+		return
+	}
+	delete(s.held, name)
+	if s.bytes[name.Namespace] -= sizeOf(obj.Object); s.bytes[name.Namespace] <= 0 {
+		delete(s.bytes, name.Namespace)
+	}
+}
+
+// forget ends the holding of objects.
+func (s *strangers) forget() {
+	names := s.names
+	*s = newStrangers(false)
+	s.names = names
 }
 
 // sizeOf is about how much memory a value of an object takes.

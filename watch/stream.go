@@ -9,72 +9,51 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 
 	"plumb.dev/plumb/object/owned"
-	"plumb.dev/plumb/watch/health"
 )
 
-// A stream is one list and watch, and the records of what it has shown. It is
-// the store of its reflector.
+// A stream is one list and watch, and the records of those objects in it that
+// somebody follows. It is the store of its reflector.
 type stream struct {
 	key    streamKey
+	ctx    context.Context
 	cancel context.CancelFunc
 	notify func(unit string)
+	// moved is called when it may have become right to follow something by
+	// another stream, or from now on by this one.
+	moved func(*stream)
+	ask   lister
 
-	mu      sync.Mutex
-	synced  bool
-	err     error
-	down    time.Time // since when attempts have failed
-	keep    bool      // objects that nobody follows yet
-	follows int
-	records map[types.NamespacedName]*record
-	// strangers are the bytes that objects which nobody follows take, by
-	// namespace: who may write there decides how many these are.
-	strangers map[string]int
+	mu        sync.Mutex
+	synced    bool
+	err       error
+	down      time.Time // since when attempts have failed
+	records   map[types.NamespacedName]*record
+	follows   int
+	strangers strangers
+	unseen    map[types.NamespacedName]bool // records to ask for
+	asking    bool
+	// stirred are the followings that may be of unlabelled objects, and whose
+	// objects have come into the stream or left it.
+	stirred []*following
 }
 
-// A record is an object that exists or is followed.
-type record struct {
-	exists   bool
-	deleting bool
-	version  uint64 // resourceVersion, which orders events (KEP-5504)
-	health   health.Result
-	object   *unstructured.Unstructured // nil once every follower has settled and judged it
-	strange  int                        // bytes that count as a stranger's
-	by       []follower                 // hardly ever more than one
-}
-
-// of returns a unit's view of the record, or nil. It stands until the record
-// is joined or left.
-func (r *record) of(unit string) *follower {
-	if r == nil {
-		return nil
+// newStream returns a stream that nothing feeds yet. It begins with holding
+// strangers if others are likely to come to follow them.
+func newStream(ctx context.Context, key streamKey, notify func(unit string), moved func(*stream)) *stream {
+	ctx, cancel := context.WithCancel(ctx)
+	return &stream{
+		key: key, ctx: ctx, cancel: cancel, notify: notify, moved: moved,
+		records:   make(map[types.NamespacedName]*record),
+		strangers: newStrangers(key.selector != ""),
+		unseen:    make(map[types.NamespacedName]bool),
 	}
-	for i := range r.by {
-		if r.by[i].unit == unit {
-			return &r.by[i]
-		}
-	}
-	return nil
 }
-
-// A follower is one unit's view of a record.
-type follower struct {
-	unit     string
-	f        *following
-	print    uint64 // of the fields that count, now
-	baseline uint64 // and when it was settled; 0: never
-	digest   string
-	health   *health.Result // by its own judge; nil: it has not been asked
-}
-
-// unjudged reports whether there is a judge that has not been asked about the
-// object as it is now.
-func (fo *follower) unjudged() bool { return fo.f.Judge != nil && fo.health == nil }
-
-func (fo *follower) settled() bool { return fo.baseline != 0 && fo.print == fo.baseline }
 
 func (s *stream) state() (synced bool, err error) {
 	s.mu.Lock()
@@ -88,230 +67,228 @@ func (s *stream) size() int {
 	return len(s.records)
 }
 
-func (s *stream) join(unit string, f *following) {
+// join makes f one of those who follow an object. What it has settled by
+// another stream stays settled; from is nil if there is none.
+func (s *stream) join(f *following, from *stream) {
+	fo := follower{f: f}
+	if from != nil {
+		fo.baseline, fo.digest = from.settledAt(f)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.records[f.name()]
+	name := f.name()
+	r := s.records[name]
 	if r == nil {
 		r = &record{}
-		s.records[f.name()] = r
+		s.records[name] = r
+		obj, there := s.strangers.find(name)
+		s.strangers.remove(name)
+		switch {
+		case obj != nil:
+			r.take(obj, parseVersion(obj.GetResourceVersion()))
+		case there:
+			r.unseen = true
+			s.find(name)
+		}
 	}
-	s.known(f.Namespace, r)
-	// What one unit settles, another that wants the same may rely on only
-	// after it has looked itself: a new follower starts unsettled.
-	fo := follower{unit: unit, f: f}
 	if r.object != nil {
 		fo.look(r.object)
 	}
-	if was := r.of(unit); was != nil {
-		*was = fo
-		return
-	}
 	s.follows++
 	r.by = append(r.by, fo)
+	if s.synced && f.Scope.Unlabelled && s.key.selector != "" {
+		s.stirred = append(s.stirred, f)
+	}
+}
+
+// settledAt returns what f has settled.
+func (s *stream) settledAt(f *following) (baseline uint64, digest string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fo := s.records[f.name()].of(f); fo != nil {
+		return fo.baseline, fo.digest
+	}
+	return 0, ""
+}
+
+// swap has f take the place of another who followed the same object.
+func (s *stream) swap(was, f *following) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fo := s.records[f.name()].of(was); fo != nil {
+		fo.f = f
+	}
 }
 
 // leave reports whether the stream has no follower left.
-func (s *stream) leave(unit string, f *following) bool {
+func (s *stream) leave(f *following) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.records[f.name()]
-	if fo := r.of(unit); fo != nil && fo.f == f {
-		r.by = slices.DeleteFunc(r.by, func(fo follower) bool { return fo.unit == unit })
+	name := f.name()
+	r := s.records[name]
+	if r.of(f) != nil {
+		r.by = slices.DeleteFunc(r.by, func(fo follower) bool { return fo.f == f })
 		s.follows--
 		if len(r.by) == 0 {
-			r.by, r.object = nil, nil
-			if !r.exists {
-				delete(s.records, f.name())
+			delete(s.records, name)
+			delete(s.unseen, name)
+			if r.exists || r.unseen {
+				s.strangers.add(name, nil)
 			}
 		}
 	}
 	return s.follows == 0
 }
 
-func (s *stream) live(unit string, name types.NamespacedName) (Live, bool) {
+// live returns what f may know of its object.
+func (s *stream) live(f *following) (Live, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if fo := s.records[name].of(unit); fo != nil && fo.unjudged() {
+	r := s.records[f.name()]
+	fo := r.of(f)
+	if fo != nil && fo.unjudged() {
 		s.mu.Unlock()
-		s.judge(unit, name)
+		s.judge(f)
 		s.mu.Lock()
+		r = s.records[f.name()]
+		fo = r.of(f)
 	}
-	r := s.records[name]
-	fo := r.of(unit)
 	if fo == nil {
 		return Live{}, false
 	}
-	if !s.synced && !r.exists {
-		return Live{}, false
-	}
-	l := Live{
-		Exists: r.exists, Deleting: r.deleting, Health: r.health,
-		Digest: fo.digest, Settled: r.exists && fo.settled(), Object: r.object,
-	}
-	switch {
-	case !r.exists:
-		l.Health = health.Result{Status: health.Missing}
-	case fo.health != nil:
-		l.Health = *fo.health
-	case fo.unjudged():
-		l.Health = health.Result{Status: health.Unknown, Message: "it has not been judged by its expressions yet"}
-	}
-	return l, true
+	return r.live(fo, s.synced)
 }
 
 // judge asks a unit's own judge about the object as it is now. What a unit has
 // evaluated takes the unit's time, and nobody else's: no lock is held.
-func (s *stream) judge(unit string, name types.NamespacedName) {
+func (s *stream) judge(f *following) {
 	s.mu.Lock()
-	r := s.records[name]
-	fo := r.of(unit)
+	r := s.records[f.name()]
+	fo := r.of(f)
 	if fo == nil || !fo.unjudged() || r.object == nil {
 		s.mu.Unlock()
 		return
 	}
-	f, obj := fo.f, r.object
+	obj := r.object
 	s.mu.Unlock()
 	h := f.Judge.Of(obj)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r = s.records[name]
-	if fo := r.of(unit); fo != nil && fo.f == f && r.object == obj {
+	r = s.records[f.name()]
+	if fo := r.of(f); fo != nil && r.object == obj {
 		fo.health = &h
 		r.slim()
 	}
 }
 
-func (s *stream) settle(unit string, f *following, digest string, obj *unstructured.Unstructured) {
+// settle notes that obj is as f wants it. Whether that is an object that the
+// stream shows, shown says.
+func (s *stream) settle(f *following, digest string, obj *unstructured.Unstructured, shown bool) change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.records[f.name()]
-	fo := r.of(unit)
+	name := f.name()
+	r := s.records[name]
+	fo := r.of(f)
 	if fo == nil {
-		return
+		return change{}
 	}
 	fo.baseline, fo.digest = owned.Print(obj, f.Managers), digest
-	if v := parseVersion(obj.GetResourceVersion()); !r.exists || v >= r.version {
-		r.take(obj, v)
+	var c change
+	if v := parseVersion(obj.GetResourceVersion()); shown && v >= r.version {
+		c = s.change(name, r, func() { r.take(obj, v) })
+		c.told = slices.DeleteFunc(c.told, func(other *following) bool { return other == f })
 	}
 	r.slim()
+	return c
 }
 
-func (s *stream) unsettle(unit string, name types.NamespacedName) {
+func (s *stream) unsettle(f *following) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if fo := s.records[name].of(unit); fo != nil {
+	if fo := s.records[f.name()].of(f); fo != nil {
 		fo.baseline, fo.digest = 0, ""
 	}
 }
 
-// take makes obj what the record is about.
-func (r *record) take(obj *unstructured.Unstructured, version uint64) {
-	r.exists, r.version = true, version
-	r.deleting = obj.GetDeletionTimestamp() != nil
-	r.health = health.Of(obj)
-	r.object = obj
-	for i := range r.by {
-		r.by[i].look(obj)
-	}
+// A change is what an event has made different.
+type change struct {
+	told  []*following
+	moved bool
 }
 
-func (fo *follower) look(obj *unstructured.Unstructured) {
-	fo.print, fo.health = owned.Print(obj, fo.f.Managers), nil
-}
-
-// slim lets go of the object if nobody will ask for it.
-func (r *record) slim() {
-	for i := range r.by {
-		if !r.by[i].settled() || r.by[i].unjudged() {
-			return
+// tell passes on what has changed, with no lock held.
+func (s *stream) tell(c change) {
+	seen := make(map[string]bool, len(c.told))
+	for _, f := range c.told {
+		if !seen[f.unit] {
+			seen[f.unit] = true
+			s.notify(f.unit)
 		}
 	}
-	if len(r.by) > 0 {
-		r.object = nil
+	if c.moved {
+		s.moved(s)
 	}
 }
 
-// A glance is what followers are notified of changes in.
-type glance struct {
-	exists, deleting, settled bool
-	health                    health.Status
-	print                     uint64
-	version                   uint64 // where only the unit itself can tell whether its health is another
-}
-
-func (r *record) glance(fo *follower) glance {
-	g := glance{exists: r.exists, deleting: r.deleting, settled: fo.settled(), health: r.health.Status}
-	if !g.settled {
-		g.print = fo.print // drift on top of drift
+// change runs f on a record.
+func (s *stream) change(name types.NamespacedName, r *record, f func()) (c change) {
+	existed, unseen := r.exists, r.unseen
+	c.told = r.change(f)
+	if !r.unseen {
+		delete(s.unseen, name)
 	}
-	if fo.f.Judge != nil {
-		g.health, g.version = health.Unknown, r.version
-	}
-	return g
-}
-
-// change runs f on the record of a name and returns the followers for whom it
-// made a difference.
-func (r *record) change(f func()) []string {
-	before := make([]glance, len(r.by))
-	for i := range r.by {
-		before[i] = r.glance(&r.by[i])
-	}
-	f()
-	var units []string
-	for i := range r.by {
-		if before[i] != r.glance(&r.by[i]) {
-			units = append(units, r.by[i].unit)
+	if s.key.selector != "" && (existed != r.exists || unseen != r.unseen) {
+		for i := range r.by {
+			if r.by[i].f.Scope.Unlabelled {
+				s.stirred = append(s.stirred, r.by[i].f)
+			}
 		}
 	}
-	return units
+	c.moved = len(s.stirred) > 0 || unseen && !r.unseen
+	return c
 }
 
-func (s *stream) upsert(obj *unstructured.Unstructured) []string {
+func (s *stream) upsert(obj *unstructured.Unstructured) change {
 	name := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}
-	version := parseVersion(obj.GetResourceVersion())
 	r := s.records[name]
 	if r == nil {
-		r = &record{}
-		s.records[name] = r
+		s.strangers.add(name, obj)
+		return change{}
 	}
-	if r.exists && version != 0 && version <= r.version {
-		return nil // an answer to a write was faster than the watch
+	version := parseVersion(obj.GetResourceVersion())
+	if version != 0 && (version < r.version || version == r.version && r.exists && !r.unseen) {
+		return change{} // an answer to a write was faster than the watch
 	}
-	if !r.exists && version != 0 && version < r.version {
-		return nil // an event from before the deletion
-	}
-	units := r.change(func() { r.take(obj, version) })
-	s.stranger(name.Namespace, r)
+	c := s.change(name, r, func() { r.take(obj, version) })
 	r.slim()
-	return units
+	return c
 }
 
-func (s *stream) remove(name types.NamespacedName, version uint64) []string {
+func (s *stream) remove(name types.NamespacedName, version uint64) change {
 	r := s.records[name]
-	if r == nil || !r.exists || (version != 0 && version < r.version) {
-		return nil
+	if r == nil {
+		s.strangers.remove(name)
+		return change{}
 	}
-	s.known(name.Namespace, r)
-	units := r.change(func() {
-		r.exists, r.deleting, r.object = false, false, nil
-		r.version = max(r.version, version)
-		r.health = health.Result{Status: health.Missing}
-		for i := range r.by {
-			r.by[i].health, r.by[i].print = nil, 0
-		}
-	})
-	if len(r.by) == 0 {
-		delete(s.records, name)
+	if version != 0 && version < r.version {
+		return change{}
 	}
-	return units
+	return s.change(name, r, func() { r.lose(version) })
 }
 
-func (s *stream) tell(units []string) {
-	for _, u := range units {
-		s.notify(u)
+// glimpse notes that an object was there at version, of which no more is known.
+func (s *stream) glimpse(name types.NamespacedName, version uint64) change {
+	r := s.records[name]
+	if r == nil {
+		s.strangers.add(name, nil)
+		return change{}
 	}
+	if version <= r.version {
+		return change{}
+	}
+	c := s.change(name, r, func() { r.unseen, r.version = true, version })
+	s.find(name)
+	return c
 }
 
 // Add implements [cache.ReflectorStore].
@@ -320,9 +297,9 @@ func (s *stream) Add(o any) error { return s.Update(o) }
 // Update implements [cache.ReflectorStore].
 func (s *stream) Update(o any) error {
 	s.mu.Lock()
-	units := s.upsert(o.(*unstructured.Unstructured))
+	c := s.upsert(o.(*unstructured.Unstructured))
 	s.mu.Unlock()
-	s.tell(units)
+	s.tell(c)
 	return nil
 }
 
@@ -333,57 +310,88 @@ func (s *stream) Delete(o any) error {
 		return nil
 	}
 	s.mu.Lock()
-	units := s.remove(types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}, parseVersion(u.GetResourceVersion()))
+	c := s.remove(types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}, parseVersion(u.GetResourceVersion()))
 	s.mu.Unlock()
-	s.tell(units)
+	s.tell(c)
 	return nil
+}
+
+// Transformer implements [cache.TransformingStore]: what is listed of objects
+// that nobody follows takes no memory while the rest is on its way.
+func (s *stream) Transformer() cache.TransformFunc {
+	return func(o any) (any, error) {
+		if u, ok := o.(*unstructured.Unstructured); ok && !s.wants(u) {
+			return &metav1.ObjectMeta{Namespace: u.GetNamespace(), Name: u.GetName(), ResourceVersion: u.GetResourceVersion()}, nil
+		}
+		return o, nil
+	}
+}
+
+// wants reports whether more than the name of an object counts.
+func (s *stream) wants(u *unstructured.Unstructured) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.strangers.keep || s.records[types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}] != nil
 }
 
 // Replace implements [cache.ReflectorStore]: the list is all there is at
 // version. What is known from later than that stays.
 func (s *stream) Replace(list []any, version string) error {
 	at := parseVersion(version)
+	var all change
+	note := func(c change) { all.told, all.moved = append(all.told, c.told...), all.moved || c.moved }
 	s.mu.Lock()
-	told := map[string]bool{}
-	there := make(map[types.NamespacedName]bool, len(list))
+	s.strangers = newStrangers(s.strangers.keep)
+	there := make(map[types.NamespacedName]bool, len(s.records))
 	for _, o := range list {
-		u := o.(*unstructured.Unstructured)
-		there[types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}] = true
-		for _, unit := range s.upsert(u) {
-			told[unit] = true
+		m := o.(metav1.Object)
+		name := types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetName()}
+		if s.records[name] != nil {
+			there[name] = true
+		}
+		if u, ok := o.(*unstructured.Unstructured); ok && u.GetKind() != "" {
+			note(s.upsert(u))
+		} else {
+			note(s.glimpse(name, parseVersion(m.GetResourceVersion())))
 		}
 	}
 	for name, r := range s.records {
-		if r.exists && !there[name] && (at == 0 || r.version <= at) {
-			for _, unit := range s.remove(name, at) {
-				told[unit] = true
-			}
+		if (r.exists || r.unseen) && !there[name] && (at == 0 || r.version <= at) {
+			note(s.remove(name, at))
 		}
+	}
+	if !s.synced {
+		all.moved = true
+		s.stirred = s.unlabelled()
 	}
 	if !s.synced || s.err != nil {
 		s.synced, s.err, s.down = true, nil, time.Time{}
-		for unit := range s.followers() {
-			told[unit] = true
-		}
+		all.told = append(all.told, s.members()...)
 	}
 	s.mu.Unlock()
-	for unit := range told {
-		s.notify(unit)
-	}
+	s.tell(all)
 	return nil
 }
 
 // Resync implements [cache.ReflectorStore].
 func (s *stream) Resync() error { return nil }
 
-func (s *stream) followers() map[string]bool {
-	units := map[string]bool{}
+// members are all that follow something by this stream.
+func (s *stream) members() (all []*following) {
 	for _, r := range s.records {
 		for i := range r.by {
-			units[r.by[i].unit] = true
+			all = append(all, r.by[i].f)
 		}
 	}
-	return units
+	return all
+}
+
+// unlabelled are the members whose objects may be there without being shown.
+func (s *stream) unlabelled() []*following {
+	if s.key.selector == "" {
+		return nil
+	}
+	return slices.DeleteFunc(s.members(), func(f *following) bool { return !f.Scope.Unlabelled })
 }
 
 // connected notes how the last attempt to list or watch went. What was seen
@@ -408,12 +416,14 @@ func (s *stream) connected(err error) {
 			s.err = fmt.Errorf("watch %s: %w", s.key.resource.GroupResource(), err)
 		}
 	}
-	var units map[string]bool
+	var c change
 	if (was == nil) != (s.err == nil) {
-		units = s.followers()
+		c.told = s.members()
 	}
 	s.mu.Unlock()
-	for unit := range units {
-		s.notify(unit)
-	}
+	s.tell(c)
 }
+
+// staleAfter is how long a watch may be down before what it showed counts as
+// old.
+const staleAfter = 2 * time.Minute

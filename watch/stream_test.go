@@ -1,13 +1,13 @@
 package watch
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
@@ -44,19 +44,19 @@ type world struct {
 
 func newWorld() *world {
 	w := &world{}
-	w.stream = &stream{records: map[types.NamespacedName]*record{}, strangers: map[string]int{}, keep: true, cancel: func() {}}
-	w.notify = func(unit string) { w.told = append(w.told, unit) }
+	w.stream = newStream(context.Background(), streamKey{selector: "label"}, func(unit string) { w.told = append(w.told, unit) }, func(*stream) {})
 	w.f = &following{
-		Ref:  object.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "a"},
-		view: &view{Managers: managers}, stream: w.stream,
+		Ref:    object.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "a"},
+		view:   &view{unit: "unit", Scope: Scope{Selector: "label"}, Managers: managers},
+		stream: w.stream,
 	}
-	w.join("unit", w.f)
+	w.join(w.f, nil)
 	return w
 }
 
 func (w *world) now(t *testing.T) Live {
 	t.Helper()
-	l, known := w.live("unit", w.f.name())
+	l, known := w.live(w.f)
 	if !known {
 		t.Fatal("it is not known")
 	}
@@ -73,7 +73,7 @@ func (w *world) wasTold(t *testing.T, want bool) {
 
 func TestNothingIsKnownBeforeTheFirstList(t *testing.T) {
 	w := newWorld()
-	if _, known := w.live("unit", w.f.name()); known {
+	if _, known := w.live(w.f); known {
 		t.Error("it is known not to exist, although nothing was listed")
 	}
 	_ = w.Replace(nil, "10")
@@ -89,7 +89,7 @@ func TestASettledObjectIsForgottenAndItsEventsCostNothing(t *testing.T) {
 	if l := w.now(t); !l.Exists || l.Settled || l.Object == nil {
 		t.Fatalf("before it is settled: %+v", l)
 	}
-	w.settle("unit", w.f, "digest", cm(5, "x", ""))
+	w.settle(w.f, "digest", cm(5, "x", ""), true)
 	w.told = nil
 	if l := w.now(t); !l.Settled || l.Object != nil || l.Digest != "digest" {
 		t.Fatalf("settled: %+v", l)
@@ -106,7 +106,7 @@ func TestASettledObjectIsForgottenAndItsEventsCostNothing(t *testing.T) {
 func TestDriftIsToldAndTheObjectKept(t *testing.T) {
 	w := newWorld()
 	_ = w.Replace([]any{cm(5, "x", "")}, "10")
-	w.settle("unit", w.f, "digest", cm(5, "x", ""))
+	w.settle(w.f, "digest", cm(5, "x", ""), true)
 	w.told = nil
 	_ = w.Update(cm(11, "y", "rival"))
 	w.wasTold(t, true)
@@ -115,7 +115,7 @@ func TestDriftIsToldAndTheObjectKept(t *testing.T) {
 	}
 	// What plumb wrote is known before the watch shows it, and older events
 	// that come late don't undo that.
-	w.settle("unit", w.f, "digest", cm(12, "x", ""))
+	w.settle(w.f, "digest", cm(12, "x", ""), true)
 	w.told = nil
 	_ = w.Update(cm(11, "y", "rival"))
 	_ = w.Update(cm(12, "x", ""))
@@ -129,7 +129,7 @@ func TestAnEventThatOvertakesTheAnswerIsNotLost(t *testing.T) {
 	w := newWorld()
 	_ = w.Replace(nil, "10")
 	_ = w.Update(cm(12, "y", "rival")) // somebody was faster
-	w.settle("unit", w.f, "digest", cm(11, "x", ""))
+	w.settle(w.f, "digest", cm(11, "x", ""), true)
 	if l := w.now(t); l.Settled || l.Object == nil {
 		t.Errorf("the rival's change is taken for settled: %+v", l)
 	}
@@ -138,7 +138,7 @@ func TestAnEventThatOvertakesTheAnswerIsNotLost(t *testing.T) {
 func TestAListThatMissesAnObjectMeansItIsGone(t *testing.T) {
 	w := newWorld()
 	_ = w.Replace([]any{cm(5, "x", "")}, "10")
-	w.settle("unit", w.f, "digest", cm(5, "x", ""))
+	w.settle(w.f, "digest", cm(5, "x", ""), true)
 	w.told = nil
 	_ = w.Replace(nil, "20") // the deletion was never shown
 	w.wasTold(t, true)
@@ -146,7 +146,7 @@ func TestAListThatMissesAnObjectMeansItIsGone(t *testing.T) {
 		t.Errorf("after it was gone: %+v", l)
 	}
 	// But not an object that was created after the list was made.
-	w.settle("unit", w.f, "digest", cm(30, "x", ""))
+	w.settle(w.f, "digest", cm(30, "x", ""), true)
 	w.told = nil
 	_ = w.Replace(nil, "25")
 	if l := w.now(t); !l.Exists || !l.Settled {
@@ -157,7 +157,7 @@ func TestAListThatMissesAnObjectMeansItIsGone(t *testing.T) {
 func TestALostWatchIsNoEvidence(t *testing.T) {
 	w := newWorld()
 	_ = w.Replace([]any{cm(5, "x", "")}, "10")
-	w.settle("unit", w.f, "digest", cm(5, "x", ""))
+	w.settle(w.f, "digest", cm(5, "x", ""), true)
 	w.connected(fmt.Errorf("connection refused"))
 	if l := w.now(t); !l.Exists || !l.Settled {
 		t.Errorf("after the watch was lost: %+v", l)
@@ -176,16 +176,15 @@ func TestAnExpressionIsEvaluatedByWhoLooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.f.view.Judge = judge
-	w.join("unit", w.f)
 	_ = w.Replace([]any{cm(5, "y", "")}, "10")
 	w.wasTold(t, true)
-	if fo := w.records[w.f.name()].of("unit"); fo.health != nil {
+	if fo := w.records[w.f.name()].of(w.f); fo.health != nil {
 		t.Error("it was evaluated with the event")
 	}
 	if l := w.now(t); l.Health.Status != health.InProgress {
 		t.Errorf("it is %+v", l.Health)
 	}
-	w.settle("unit", w.f, "digest", cm(12, "x", ""))
+	w.settle(w.f, "digest", cm(12, "x", ""), true)
 	if l := w.now(t); l.Health.Status != health.Current || !l.Settled {
 		t.Errorf("after it was written: %+v", l)
 	}
@@ -209,14 +208,11 @@ func TestWhatNobodyFollowsIsHeldUpToABound(t *testing.T) {
 	mine := cm(3, "x", "")
 	list = append(list, mine)
 	_ = w.Replace(list, "100")
-	held := 0
-	for name, r := range w.records {
-		if r.object != nil && name.Name != "a" {
-			held++
-		}
-	}
-	if held == 0 || held > maxStrangers>>20 {
+	if held := len(w.strangers.held); held == 0 || held > maxStrangers>>20 {
 		t.Errorf("%d MiB are held of objects that nobody follows", held)
+	}
+	if len(w.records) != 1 || len(w.strangers.names) != 40 {
+		t.Errorf("there are %d records, and %d strangers are known", len(w.records), len(w.strangers.names))
 	}
 	if l := w.now(t); l.Object == nil {
 		t.Error("what is followed is not held")
@@ -226,7 +222,30 @@ func TestWhatNobodyFollowsIsHeldUpToABound(t *testing.T) {
 		o.SetName(fmt.Sprint("stranger-", i))
 		_ = w.Delete(o)
 	}
-	if len(w.strangers) != 0 {
+	if len(w.strangers.bytes)+len(w.strangers.held)+len(w.strangers.names) != 0 {
 		t.Errorf("what is gone still counts: %v", w.strangers)
+	}
+}
+
+func TestAnAnswerFromBeforeADeletionBringsNothingBack(t *testing.T) {
+	w := newWorld()
+	_ = w.Replace([]any{cm(5, "x", "")}, "10")
+	_ = w.Delete(cm(20, "x", ""))
+	w.settle(w.f, "digest", cm(15, "x", ""), true)
+	if l := w.now(t); l.Exists {
+		t.Errorf("it is gone, and it says %+v", l)
+	}
+}
+
+func TestWhatOneUnitWritesTheOthersAreToldOf(t *testing.T) {
+	w := newWorld()
+	_ = w.Replace([]any{cm(5, "x", "")}, "10")
+	other := &following{Ref: w.f.Ref, view: &view{unit: "other", Managers: managers}, stream: w.stream}
+	w.join(other, nil)
+	w.settle(other, "digest", cm(5, "x", ""), true)
+	w.told = nil
+	w.tell(w.settle(w.f, "digest", cm(11, "y", ""), true))
+	if !slices.Equal(w.told, []string{"other"}) {
+		t.Errorf("told were %v", w.told)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -55,7 +54,7 @@ func Lost(want, live *unstructured.Unstructured, m Managers) ([]Loss, error) {
 	var sets [4]*fieldpath.Set
 	for i, of := range []struct {
 		u     *unstructured.Unstructured
-		count func(metav1.ManagedFieldsEntry) bool
+		count func(entry) bool
 	}{{want, m.applied}, {live, m.applied}, {want, m.takenBack}, {live, m.takenBack}} {
 		var err error
 		if sets[i], err = fieldsOf(of.u, of.count); err != nil {
@@ -108,21 +107,15 @@ func outermost(s *fieldpath.Set) []Path {
 func holder(u *unstructured.Unstructured, p Path, m Managers) string {
 	var name string
 	var when time.Time
-	for _, e := range u.GetManagedFields() {
-		if e.Manager == m.Self || e.Subresource != "" {
+	for _, e := range entries(u) {
+		if e.manager == m.Self || e.subresource != "" {
 			continue
 		}
-		s, err := fieldsOf(u, func(o metav1.ManagedFieldsEntry) bool {
-			return o.Manager == e.Manager && o.Operation == e.Operation && o.Subresource == "" && o.APIVersion == e.APIVersion
-		})
-		if err != nil || !s.Has(p) && !holds(s, p) {
+		if set, err := e.set(); err != nil || !set.Has(p) && !holds(set, p) {
 			continue
 		}
-		if t := e.Time; name == "" || t != nil && t.After(when) {
-			name = e.Manager
-			if t != nil {
-				when = t.Time
-			}
+		if at, err := time.Parse(time.RFC3339, e.time); name == "" || err == nil && at.After(when) {
+			name, when = e.manager, at
 		}
 	}
 	return name

@@ -2,7 +2,7 @@ package owned
 
 import (
 	"encoding/json"
-	"fmt"
+	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,29 +19,22 @@ const UndoPatchType = types.JSONPatchType
 // client-side apply. Fields to leave stay whose they are; if those are all,
 // there is no patch. The patch fails if u has changed.
 func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string, leave []Path) ([]byte, error) {
-	var kept []metav1.ManagedFieldsEntry
+	var kept []any
 	took := false
 	all := fieldpath.NewSet()
-	self := metav1.ManagedFieldsEntry{
-		Manager: m.Self, Operation: metav1.ManagedFieldsOperationApply,
-		APIVersion: apiVersion, FieldsType: "FieldsV1",
-	}
-	for _, e := range u.GetManagedFields() {
+	for _, e := range entries(u) {
 		mine := m.applied(e)
 		if !mine && !m.takenBack(e) {
-			kept = append(kept, e)
+			kept = append(kept, e.raw)
 			continue
 		}
-		if e.FieldsV1 == nil {
-			continue
-		}
-		var set fieldpath.Set
-		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
-			return nil, fmt.Errorf("read the fields of manager %q: %w", e.Manager, err)
+		set, err := e.set()
+		if err != nil {
+			return nil, err
 		}
 		if mine {
-			self.APIVersion = e.APIVersion
-			all = all.Union(&set)
+			apiVersion = e.apiVersion
+			all = all.Union(set)
 			continue
 		}
 		rest := fieldpath.NewSet()
@@ -54,29 +47,30 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string, leav
 		took = took || !take.Empty()
 		all = all.Union(take)
 		if !rest.Empty() {
-			raw, err := rest.ToJSON()
-			if err != nil {
+			less := maps.Clone(e.raw)
+			if less["fieldsV1"], err = fieldsV1(rest); err != nil {
 				return nil, err
 			}
-			e.FieldsV1 = metav1.NewFieldsV1(string(raw))
-			kept = append(kept, e)
+			kept = append(kept, less)
 		}
 	}
 	if !took && len(leave) > 0 {
 		return nil, nil
 	}
-	raw, err := all.ToJSON()
+	fields, err := fieldsV1(all)
 	if err != nil {
 		return nil, err
 	}
-	self.FieldsV1 = metav1.NewFieldsV1(string(raw))
-	now := metav1.Now()
-	self.Time = &now
+	self := metav1.ManagedFieldsEntry{Manager: m.Self, Operation: applyOperation, APIVersion: apiVersion, FieldsType: "FieldsV1", Time: new(metav1.Now())}
+	self.FieldsV1 = metav1.NewFieldsV1(string(fields))
 	return json.Marshal([]map[string]any{
 		{"op": "replace", "path": "/metadata/managedFields", "value": append(kept, self)},
 		{"op": "replace", "path": "/metadata/resourceVersion", "value": u.GetResourceVersion()},
 	})
 }
+
+// fieldsV1 returns a set as managedFields have it.
+func fieldsV1(set *fieldpath.Set) (json.RawMessage, error) { return set.ToJSON() }
 
 // MustUndo reports whether [UndoPatch] is needed before desired is applied to
 // live: applying takes a field from whoever owns it only by changing it.

@@ -1,10 +1,8 @@
 package owned
 
 import (
-	"fmt"
 	"slices"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -20,11 +18,11 @@ func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Un
 	if err != nil {
 		return nil, err
 	}
-	kept, err := fieldsOf(want, func(e metav1.ManagedFieldsEntry) bool {
-		if e.Manager == m.Self {
-			return e.Operation == metav1.ManagedFieldsOperationApply
+	kept, err := fieldsOf(want, func(e entry) bool {
+		if e.manager == m.Self {
+			return e.operation == applyOperation
 		}
-		return e.Subresource != "" || !m.undoes(e.Manager)
+		return e.subresource != "" || !m.undoes(e.manager)
 	})
 	if err != nil {
 		return nil, err
@@ -40,31 +38,6 @@ func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Un
 		out.Object, _ = without(out.Object, p).(map[string]any)
 	})
 	return out, nil
-}
-
-// applied reports whether m.Self has applied the fields of e.
-func (m Managers) applied(e metav1.ManagedFieldsEntry) bool {
-	return e.Subresource == "" && e.Manager == m.Self && e.Operation == metav1.ManagedFieldsOperationApply
-}
-
-// takenBack reports whether the fields of e have to be taken back.
-func (m Managers) takenBack(e metav1.ManagedFieldsEntry) bool {
-	return e.Subresource == "" && (m.undoes(e.Manager) || e.Manager == m.Self && e.Operation != metav1.ManagedFieldsOperationApply)
-}
-
-func fieldsOf(u *unstructured.Unstructured, count func(metav1.ManagedFieldsEntry) bool) (*fieldpath.Set, error) {
-	all := fieldpath.NewSet()
-	for _, e := range u.GetManagedFields() {
-		if !count(e) || e.FieldsV1 == nil {
-			continue
-		}
-		var set fieldpath.Set
-		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
-			return nil, fmt.Errorf("read the fields of manager %q: %w", e.Manager, err)
-		}
-		all = all.Union(&set)
-	}
-	return all, nil
 }
 
 // holds reports whether the field at p has fields of its own in s.

@@ -1,0 +1,66 @@
+package watch
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/cache"
+)
+
+// watchKinds wakes the units that wait for a kind when a CRD comes or changes.
+func (w *Watch) watchKinds(md metadata.Interface) {
+	crds := md.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	ctx, stop := context.WithCancel(w.ctx)
+	defer stop()
+	// Who may not see definitions, as on somebody else's cluster, finds a new
+	// kind when the unit that waits for it is tried again.
+	allowed := func(err error) {
+		if apierrors.IsForbidden(err) {
+			stop()
+		}
+	}
+	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			l, err := crds.List(ctx, o)
+			allowed(err)
+			return l, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+			wi, err := crds.Watch(ctx, o)
+			allowed(err)
+			return wi, err
+		},
+	}, md)
+	r := cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, kindStore{w}, cache.ReflectorOptions{Name: "kinds"})
+	r.RunWithContext(ctx)
+}
+
+// kindStore is a store that keeps nothing.
+type kindStore struct{ w *Watch }
+
+func (k kindStore) Add(any) error               { k.w.kindsChanged(); return nil }
+func (k kindStore) Update(any) error            { k.w.kindsChanged(); return nil }
+func (k kindStore) Delete(any) error            { k.w.kindsChanged(); return nil }
+func (k kindStore) Replace([]any, string) error { k.w.kindsChanged(); return nil }
+func (k kindStore) Resync() error               { return nil }
+
+func (w *Watch) kindsChanged() {
+	w.mu.Lock()
+	w.kinds++
+	units := map[string]bool{}
+	for gk, waiting := range w.waiting {
+		for u := range waiting {
+			units[u] = true
+		}
+		delete(w.waiting, gk)
+	}
+	w.mu.Unlock()
+	for u := range units {
+		w.notify(u)
+	}
+}
