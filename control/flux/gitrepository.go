@@ -53,8 +53,9 @@ type gitRepositories struct {
 	// servers divides the workers among Git servers.
 	servers *share
 
-	mu    sync.Mutex
-	polls map[types.NamespacedName]*poll
+	mu      sync.Mutex
+	polls   map[types.NamespacedName]*poll
+	unswept bool // the store may hold what no source names
 }
 
 // A poll is what is remembered of asking a server.
@@ -64,6 +65,7 @@ type poll struct {
 	failures int
 	asked    string // generation and credentials of the last time
 	url      string
+	proxy    string
 	include  string // the artifacts that were included
 }
 
@@ -95,6 +97,7 @@ func sameURL(a, b string) bool {
 func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	name := unitName(GitRepositoryKind.Kind, req.Namespace, req.Name)
 	subject := report.Subject{Kind: GitRepositoryKind.Kind, Name: req.Name, Namespace: req.Namespace}
+	defer r.sweep(ctx)
 	u, err := peek(ctx, r.client, GitRepositoryKind, req.NamespacedName)
 	if err != nil {
 		if client.IgnoreNotFound(err) != nil {
@@ -102,6 +105,7 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		}
 		r.mu.Lock()
 		delete(r.polls, req.NamespacedName)
+		r.unswept = true
 		r.mu.Unlock()
 		r.servers.forget(req.NamespacedName)
 		r.shelf.Drop(name)
@@ -252,7 +256,7 @@ func (r *gitRepositories) look(ctx context.Context, g *sourcev1.GitRepository, r
 	r.mu.Lock()
 	due := have == nil || wasInCircle || requested || p.hinted || p.asked != key || !time.Now().Before(p.due) || p.include != include ||
 		g.Status.ObservedGeneration != g.Generation && p.failures == 0 || !stored(g, have)
-	p.url = remote.URL
+	r.addressed(p, remote)
 	r.mu.Unlock()
 	if !due {
 		return nil, false, nil
@@ -377,16 +381,8 @@ func (r *gitRepositories) remote(g *sourcev1.GitRepository, refs getter) (m git.
 	if g.Spec.Timeout != nil {
 		m.Timeout = g.Spec.Timeout.Duration
 	}
-	read := func(field, name string) (map[string][]byte, error) {
-		ref := lookup.Ref{Kind: lookup.Secret, Namespace: g.Namespace, Name: name}
-		data, found, err := refs.Get(ref)
-		if err == nil && !found {
-			err = &fault.Error{Next: fault.Wait, Reason: "AuthenticationFailed", Err: fmt.Errorf("spec.%s: %s does not exist", field, ref), Hint: "create it"}
-		}
-		return data, err
-	}
 	if s := g.Spec.SecretRef; s != nil {
-		data, err := read("secretRef", s.Name)
+		data, err := secret(g, refs, "secretRef", s.Name)
 		if err != nil {
 			return m, err
 		}
@@ -404,14 +400,27 @@ func (r *gitRepositories) remote(g *sourcev1.GitRepository, refs getter) (m git.
 			CA: first("ca.crt", "caFile"), ClientCert: first("tls.crt", "certFile"), ClientKey: first("tls.key", "keyFile"),
 		}
 	}
-	if s := g.Spec.ProxySecretRef; s != nil {
-		data, err := read("proxySecretRef", s.Name)
-		if err != nil {
-			return m, err
-		}
-		m.Proxy = git.Proxy{URL: string(data["address"]), Username: string(data["username"]), Password: string(data["password"])}
+	m.Proxy, err = proxy(g, refs)
+	return m, err
+}
+
+func proxy(g *sourcev1.GitRepository, refs getter) (p git.Proxy, err error) {
+	s := g.Spec.ProxySecretRef
+	if s == nil {
+		return p, nil
 	}
-	return m, nil
+	data, err := secret(g, refs, "proxySecretRef", s.Name)
+	return git.Proxy{URL: string(data["address"]), Username: string(data["username"]), Password: string(data["password"])}, err
+}
+
+// secret reads a Secret that a field refers to.
+func secret(g *sourcev1.GitRepository, refs getter, field, name string) (map[string][]byte, error) {
+	ref := lookup.Ref{Kind: lookup.Secret, Namespace: g.Namespace, Name: name}
+	data, found, err := refs.Get(ref)
+	if err == nil && !found {
+		err = &fault.Error{Next: fault.Wait, Reason: "AuthenticationFailed", Err: fmt.Errorf("spec.%s: %s does not exist", field, ref), Hint: "create it"}
+	}
+	return data, err
 }
 
 func credentialsOf(m git.Remote) []string {

@@ -60,6 +60,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	gr := &gitRepositories{
 		o: o, client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Store, shelf: shelf,
 		events: p.Events, log: p.Log, queue: &queue{}, polls: make(map[types.NamespacedName]*poll), host: p.ArtifactHost,
+		unswept: true,
 	}
 	ks.refs = lookup.New(ctx, p.Clientset, func(name string) {
 		switch kind, key := keyOf(name); kind {
@@ -91,6 +92,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 		return nil, err
 	}
 	if err := gr.control(mgr, polls); err != nil {
+		return nil, fmt.Errorf("set up sources: %w", err)
+	}
+	// What went while plumb was down has no reconcile. The cache is whole by now.
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { gr.sweep(ctx); return nil })); err != nil {
 		return nil, fmt.Errorf("set up sources: %w", err)
 	}
 	if err := ks.control(mgr); err != nil {

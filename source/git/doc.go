@@ -1,7 +1,7 @@
 // Package git is a store of Git repositories, read without a checkout.
 //
-// A [Store] keeps, for every URL and set of credentials in use, one bare
-// repository of shallow commits. [Store.Resolve] asks a server which commit a
+// A [Store] keeps, for every URL in use, one bare repository of shallow
+// commits. [Store.Resolve] asks a server which commit a
 // [Ref] stands for; [Store.Fetch] brings that commit, of which only the objects
 // that are missing travel; the [Snapshot] it returns is a [tree.Tree] read
 // straight from the packs on disk. Nothing is ever written to disk but packs,
@@ -16,6 +16,8 @@
 //     dropped or packed anew meanwhile.
 //   - Every object is checked against its ID whenever it is read from disk. What
 //     does not match is an error, and the next fetch starts clean.
+//   - Nobody is given a commit that a server has not named or handed out to him,
+//     with the same credentials and by the same way, whoever else fetched it.
 //   - Credentials go to the scheme, host and port that they were given for, and
 //     nowhere else: not to another host by a redirect, not to a submodule
 //     elsewhere, not into an error.

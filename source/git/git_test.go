@@ -315,25 +315,6 @@ func TestSourcesOfOneRepositoryShareOneFetch(t *testing.T) {
 	}
 }
 
-func TestOtherCredentialsAreAnotherRepository(t *testing.T) {
-	repo := gittest.Repo(t)
-	repo.Commit(t, map[string]string{"a": "1"}, "one")
-	repo.Server().RequireBasic("ada", "correct horse")
-	s := newStore(t, git.Options{})
-	good := git.Remote{URL: repo.URL(), Auth: git.Auth{Username: "ada", Password: "correct horse"}}
-	snap := fetch(t, s, good, onMain)
-	for _, r := range []git.Remote{{URL: repo.URL()}, {URL: repo.URL(), Auth: git.Auth{Username: "ada", Password: "wrong"}}} {
-		if _, err := s.Open(r, snap.Head, git.FetchOptions{}); !fault.Is(err, git.ReasonNotFetched) {
-			t.Errorf("open without the credentials: %v", err)
-		}
-		_, err := s.Fetch(t.Context(), r, snap.Head, git.FetchOptions{})
-		wantFault(t, err, fault.Retry, git.ReasonAuthFailed)
-	}
-	if _, err := s.Open(good, snap.Head, git.FetchOptions{}); err != nil {
-		t.Errorf("open with them: %v", err)
-	}
-}
-
 func TestEveryWayToAuthenticate(t *testing.T) {
 	files := map[string]string{"a": "1"}
 	t.Run("bearer token", func(t *testing.T) {

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -257,15 +258,64 @@ func validRefName(name string) bool {
 	return path.Clean(name) == name
 }
 
-// key names the local repository of r: one per URL and credentials, so that
-// whoever lacks a credential can't read what another fetched with it. Proxy
-// and timeout change nothing of what is fetched.
+// key names the local repository of r: one for each address, whoever asks, and
+// for each proxy on the way, which could say anything.
 func (r Remote) key(salt []byte) string {
+	u, err := r.parse()
+	if err != nil {
+		return keyed(salt, r.URL)
+	}
+	at := *u
+	at.User = nil
+	if u.Scheme == "ssh" {
+		at.User = url.User(r.account(u)) // it may have a root of its own
+	}
+	return keyed(salt, at.String(), r.Proxy.address())
+}
+
+// access names whoever asks as r does: by what is shown to the server, what is
+// expected of it, and the way to it.
+func (r Remote) access(salt []byte) string {
+	var user, password string
+	if u, err := r.parse(); err == nil {
+		user, password = r.credentials(u)
+	}
+	return keyed(salt, user, password, r.Auth.BearerToken, string(r.Auth.Identity), string(r.Auth.KnownHosts),
+		string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey), r.Proxy.URL, r.Proxy.Username, r.Proxy.Password)
+}
+
+// transport names what a connection depends on.
+func (r Remote) transport(salt []byte) string {
+	return r.key(salt) + keyed(salt, string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey), r.Proxy.URL, r.Proxy.Username, r.Proxy.Password)
+}
+
+// account is whom an SSH server knows.
+func (r Remote) account(u *url.URL) string {
+	if user := u.User.Username(); user != "" {
+		return user // ssh://git@…: the address names the account
+	}
+	if r.Auth.Username != "" || r.Auth.Password != "" {
+		return cmp.Or(r.Auth.Username, "git")
+	}
+	return "git"
+}
+
+// address is the proxy's without credentials.
+func (p Proxy) address() string {
+	u, err := url.Parse(p.URL)
+	if err != nil {
+		return p.URL
+	}
+	u.User = nil
+	return u.String()
+}
+
+const keyLen = 40
+
+// keyed is a name that tells nothing of the fields to whoever lacks the salt.
+func keyed(salt []byte, fields ...string) string {
 	h := hmac.New(sha256.New, salt)
-	for _, field := range []string{
-		r.URL, r.Auth.Username, r.Auth.Password, r.Auth.BearerToken, string(r.Auth.Identity),
-		string(r.Auth.KnownHosts), string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey),
-	} {
+	for _, field := range fields {
 		var n [8]byte
 		binary.BigEndian.PutUint64(n[:], uint64(len(field)))
 		h.Write(n[:])
@@ -273,8 +323,6 @@ func (r Remote) key(salt []byte) string {
 	}
 	return hex.EncodeToString(h.Sum(nil)[:keyLen/2])
 }
-
-const keyLen = 40
 
 func (r Remote) timeout() time.Duration {
 	if r.Timeout > 0 {

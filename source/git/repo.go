@@ -28,7 +28,8 @@ import (
 //	shallow                  the commits that are complete, the newest last
 //	refs/plumb/<commit>      the same again, so that git log shows them
 //	submodules               names of the repositories mounted in this one
-//	contained                commits that are known to be in a branch
+//	contained                commits that are known to be in a branch, and to whom
+//	readers                  who was shown by the server to be allowed a commit
 //
 // A commit is in shallow only once all that it needs is in packs; all else
 // follows from that.
@@ -49,6 +50,7 @@ type repo struct {
 	complete  []oid
 	subs      map[string]bool
 	contained map[string]bool
+	grants    grants
 	times     map[oid]time.Time // of commits whose tags are of one version
 }
 
@@ -114,6 +116,7 @@ func (r *repo) load() {
 	r.loaded = true
 	r.set = r.newSet(nil)
 	r.subs, r.contained = readSet(filepath.Join(r.dir, "submodules")), readSet(filepath.Join(r.dir, "contained"))
+	r.grants = readGrants(r.dir)
 	b, err := os.ReadFile(filepath.Join(r.dir, "shallow"))
 	if err != nil {
 		return
@@ -273,7 +276,9 @@ func (r *repo) renew(id oid, get getter) (_ *packSet, err error) {
 	p.path = filepath.Join(r.dir, "objects", "pack", filepath.Base(p.path))
 	r.stale = false
 	r.settle(set, []oid{id})
-	return set, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return set, r.grants.write(r.dir, r.complete)
 }
 
 // survey makes sure that the commit is complete and safe.
@@ -480,7 +485,8 @@ func (r *repo) noteSub(key string) error {
 // can send them alone; so what was found out is written down.
 func (s *Store) contains(ctx context.Context, r Remote, branch ref, id oid, c *conversation, beat *pulse) error {
 	repo := s.repo(r)
-	fact := id.String() + " " + branch.name
+	// To another the server, or a proxy, may show another branch.
+	fact := strings.Join([]string{id.String(), branch.name, r.access(s.salt)}, " ")
 	repo.mu.Lock()
 	repo.load()
 	known := repo.contained[fact]

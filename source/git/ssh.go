@@ -45,13 +45,7 @@ func dialSSH(ctx context.Context, r Remote, u *url.URL, dial dialFunc, p *pulse)
 	if err != nil {
 		return nil, err
 	}
-	user, password := r.credentials(u)
-	if u.User.Username() != "" {
-		user = u.User.Username() // ssh://git@…: the address names the account
-	}
-	if user == "" {
-		user = "git"
-	}
+	_, password := r.credentials(u)
 	auth, err := sshAuth(r.Auth.Identity, password)
 	if err != nil {
 		return nil, err
@@ -73,7 +67,7 @@ func dialSSH(ctx context.Context, r Remote, u *url.URL, dial dialFunc, p *pulse)
 	// The handshake and all that follows end with the context.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	conf := &ssh.ClientConfig{
-		User:              user,
+		User:              r.account(u),
 		Auth:              auth,
 		HostKeyCallback:   hosts.check,
 		HostKeyAlgorithms: algorithms,

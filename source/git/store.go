@@ -81,7 +81,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	repos   map[string]*repo
-	clients map[string]*http.Client // by all of a Remote that a connection depends on
+	clients map[string]*httpClient // by [Remote.transport]
 }
 
 // NewStore opens the store in dir, which is made if it isn't there. It fails
@@ -102,7 +102,7 @@ func NewStore(dir string, o Options) (*Store, error) {
 	s := &Store{
 		dir: dir, opt: o, lock: lock,
 		caches: newCaches(o.CacheBytes),
-		repos:  make(map[string]*repo), clients: make(map[string]*http.Client),
+		repos:  make(map[string]*repo), clients: make(map[string]*httpClient),
 	}
 	if s.salt, err = readSalt(filepath.Join(dir, "salt")); err != nil {
 		lock.Close()
@@ -182,8 +182,14 @@ func (s *Store) Resolve(ctx context.Context, r Remote, ref Ref) (Head, error) {
 	}
 	var h Head
 	err = s.talk(ctx, r, u, "resolve", func(ctx context.Context, w2 wire, p *pulse) error {
-		h, err = s.resolve(ctx, r, w, w2, p)
-		return err
+		if h, err = s.resolve(ctx, r, w, w2, p); err != nil {
+			return err
+		}
+		id, err := parseOID(h.Hash)
+		if err != nil {
+			return err
+		}
+		return s.repo(r).grant(grant{r.access(s.salt), id})
 	})
 	return h, err
 }
@@ -255,22 +261,43 @@ func (s *Store) wire(ctx context.Context, r Remote, u *url.URL, p *pulse) (wire,
 }
 
 func (s *Store) client(r Remote) (*http.Client, error) {
-	// The proxy is part of what a connection is.
-	key := r.key(s.salt) + Remote{URL: r.Proxy.URL, Auth: Auth{Username: r.Proxy.Username, Password: r.Proxy.Password}}.key(s.salt)
+	key := r.transport(s.salt)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c, ok := s.clients[key]; ok {
-		return c, nil
+		c.used = time.Now()
+		return c.Client, nil
 	}
 	c, err := newHTTPClient(r, s.opt.Dial)
-	if err == nil {
-		s.clients[key] = c
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	for other, c := range s.clients { // such as those of certificates that were renewed
+		if time.Since(c.used) > clientRest {
+			s.forget(other)
+		}
+	}
+	s.clients[key] = &httpClient{c, time.Now()}
+	return c, nil
+}
+
+// An httpClient holds connections, and when it was asked for last.
+type httpClient struct {
+	*http.Client
+	used time.Time
+}
+
+// clientRest is how long a client is kept that nobody asks for.
+const clientRest = time.Hour
+
+func (s *Store) forget(client string) {
+	s.clients[client].CloseIdleConnections()
+	delete(s.clients, client)
 }
 
 // Fetch brings the commit of h, and of it only the objects that are not there
-// yet. If the commit is there already, no server is asked.
+// yet. If the commit is there already, no server is asked, but to prove that r
+// may have it if another fetched it and no Resolve of r has named it.
 //
 // The timeout is that of all: of the wait for another fetch of the same
 // repository, and of submodules, too.
@@ -289,6 +316,7 @@ func (s *Store) fetch(ctx context.Context, r Remote, h Head, o FetchOptions, dep
 	if err != nil {
 		return nil, invalidURL("commit %q is not 40 hexadecimal digits", oneLine(h.Hash, 64))
 	}
+	handed := false // by the server to r
 	get := func(order order, known *packSet, dir string) (*pack, error) {
 		order.wants = []oid{id}
 		if tag, err := parseOID(h.Tag); err == nil {
@@ -301,13 +329,21 @@ func (s *Store) fetch(ctx context.Context, r Remote, h Head, o FetchOptions, dep
 			p, err = s.receive(ctx, w, beat, order, known, dir)
 			return err
 		})
+		handed = handed || err == nil
 		return p, err
 	}
 	var snap *Snapshot
+	may := grant{r.access(s.salt), id}
 	for range 3 {
 		var set *packSet
-		if set, err = s.repo(r).ensure(ctx, id, get); errors.Is(err, errGone) {
+		repo := s.repo(r)
+		if set, err = repo.ensure(ctx, id, get); errors.Is(err, errGone) {
 			continue // Keep was faster; there is a new one now
+		}
+		if err == nil && handed {
+			err = repo.grant(may)
+		} else if err == nil {
+			err = repo.prove(may, get)
 		}
 		if err != nil {
 			return nil, explain(ctx, r, "fetch", err)
@@ -344,8 +380,8 @@ func (s *Store) receive(ctx context.Context, w wire, beat *pulse, o order, known
 	return receive(ctx, dir, in, known, s.opt.limits())
 }
 
-// Open returns the commit of h if it was fetched, and asks no server. If it
-// was not, the error's reason is NotFetched.
+// Open returns the commit of h if it was fetched as r, and asks no server. If
+// it was not, the error's reason is NotFetched.
 func (s *Store) Open(r Remote, h Head, o FetchOptions) (*Snapshot, error) {
 	return s.open(r, h, o, 0)
 }
@@ -359,8 +395,9 @@ func (s *Store) open(r Remote, h Head, o FetchOptions, depth int) (*Snapshot, er
 	if err != nil {
 		return nil, invalidURL("commit %q is not 40 hexadecimal digits", oneLine(h.Hash, 64))
 	}
-	set, ok := s.repo(r).holds(id)
-	if !ok {
+	repo := s.repo(r)
+	set, ok := repo.holds(id)
+	if !ok || !repo.granted(grant{r.access(s.salt), id}) {
 		return nil, failure(ReasonNotFetched, "commit %s of %s was not fetched", id, r)
 	}
 	snap, err := s.snapshot(set, id, h)
@@ -391,8 +428,8 @@ func (s *Store) snapshot(set *packSet, id oid, h Head) (*Snapshot, error) {
 }
 
 // Keep removes the repositories of all other remotes than those given and
-// their submodules. One that is being fetched is left for the next time.
-// Snapshots stay readable.
+// their submodules; credentials make no difference. One that is being fetched is
+// left for the next time. Snapshots stay readable.
 func (s *Store) Keep(remotes []Remote) error {
 	keep := make(map[string]bool)
 	for _, r := range remotes {
@@ -400,10 +437,9 @@ func (s *Store) Keep(remotes []Remote) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, c := range s.clients {
-		if !keep[key[:keyLen]] {
-			c.CloseIdleConnections()
-			delete(s.clients, key)
+	for client := range s.clients {
+		if !keep[client[:keyLen]] {
+			s.forget(client)
 		}
 	}
 	found, err := os.ReadDir(s.dir)
