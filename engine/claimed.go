@@ -83,12 +83,6 @@ func (x *claimIndex) of(cluster string, ref object.Ref) []string {
 	return slices.Clone(x.by[x.key(cluster, ref)])
 }
 
-func (x *claimIndex) isLost(unit string) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.lost[unit]
-}
-
 func (x *claimIndex) allLost() (units []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -202,7 +202,7 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 		result.Again = time.Minute // what is missing wakes it
 		return result
 	}
-	if context.Cause(ctx) == loop.ErrUnreachable {
+	if errors.Is(context.Cause(ctx), loop.ErrUnreachable) {
 		return result // which is told in its place
 	}
 	if wait := t.grace(u, out.Err); wait > 0 && !g.asked {
@@ -440,7 +440,7 @@ func (e *Engine) seeOff(ctx context.Context, g *glance) loop.Result {
 	defer cancel()
 	out := e.removal(ctx, g)
 	out.Took = time.Since(g.began)
-	if context.Cause(ctx) == loop.ErrUnreachable {
+	if errors.Is(context.Cause(ctx), loop.ErrUnreachable) {
 		return loop.Result{}
 	}
 	again := time.Duration(0)
