@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -60,17 +62,27 @@ type glance struct {
 
 // look looks at a unit once, does what can be done now, and tells what came of
 // it.
-func (e *Engine) look(ctx context.Context, name string) loop.Result {
+func (e *Engine) look(ctx context.Context, name string) (r loop.Result) {
 	t, u, stirs, ok := e.registry.find(name)
 	switch {
-	case !ok:
+	case t == nil:
 		return loop.Result{}
-	case t.gone:
+	case !ok:
 		e.depart(name)
 		return loop.Result{}
-	case u.Suspended && !u.Leaving:
+	}
+	if e.registry.renewed(t) {
+		e.Forget(name)
+		t.looks = looks{held: u.Prune.Held}
+	}
+	if u.Suspended && !u.Leaving {
 		return loop.Result{}
 	}
+	defer func() {
+		if v := recover(); v != nil {
+			r = e.broken(ctx, t, u, v)
+		}
+	}()
 	g := &glance{t: t, u: u, stirs: stirs, asked: u.Requested != "" && u.Requested != t.handled, began: time.Now()}
 	if u.Leaving {
 		return e.seeOff(ctx, g)
@@ -83,6 +95,22 @@ func (e *Engine) look(ctx context.Context, name string) loop.Result {
 	}
 	out := e.run(ctx, g)
 	return e.conclude(ctx, g, out)
+}
+
+// broken tells that a look ended in a panic, which is a fault of plumb's, and
+// must be nobody else's.
+func (e *Engine) broken(ctx context.Context, t *tracked, u Unit, v any) loop.Result {
+	text := fmt.Sprintf("%T", v) // more may quote what nobody may read
+	if err, ok := v.(runtime.Error); ok {
+		text = err.Error()
+	}
+	e.o.Log.Error("a look at a unit broke off; this is a fault of plumb, please report it", "unit", u.Name, "err", text, "stack", string(debug.Stack()))
+	g := &glance{t: t, u: u, began: time.Now()}
+	out := Outcome{Inventory: e.registry.remembered(t), Err: &fault.Error{
+		Next: fault.Retry, Reason: "InternalError", Err: errors.New("plumb itself failed at this unit; its log says where"),
+		Hint: "nothing of it is changed meanwhile; please report it",
+	}}
+	return e.told(g, out, u.Dialect.Report(ctx, u, out), t.next(u, out))
 }
 
 // depart forgets a unit that is no more.
@@ -116,7 +144,8 @@ func (e *Engine) artifacts(ctx context.Context, u Unit) ([]*source.Artifact, err
 func (e *Engine) run(ctx context.Context, g *glance) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	g.u.Applied, g.u.AppliedDigest, g.u.Prune.Held = g.t.applied, g.t.digest, g.t.held
+	g.u.Applied, g.u.AppliedDigest = e.registry.lastApplied(g.t)
+	g.u.Prune.Held = g.t.held
 	out := e.forward(ctx, g)
 	if out.Err != nil && !out.Planned && ctx.Err() == nil && !fault.Is(out.Err, NotYetRead) && !fault.Is(out.Err, cluster.ReasonNotAnswering) {
 		out.Err = errors.Join(out.Err, e.holdTrue(ctx, g, &out))
@@ -217,7 +246,10 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 		e.loop.QueueAfter(loop.Idle, idleDelay, u.Name)
 		return r
 	}
-	t.remember(out)
+	if out.Err == nil && out.Applied {
+		e.registry.applied(t, out.Revision, out.Digest)
+	}
+	t.held = fault.Is(out.Err, "PruneHeld")
 	out.Stands = t.steady(u, out)
 	again := t.pace(u, &out, g.stored)
 	if again.skip {
@@ -282,14 +314,6 @@ func (r *registry) stood(t *tracked, s Standing) bool {
 	news := t.stands != s
 	t.stands = s
 	return news
-}
-
-// remember notes what later looks have to know of an outcome.
-func (t *tracked) remember(out Outcome) {
-	if out.Err == nil && out.Applied {
-		t.applied, t.digest = out.Revision, out.Digest
-	}
-	t.held = fault.Is(out.Err, "PruneHeld")
 }
 
 // steady reports whether what was said of a unit before still stands although it
@@ -422,11 +446,12 @@ func unanswered(err error) bool {
 // unreachable tells that the server of a unit has not answered since then.
 func (e *Engine) unreachable(ctx context.Context, name string, since time.Time) {
 	t, u, stirs, ok := e.registry.find(name)
-	if !ok || t.gone || u.Suspended || u.Target.Config == nil {
+	if !ok || u.Suspended || u.Target.Config == nil {
 		return // of plumb's own server there is nobody to tell
 	}
 	g := &glance{t: t, u: u, stirs: stirs, began: time.Now()}
-	out := Outcome{Inventory: e.registry.remembered(t), Revision: t.applied, Unreachable: since, Err: &fault.Error{
+	applied, _ := e.registry.lastApplied(t)
+	out := Outcome{Inventory: e.registry.remembered(t), Revision: applied, Unreachable: since, Err: &fault.Error{
 		Next: fault.Wait, Reason: cluster.ReasonNotAnswering,
 		Err:  fmt.Errorf("its cluster %s has not answered since %s", server(u.Target), since.UTC().Format(time.RFC3339)),
 		Hint: "what became of the objects there is not known; it goes on when the cluster answers",

@@ -286,4 +286,20 @@ func TestAUnitRestsUntilSomebodyAsks(t *testing.T) {
 	})
 }
 
+// What goes wrong in plumb itself at one unit is said there, and goes on elsewhere.
+func TestALookThatPanicsHurtsOnlyItsUnit(t *testing.T) {
+	at := map[string]*source.Artifact{"git": {Source: "git", Revision: "1"}}
+	looking(t, at, func(t *testing.T, e *Engine, l *listener) {
+		e.o.Log = discard()
+		e.Put(Unit{Name: "bad", Dialect: l, Sources: []string{"git"}, RetryInterval: time.Hour, DependsOn: []Dependency{{Unit: "x", Judge: func(context.Context) (string, error) {
+			panic("of what nobody may read")
+		}}}})
+		synctest.Wait()
+		l.wants(t, "0s bad plumb itself failed at this unit; its log says where (nothing of it is changed meanwhile; please report it)")
+		e.Put(Unit{Name: "good", Dialect: l, Refused: errors.New("no"), RetryInterval: time.Hour})
+		synctest.Wait()
+		l.wants(t, "0s good no")
+	})
+}
+
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

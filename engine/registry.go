@@ -41,21 +41,27 @@ func (x index) drop(key, value string) {
 	}
 }
 
-// A tracked is a unit and what is remembered of the looks at it.
+// A tracked is a unit and what is known of it. All but the looks is under the
+// registry's mutex.
 type tracked struct {
-	// Under the registry's mutex:
-
 	unit    Unit
 	gone    bool
+	reborn  bool     // nothing that was known of the one before counts
 	stirs   uint64   // how often somebody asked for a look
 	version uint64   // how often it, or what it is made from, has changed
 	crowded bool     // it is one of many that a commit touches
 	stands  Standing // what was last told of it
 	// inventory is what it has written or was about to, as it was stored last.
 	inventory []apply.Entry
+	applied   string // the revision that was last applied in full
+	digest    string // and that of what it rendered to
 
-	// Of the looks, of which there is one at a time:
+	looks
+}
 
+// looks are what is remembered of the looks at a unit, of which there is one at
+// a time.
+type looks struct {
 	last     Outcome // the last that was told
 	rest     atRest
 	failures failures
@@ -64,8 +70,6 @@ type tracked struct {
 	told     time.Time // when it was told how the waiting goes
 	late     bool      // it has changed something that is to be told of
 	untold   int       // how often the dialect could not tell
-	applied  string    // the revision that was last applied in full
-	digest   string    // and that of what it rendered to
 	held     bool      // pruning, when it was last told of
 }
 
@@ -95,8 +99,13 @@ func (r *registry) put(u Unit) (seen bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.units[u.Name]
+	if t != nil && (t.gone || t.unit.UID != u.UID) {
+		r.unlink(t.unit)
+		t.unit, t.gone, t.reborn = Unit{}, false, true
+		t.stands, t.inventory, t.applied, t.digest = u.Was, u.Remembers, u.Applied, u.AppliedDigest
+	}
 	if t == nil {
-		t = &tracked{applied: u.Applied, digest: u.AppliedDigest, held: u.Prune.Held, stands: u.Was, inventory: u.Remembers}
+		t = &tracked{applied: u.Applied, digest: u.AppliedDigest, stands: u.Was, inventory: u.Remembers, looks: looks{held: u.Prune.Held}}
 		r.units[u.Name] = t
 	}
 	r.unlink(t.unit)
@@ -237,14 +246,41 @@ func (r *registry) uncrowd(t *tracked) (crowded bool) {
 	return crowded
 }
 
+// find returns a unit that there is, and how often somebody has asked for a look
+// at it. Of one that has gone, there is no more than t.
 func (r *registry) find(name string) (t *tracked, u Unit, stirs uint64, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t = r.units[name]
-	if t == nil {
-		return nil, u, 0, false
+	if t == nil || t.gone {
+		return t, u, 0, false
 	}
 	return t, t.unit, t.stirs, true
+}
+
+// renewed reports whether a unit is another one than that of the last look,
+// although it has the same name.
+func (r *registry) renewed(t *tracked) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reborn := t.reborn
+	t.reborn = false
+	return reborn
+}
+
+// applied notes a revision that was applied in full, and the digest of what it
+// rendered to.
+func (r *registry) applied(t *tracked, revision, digest string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.applied, t.digest = revision, digest
+}
+
+// lastApplied returns what applied was last told.
+func (r *registry) lastApplied(t *tracked) (revision, digest string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return t.applied, t.digest
 }
 
 // standing returns a unit and what was last told of it.

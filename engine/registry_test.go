@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
 )
@@ -122,6 +124,31 @@ func TestTheRegistryKnowsWhoRefersToWhom(t *testing.T) {
 	}
 	if !r.drop("a") || r.drop("b") {
 		t.Error("what is gone is dropped, and nothing else")
+	}
+}
+
+// What was known of a unit counts for none that has its name later: what it left
+// behind is not the other's to prune.
+func TestAUnitOfTheSameNameIsAnother(t *testing.T) {
+	entry := []apply.Entry{{Ref: object.Ref{Kind: "ConfigMap", Namespace: "a", Name: "b"}}}
+	for name, again := range map[string]func(*Engine){
+		"its going was seen":     func(e *Engine) { e.Delete("u"); e.Put(Unit{Name: "u", UID: "2"}) },
+		"its going was not seen": func(e *Engine) { e.Put(Unit{Name: "u", UID: "2"}) },
+	} {
+		e := units(nil, Unit{Name: "u", UID: "1", Remembers: entry, Applied: "r", Was: ready("1", "r")})
+		e.states = map[string]*state{"u": {inventory: entry, loaded: true}}
+		again(e)
+		tr, u, _, ok := e.registry.find("u")
+		if !ok || !e.registry.renewed(tr) || e.registry.renewed(tr) {
+			t.Errorf("%s: it is not known to be another, once", name)
+		}
+		if applied, _ := e.registry.lastApplied(tr); applied != "" || len(e.registry.remembered(tr)) > 0 || tr.stands.Ready != "" {
+			t.Errorf("%s: it is said to have applied %q", name, applied)
+		}
+		e.Put(u)
+		if e.registry.renewed(tr) {
+			t.Errorf("%s: it is the same still", name)
+		}
 	}
 }
 

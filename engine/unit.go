@@ -31,6 +31,8 @@ import (
 type Unit struct {
 	// Name is unique over all dialects: Kustomization/shop/web.
 	Name string
+	// UID tells it from others that had the name before.
+	UID string
 	// Namespace is where namespaced objects without a namespace go, and
 	// which the unit never prunes.
 	Namespace string

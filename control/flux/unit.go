@@ -56,7 +56,7 @@ func (o Options) unit(k *kustomization, refs getter) engine.Unit {
 // has what could be told.
 func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error) {
 	u = engine.Unit{
-		Name: unitName(KustomizationKind.Kind, k.Namespace, k.Name), Namespace: k.Namespace,
+		Name: unitName(KustomizationKind.Kind, k.Namespace, k.Name), UID: string(k.UID), Namespace: k.Namespace,
 		Digest: digestOfSpec(k), Suspended: k.Spec.Suspend, Was: standingOf(k),
 		Interval: k.Spec.Interval.Duration, RetryInterval: k.GetRetryInterval(),
 		Marks: engine.Marks{
