@@ -25,8 +25,8 @@ func TestWhatMayNotBeReadIsSaid(t *testing.T) {
 	woken := make(chan string, 10)
 	r := lookup.New(t.Context(), client, func(owner string) { woken <- owner })
 	ref := lookup.Ref{Kind: lookup.Secret, Namespace: "default", Name: "s"}
-	if _, _, err := r.Begin("unit").Get(ref); !fault.Is(err, "Progressing") {
-		t.Errorf("before it was tried: %v", err)
+	if _, _, err := r.Begin("unit").Get(ref); err == nil {
+		t.Error("it is said not to be there before that can be known")
 	}
 	select {
 	case <-woken:
