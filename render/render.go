@@ -57,7 +57,7 @@ import (
 
 // version names what, besides tree, options and builder, decides what a render
 // gives. A test holds it to go.mod.
-const version = "plumb/3 kyaml/v0.21.2 envsubst/v1.8.0 yaml/v1.6.0"
+const version = "plumb/3 kyaml/v0.21.2 envsubst/v1.9.0 yaml/v1.6.0"
 
 // Options say how a directory of a tree becomes objects.
 type Options struct {
