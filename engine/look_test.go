@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,7 @@ func (l *listener) Report(_ context.Context, u Unit, out Outcome) error {
 
 func (l *listener) wants(t *testing.T, want ...string) {
 	t.Helper()
+	synctest.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !slices.Equal(l.heard, want) {
@@ -85,7 +87,9 @@ func TestARefusedUnitIsToldOfAtItsPace(t *testing.T) {
 		e.Put(Unit{Name: "later", Dialect: l, Refused: &fault.Error{Next: fault.Wait, Reason: NotYetRead, Err: errors.New("it is being read")}, Interval: time.Minute})
 		e.Put(Unit{Name: "asleep", Dialect: l, Suspended: true, Refused: errors.New("no")})
 		time.Sleep(90 * time.Second)
+		l.mu.Lock()
 		slices.Sort(l.heard)
+		l.mu.Unlock()
 		l.wants(t, "0s waits no Secret", "0s wrong spec.x", "1m0s waits no Secret")
 		e.Put(Unit{Name: "wrong", Dialect: l, Refused: &fault.Error{Next: fault.Stall, Err: errors.New("spec.y")}})
 		synctest.Wait()
@@ -110,6 +114,8 @@ func TestAnOutcomeThatCouldNotBeToldIsToldAgain(t *testing.T) {
 		e.o.Log = discard()
 		e.Put(Unit{Name: "u", Dialect: l, Refused: errors.New("no"), RetryInterval: time.Hour})
 		time.Sleep(10 * time.Minute)
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		if len(l.heard) == 0 {
 			t.Fatal("it was never told")
 		}
@@ -122,27 +128,27 @@ func TestAnOutcomeThatCouldNotBeToldIsToldAgain(t *testing.T) {
 func TestDependentsAreWokenByNews(t *testing.T) {
 	at := map[string]*source.Artifact{"git": {Source: "git", Revision: "1"}}
 	looking(t, at, func(t *testing.T, e *Engine, l *listener) {
-		asked := 0
+		var asked atomic.Int32
 		no := &fault.Error{Next: fault.Wait, Err: errors.New("no")}
-		judge := func(context.Context) (string, error) { asked++; return "is not", nil }
+		judge := func(context.Context) (string, error) { asked.Add(1); return "is not", nil }
 		e.Put(Unit{Name: "dep", Dialect: l, Digest: "1", Refused: no, RetryInterval: time.Hour})
 		e.Put(Unit{Name: "u", Dialect: l, Sources: []string{"git"}, DependsOn: []Dependency{{Unit: "dep", As: "dep", Judge: judge}}, RetryInterval: time.Hour})
 		time.Sleep(time.Second)
-		before := asked
+		before := asked.Load()
 		e.Wake("dep") // which says what it said before
 		time.Sleep(time.Second)
-		if asked != before {
-			t.Errorf("woken %d times by nothing new", asked-before)
+		if asked.Load() != before {
+			t.Errorf("woken %d times by nothing new", asked.Load()-before)
 		}
 		e.Put(Unit{Name: "dep", Dialect: l, Digest: "2", Refused: no, RetryInterval: time.Hour})
 		time.Sleep(time.Second)
-		if asked == before {
+		if asked.Load() == before {
 			t.Error("not woken by another spec")
 		}
-		before = asked
+		before = asked.Load()
 		e.Delete("dep")
 		time.Sleep(time.Second)
-		if asked == before {
+		if asked.Load() == before {
 			t.Error("not woken by its going")
 		}
 	})
