@@ -3,23 +3,21 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/xlab/treeprint"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/internal/parallel"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
 )
 
@@ -160,7 +158,10 @@ func (g *grower) unit(ctx context.Context, f *found) (*node, error) {
 	}
 	u := g.healthOf(ctx, f)
 	live := readInventory(ctx, client, f.Inventory)
-	owned, hidden := children(ctx, client, f.Inventory)
+	owned, hidden, err := offspringOf(ctx, client, f.Inventory, live)
+	if err != nil {
+		return nil, err
+	}
 	for _, err := range hidden {
 		g.note("%s %s, so the tree does not show whether there are any", g.warn("warning:"), clean(err.Error()))
 	}
@@ -235,69 +236,45 @@ type liveObject struct {
 
 // readInventory reads every object of an inventory, some at a time.
 func readInventory(ctx context.Context, client *cluster.Client, inventory []apply.Entry) []liveObject {
-	const parallel = 16
+	const atATime = 16
 	out := make([]liveObject, len(inventory))
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, parallel)
-	for i, e := range inventory {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			out[i].object, out[i].err = client.Get(ctx, e.Ref, e.Version)
-		})
+	_ = parallel.Each(ctx, atATime, inventory, func(i int, e apply.Entry) error {
+		out[i].object, out[i].err = client.Get(ctx, e.Ref, e.Version)
+		return nil // it is told of one by one
+	})
+	for i := range out {
+		if out[i].object == nil && out[i].err == nil {
+			out[i].err = context.Cause(ctx)
+		}
 	}
-	wg.Wait()
 	return out
 }
 
-// brood are the objects of some namespaces that others own.
-type brood map[types.UID][]*unstructured.Unstructured
-
-// born are the kinds that are looked at for children. Whatever owns one of
-// their objects, an operator's custom resource too, is shown with it.
-var born = []schema.GroupVersionResource{
-	{Group: "apps", Version: "v1", Resource: "deployments"},
-	{Group: "apps", Version: "v1", Resource: "statefulsets"},
-	{Group: "apps", Version: "v1", Resource: "daemonsets"},
-	{Group: "apps", Version: "v1", Resource: "replicasets"},
-	{Group: "batch", Version: "v1", Resource: "cronjobs"},
-	{Group: "batch", Version: "v1", Resource: "jobs"},
-	{Version: "v1", Resource: "pods"},
+// offspring is what the objects of a unit own, and what that owns in turn.
+type offspring struct {
+	look   *watch.Look
+	bodies map[types.UID]watch.Body
 }
 
-// children lists what could belong to the objects of an inventory, once for
-// each namespace. hidden says what could not be listed, and so is not shown.
-func children(ctx context.Context, client *cluster.Client, inventory []apply.Entry) (b brood, hidden []error) {
+// offspringOf finds what belongs to the live objects of an inventory. hidden
+// says what could not be listed, and so is not shown.
+func offspringOf(ctx context.Context, client *cluster.Client, inventory []apply.Entry, live []liveObject) (o offspring, hidden []error, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var namespaces []string
-	for _, e := range inventory {
-		if e.Ref.Namespace != "" && !childless(e.Ref) && !slices.Contains(namespaces, e.Ref.Namespace) {
-			namespaces = append(namespaces, e.Ref.Namespace)
+	var owners []types.UID
+	for i, e := range inventory {
+		if live[i].object == nil || e.Ref.Namespace == "" || childless(e.Ref) {
+			continue
 		}
+		namespaces, owners = append(namespaces, e.Ref.Namespace), append(owners, live[i].object.GetUID())
 	}
-	b = brood{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, ns := range namespaces {
-		for _, gvr := range born {
-			wg.Go(func() {
-				l, err := client.Dynamic().Resource(gvr).Namespace(ns).List(ctx, metav1.ListOptions{})
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil {
-					hidden = append(hidden, fmt.Errorf("list %s of namespace %s: %w", gvr.Resource, ns, err))
-					return
-				}
-				for i := range l.Items {
-					for _, o := range l.Items[i].GetOwnerReferences() {
-						b[o.UID] = append(b[o.UID], &l.Items[i])
-					}
-				}
-			})
-		}
+	o.look = watch.NewChildren(ctx, client, watch.Workloads).Look(namespaces, func() {})
+	if hidden, err = o.look.Wait(ctx); err != nil {
+		return o, nil, err
 	}
-	wg.Wait()
-	slices.SortFunc(hidden, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return b, hidden
+	o.bodies = o.look.Read(ctx, o.look.Below(owners...))
+	return o, hidden, nil
 }
 
 // childless are the kinds of which it is known that they own nothing of what
@@ -311,27 +288,39 @@ func childless(r object.Ref) bool {
 }
 
 // of returns the trees of what an object owns.
-func (b brood) of(uid types.UID) []*node { return b.grow(uid, map[types.UID]bool{}) }
+func (o offspring) of(uid types.UID) []*node { return o.grow(uid, map[types.UID]bool{}) }
 
-func (b brood) grow(uid types.UID, above map[types.UID]bool) (out []*node) {
+func (o offspring) grow(uid types.UID, above map[types.UID]bool) (out []*node) {
 	if above[uid] {
 		return nil
 	}
 	above[uid] = true
 	defer delete(above, uid)
-	for _, o := range b[uid] {
-		n := nodeOf(object.RefOf(o))
-		n.Children = b.grow(o.GetUID(), above)
-		if o.GetKind() == "ReplicaSet" && len(n.Children) == 0 {
-			if replicas, ok, _ := unstructured.NestedInt64(o.Object, "spec", "replicas"); ok && replicas == 0 {
-				continue
-			}
+	for _, c := range o.look.Of(uid) {
+		n := nodeOf(c.Ref)
+		n.Children = o.grow(c.UID, above)
+		body := o.bodies[c.UID]
+		switch {
+		case apierrors.IsNotFound(body.Err):
+			continue // gone meanwhile
+		case body.Err != nil:
+			n.Health, n.Message = health.Unknown.String(), body.Err.Error()
+		case body.Object == nil:
+			n.Health = health.Unknown.String() // it has come since the others were read
+		case retired(body.Object) && len(n.Children) == 0:
+			continue
+		default:
+			judge(n, engine.Unit{}, body.Object)
 		}
-		judge(n, engine.Unit{}, o)
 		out = append(out, n)
 	}
-	slices.SortFunc(out, func(a, b *node) int { return object.Compare(a.ref(), b.ref()) })
 	return out
+}
+
+// retired reports whether o is a ReplicaSet that is scaled to nothing.
+func retired(o *unstructured.Unstructured) bool {
+	replicas, ok, err := unstructured.NestedInt64(o.Object, "spec", "replicas")
+	return o.GetKind() == "ReplicaSet" && ok && err == nil && replicas == 0
 }
 
 // elsewhere connects to the cluster that a unit's objects are on.

@@ -152,6 +152,10 @@ type Client struct {
 // Dynamic returns the client underneath.
 func (c *Client) Dynamic() dynamic.Interface { return c.dynamic }
 
+// AllMetadata is like Dynamic for those who need no more of any object than its
+// metadata.
+func (c *Client) AllMetadata() metadata.Interface { return c.metadata }
+
 // Resource returns the endpoint for a kind in a namespace; the namespace does
 // not count for a kind that has none.
 func (c *Client) Resource(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
