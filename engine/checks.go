@@ -35,8 +35,8 @@ func (e *Engine) locateChecks(ctx context.Context, k Kinds, u Unit) (checks []Ch
 	return checks, errors.Join(errs...)
 }
 
-// maxChecks is how many health checks the units of one namespace may have. Each
-// is a watch of its own, in plumb's name.
+// maxChecks is how many health checks the units of one namespace may have. They
+// are watched in plumb's name, where they are by their names alone.
 const maxChecks = 1000
 
 // admitChecks refuses the health checks of u where its namespace has so many.

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/internal/kubetest"
 	"plumb.dev/plumb/object"
 )
 
@@ -86,5 +89,66 @@ func BenchmarkEvent(b *testing.B) {
 		e.Object["metadata"].(map[string]any)["resourceVersion"] = fmt.Sprint(20 + n)
 		_ = s.Update(e)
 		n++
+	}
+}
+
+// BenchmarkStranger says how much memory an object takes that is in a stream
+// and that nobody follows, and how long its events take.
+func BenchmarkStranger(b *testing.B) {
+	const objects = 10000
+	s := newStream(context.Background(), streamKey{resource: configMaps}, func(string) {}, func(*stream) {})
+	var events []*unstructured.Unstructured
+	for i := range objects {
+		events = append(events, member(i/10, i%10, 5, "x"))
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for _, e := range events {
+		_ = s.Update(e)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	n := 0
+	for b.Loop() {
+		_ = s.Update(events[n%len(events)])
+		n++
+	}
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/objects, "B/object")
+}
+
+// BenchmarkStream says how much memory a watch takes of one object.
+func BenchmarkStream(b *testing.B) {
+	env := kubetest.Start(b)
+	c, err := cluster.New("", env.Config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	self, err := c.As("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	const streams = 100
+	for b.Loop() {
+		ctx, stop := context.WithCancel(b.Context())
+		w := newWatch(ctx, self, nil, func(string) {})
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for i := range streams {
+			w.stream(streamKey{resource: configMaps, namespace: "default", name: fmt.Sprint("none-", i)})
+		}
+		kubetest.Eventually(b, time.Minute, func() error {
+			for _, s := range w.streams {
+				if synced, err := s.state(); !synced {
+					return fmt.Errorf("it is not synced: %w", err)
+				}
+			}
+			return nil
+		})
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/streams, "B/stream")
+		stop()
 	}
 }

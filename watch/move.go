@@ -141,7 +141,7 @@ func (w *Watch) move(f *following, key streamKey) {
 // shows is called when a stream may have come to show what it did not.
 func (w *Watch) shows(s *stream) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	w.arrive(s)
 }
 
@@ -161,7 +161,7 @@ func (w *Watch) arrive(s *stream) {
 		f.stream = s
 		w.leave(f, old)
 		if told {
-			w.notify(f.unit)
+			w.told = append(w.told, f.unit)
 		}
 	}
 	changed := false
@@ -169,19 +169,19 @@ func (w *Watch) arrive(s *stream) {
 		if f.stream != s {
 			continue // it has moved; the other stream tells as well
 		}
-		l, known := s.live(f)
+		exists, known := s.has(f)
 		other := w.instead[f]
 		switch {
 		case !known:
-		case l.Exists && other != nil:
+		case exists && other != nil:
 			delete(w.instead, f)
 			w.part(other)
-		case !l.Exists && other == nil && w.follows(f):
+		case !exists && other == nil && w.follows(f):
 			named := *f.view
 			named.Scope = Scope{}
 			w.instead[f] = w.join(f.Ref, s.key.resource, &named, s)
 			changed = true
-			w.notify(f.unit) // of what that stream shows already
+			w.told = append(w.told, f.unit) // of what that stream shows already
 		}
 	}
 	if changed {
@@ -220,6 +220,17 @@ func (s *stream) succeed(f *following, old *stream) (there, told bool) {
 	return true, r.face(fo) != before.face(was)
 }
 
+// has reports whether the stream shows the object of f, if that is known.
+func (s *stream) has(f *following) (exists, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.records[f.name()]
+	if r.of(f) == nil || r.unseen || !s.synced && !r.exists {
+		return false, false
+	}
+	return r.exists, true
+}
+
 func (s *stream) takeStirred() []*following {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,7 +261,7 @@ func (w *Watch) tightenNow() {
 
 func (w *Watch) tighten() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	for resource, n := range w.names {
 		if n.tighten() {
 			w.arrange(resource)
@@ -267,7 +278,7 @@ func (w *Watch) connected(s *stream, err error) {
 			w.log.Warn("plumb may not watch all of a kind at once, and watches less", "resource", s.key.resource.String(), "namespace", s.key.namespace)
 			w.arrange(s.key.resource)
 		}
-		w.mu.Unlock()
+		w.unlock()
 	}
 	s.connected(err)
 }

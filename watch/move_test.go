@@ -375,3 +375,31 @@ func TestWhoMayNotWatchAllNamespacesWatchesEach(t *testing.T) {
 	b.sees(t, "labelled", labelled[0], true)
 	b.asks(t, append(want, streamKey{namespace: ns[1], selector: label})...)
 }
+
+// Whoever is notified may look at once.
+func TestNobodyIsNotifiedWithALockHeld(t *testing.T) {
+	env := kubetest.Start(t)
+	b := watchOn(t, env, env.Config)
+	b.ns = env.Namespace(t)
+	targets := at(Scope{Selector: "test.plumb.dev/notified", Unlabelled: true}, b.ns, numbered(2*mostNames)...)
+	notified := make(chan bool, 1)
+	b.notify = func(unit string) {
+		b.Live(unit, targets[0].Ref)
+		if _, err := b.Synced(unit); err != nil {
+			t.Error(err)
+		}
+		select {
+		case notified <- true:
+		default:
+		}
+	}
+	b.create(t, b.ns, targets[0].Ref.Name, nil)
+	b.follow(t, "unit", targets)
+	b.sees(t, "unit", targets[0], true)
+	b.Leave("unit")
+	select {
+	case <-notified:
+	case <-time.After(30 * time.Second):
+		t.Error("nobody was notified")
+	}
+}

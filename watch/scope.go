@@ -36,9 +36,9 @@ type streamKey struct {
 }
 
 // The most watches there are of one kind for objects of which only the name is
-// known. A watch of a name costs the server, and plumb, some 50 kB and nothing
-// when others change; one of a namespace costs as much, and for each event of
-// an object that nobody follows what it takes to read it.
+// known. A watch of a name takes some 20 kB, here and at the server, and nothing
+// when others change. One of a namespace takes as much, and for each event of an
+// object that nobody follows what it costs to read it.
 const (
 	mostNames   = 4 // in a namespace; if there are more, it is watched as a whole
 	mostStreams = 8 // of the kind; if there are more, all namespaces are watched at once

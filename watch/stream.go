@@ -218,11 +218,15 @@ type change struct {
 
 // tell passes on what has changed, with no lock held.
 func (s *stream) tell(c change) {
-	seen := make(map[string]bool, len(c.told))
-	for _, f := range c.told {
-		if !seen[f.unit] {
-			seen[f.unit] = true
-			s.notify(f.unit)
+	if len(c.told) == 1 {
+		s.notify(c.told[0].unit) // of nearly every event it is nobody, or one
+	} else if len(c.told) > 1 {
+		units := make(map[string]bool)
+		for _, f := range c.told {
+			units[f.unit] = true
+		}
+		for u := range units {
+			s.notify(u)
 		}
 	}
 	if c.moved {

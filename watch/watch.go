@@ -84,6 +84,17 @@ type Watch struct {
 	// instead are the followings by name of objects that may be unlabelled,
 	// and are not among those with a label.
 	instead map[*following]*following
+	told    []string // units to notify once mu is free
+}
+
+// unlock gives mu free, and notifies: whoever is notified may call again.
+func (w *Watch) unlock() {
+	told := w.told
+	w.told = nil
+	w.mu.Unlock()
+	for _, unit := range told {
+		w.notify(unit)
+	}
 }
 
 // following is an object that a unit follows, and where its record is. There is
@@ -205,7 +216,7 @@ func (w *Watch) added(before follows, targets []Target) (added []Target) {
 // that these have changed since there were that many changes.
 func (w *Watch) take(unit string, targets []Target, called map[schema.GroupVersionKind]called, kinds int) (missed bool, err error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	before := w.units[unit]
 	now := make(follows, 0, len(targets))
 	kept := make(map[object.Ref]*following, len(targets))
