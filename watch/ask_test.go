@@ -237,3 +237,47 @@ func TestManyAreFoundPageByPage(t *testing.T) {
 		}
 	})
 }
+
+// What a list of labelled objects lacks is gone from there as of the list, which
+// is later than anything that the object itself says.
+func TestWhatHasLostItsLabelIsFoundByItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := newWatch(ctx, nil, nil, func(string) {})
+		old := newStream(ctx, streamKey{resource: configMaps, selector: "label"}, w.notify, w.shows)
+		next := newStream(ctx, streamKey{resource: configMaps, namespace: "shop", name: "a"}, w.notify, w.shows)
+		asked := 0
+		next.ask = func(ctx context.Context, ns string, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+			if asked++; asked > 10 {
+				<-ctx.Done()
+			}
+			return answers("70", cm(58, "x", ""))(ctx, ns, o)
+		}
+		w.streams[old.key], w.streams[next.key] = old, next
+		target := Target{Ref: object.Ref{Kind: "ConfigMap", Namespace: "shop", Name: "a"}, Version: "v1", Scope: Scope{Selector: "label"}, Managers: managers}
+		follow := func() {
+			t.Helper()
+			if err := w.Follow(ctx, "unit", []Target{target}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.mu.Lock()
+		w.units["unit"] = follows{w.join(target.Ref, configMaps, follows(nil).view("unit", target), nil)}
+		w.mu.Unlock()
+		follow()
+		_ = old.Replace([]any{cm(40, "x", "")}, "40")
+		_ = old.Replace(nil, "61")
+		target.Scope = Scope{}
+		w.mu.Lock()
+		w.units["unit"] = follows{w.rescope(w.units["unit"][0], follows(nil).view("unit", target))}
+		w.arrange(configMaps)
+		w.unlock()
+		follow()
+		_ = next.Replace([]any{cm(58, "x", "")}, "65")
+		synctest.Wait()
+		if l, known := w.Live("unit", target.Ref); !known || !l.Exists || asked > 1 {
+			t.Errorf("after %d questions it is %+v, known %v", asked, l, known)
+		}
+	})
+}

@@ -206,7 +206,8 @@ func (s *stream) succeed(f *following, old *stream) (there, told bool) {
 	switch {
 	case fo == nil || was == nil || !s.synced || r.unseen:
 		return false, false
-	case old.synced && before.version > r.version:
+	case old.synced && before.version > r.version && (before.exists || old.key.selector == s.key.selector):
+		// That something has left a label's stream says nothing to others.
 		r.unseen = true
 		s.find(name)
 		return false, false
