@@ -87,14 +87,20 @@ type Watch struct {
 	told    []string // units to notify once mu is free
 }
 
-// unlock gives mu free, and notifies: whoever is notified may call again.
+// unlock gives mu free, and has notified who is to be: by somebody else, since
+// whoever called may hold what they need.
 func (w *Watch) unlock() {
 	told := w.told
 	w.told = nil
 	w.mu.Unlock()
-	for _, unit := range told {
-		w.notify(unit)
+	if len(told) == 0 {
+		return
 	}
+	go func() {
+		for _, unit := range told {
+			w.notify(unit)
+		}
+	}()
 }
 
 // following is an object that a unit follows, and where its record is. There is
