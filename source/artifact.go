@@ -8,6 +8,8 @@
 package source
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"sync"
 	"time"
 
@@ -42,6 +44,16 @@ func (a *Artifact) Same(b *Artifact) bool {
 	}
 	root := tree.RootID(a.Tree)
 	return a.Source == b.Source && a.Revision == b.Revision && root != "" && root == tree.RootID(b.Tree)
+}
+
+// Digest identifies what a tree holds, or is empty if that can't be told.
+func Digest(t tree.Tree) string {
+	root := tree.RootID(t)
+	if root == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(root))
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // A Shelf holds the newest good artifact of every source. It is safe for

@@ -26,13 +26,14 @@ func (r *gitRepositories) sweep(ctx context.Context) {
 		return
 	}
 	r.unswept = false
-	if err := r.store.Keep(named); err != nil {
+	if err := r.store.Sweep(func(place string) bool { return named[place] }); err != nil {
 		r.log.Error("remove repositories that no source names", "err", err)
 	}
 }
 
-// named returns the address of every GitRepository.
-func (r *gitRepositories) named(ctx context.Context) (remotes []git.Remote, err error) {
+// named returns where what every GitRepository names is kept.
+func (r *gitRepositories) named(ctx context.Context) (places map[string]bool, err error) {
+	places = make(map[string]bool)
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(GitRepositoryKind)
 	if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
@@ -50,9 +51,9 @@ func (r *gitRepositories) named(ctx context.Context) (remotes []git.Remote, err 
 		if m.Proxy, err = proxy(g, r.refs.Peek()); err != nil {
 			return nil, fmt.Errorf("%s: %w", unitName(GitRepositoryKind.Kind, g.Namespace, g.Name), err)
 		}
-		remotes = append(remotes, m)
+		places[git.Source{Store: r.store, Remote: m}.Place()] = true
 	}
-	return remotes, nil
+	return places, nil
 }
 
 // addressed notes the address that a GitRepository names now.

@@ -15,30 +15,31 @@ import (
 	"unicode"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source"
 )
 
 // The reasons of this package's faults.
 const (
-	ReasonInvalidURL         = "InvalidURL"           // the address can't be used; a Stall
-	ReasonInvalidReference   = "InvalidReference"     // a branch, tag, name or commit that can be none; a Stall
-	ReasonInvalidSemver      = "InvalidSemver"        // a range that can't be parsed; a Stall
-	ReasonInvalidAuth        = "InvalidCredentials"   // a key or certificate that can't be parsed
-	ReasonAuthFailed         = "AuthenticationFailed" // 401, 403, or no SSH method accepted
-	ReasonNotFound           = "RepositoryNotFound"   // 404
-	ReasonRateLimited        = "RateLimited"          // 429, or 503 or 403 with Retry-After
-	ReasonServerError        = "ServerError"          // another status, or a server that reports an error
-	ReasonReferenceNotFound  = "ReferenceNotFound"    // a branch that is gone, an empty repository
-	ReasonTooLarge           = "SourceTooLarge"       // over one of the limits in Options
-	ReasonTimeout            = "SourceTimeout"        // the timeout, or no progress
-	ReasonNotAGitServer      = "NotAGitServer"        // such as a login page
-	ReasonRedirectRefused    = "RedirectRefused"      // to another host, or from https to http
-	ReasonHostKeyMismatch    = "HostKeyMismatch"      // unknown, changed, revoked or weak
-	ReasonCertificateInvalid = "CertificateInvalid"   // the server's TLS certificate
-	ReasonConnectionFailed   = "ConnectionFailed"     // refused, reset, no such host
-	ReasonCorrupt            = "SourceCorrupt"        // a broken pack, from the server or on disk
-	ReasonUnsafeTree         = "UnsafeTree"           // a name that must not be in a tree
-	ReasonNotFetched         = "NotFetched"           // Open of what isn't there
-	ReasonInvalidSubmodule   = "InvalidSubmodule"     // a submodule that can't be mounted
+	ReasonInvalidURL         = "InvalidURL"            // the address can't be used; a Stall
+	ReasonInvalidReference   = "InvalidReference"      // a branch, tag, name or commit that can be none; a Stall
+	ReasonInvalidSemver      = "InvalidSemver"         // a range that can't be parsed; a Stall
+	ReasonInvalidAuth        = "InvalidCredentials"    // a key or certificate that can't be parsed
+	ReasonAuthFailed         = "AuthenticationFailed"  // 401, 403, or no SSH method accepted
+	ReasonNotFound           = "RepositoryNotFound"    // 404
+	ReasonRateLimited        = "RateLimited"           // 429, or 503 or 403 with Retry-After
+	ReasonServerError        = "ServerError"           // another status, or a server that reports an error
+	ReasonReferenceNotFound  = "ReferenceNotFound"     // a branch that is gone, an empty repository
+	ReasonTooLarge           = "SourceTooLarge"        // over one of the limits in Options
+	ReasonTimeout            = source.ReasonTimeout    // the timeout, or no progress
+	ReasonNotAGitServer      = "NotAGitServer"         // such as a login page
+	ReasonRedirectRefused    = "RedirectRefused"       // to another host, or from https to http
+	ReasonHostKeyMismatch    = "HostKeyMismatch"       // unknown, changed, revoked or weak
+	ReasonCertificateInvalid = "CertificateInvalid"    // the server's TLS certificate
+	ReasonConnectionFailed   = "ConnectionFailed"      // refused, reset, no such host
+	ReasonCorrupt            = "SourceCorrupt"         // a broken pack, from the server or on disk
+	ReasonUnsafeTree         = "UnsafeTree"            // a name that must not be in a tree
+	ReasonNotFetched         = source.ReasonNotFetched // Open of what isn't there
+	ReasonInvalidSubmodule   = "InvalidSubmodule"      // a submodule that can't be mounted
 )
 
 func failure(reason, format string, args ...any) *fault.Error {

@@ -84,11 +84,9 @@ func TestRotatedCredentialsAreNoReasonToFetch(t *testing.T) {
 	if n := kept(t, dir); n != 1 {
 		t.Errorf("%d repositories are on disk", n)
 	}
-	if err := s.Keep([]git.Remote{{URL: repo.URL()}}); err != nil {
-		t.Fatal(err)
-	}
+	only(t, s, git.Remote{URL: repo.URL()})
 	if _, err := s.Open(as(repo, "ada", "token-5"), snap.Head, git.FetchOptions{}); err != nil {
-		t.Errorf("after Keep: %v", err)
+		t.Errorf("after a sweep: %v", err)
 	}
 }
 

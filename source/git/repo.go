@@ -39,7 +39,7 @@ type repo struct {
 	owner    uint64
 
 	gate chan struct{} // held by whoever changes the repository
-	gone bool          // under gate: Keep has removed it
+	gone bool          // under gate: Sweep has removed it
 
 	seen  map[oid]int64 // under gate: see survey
 	stale bool          // under gate: more was added than is worth keeping
@@ -468,7 +468,7 @@ func writeSet(name string, set map[string]bool) error {
 }
 
 // noteSub remembers that the repository named key is mounted in this one, so
-// that Keep keeps both.
+// that Sweep leaves both.
 func (r *repo) noteSub(key string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,6 +157,13 @@ type Snapshot struct {
 	Head
 	Commit Commit
 	Tree   tree.Tree
+
+	sets []*packSet // that it is read from
+}
+
+// broken reports whether an object was found not to be what its ID says.
+func (s *Snapshot) broken() bool {
+	return slices.ContainsFunc(s.sets, func(set *packSet) bool { return set.corrupt.Load() })
 }
 
 // FetchOptions say what belongs to a Snapshot.
@@ -338,7 +346,7 @@ func (s *Store) fetch(ctx context.Context, r Remote, h Head, o FetchOptions, dep
 		var set *packSet
 		repo := s.repo(r)
 		if set, err = repo.ensure(ctx, id, get); errors.Is(err, errGone) {
-			continue // Keep was faster; there is a new one now
+			continue // Sweep was faster; there is a new one now
 		}
 		if err == nil && handed {
 			err = repo.grant(may)
@@ -357,7 +365,7 @@ func (s *Store) fetch(ctx context.Context, r Remote, h Head, o FetchOptions, dep
 		return nil, explain(ctx, r, "fetch", err)
 	}
 	if o.RecurseSubmodules {
-		if snap.Tree, err = s.mount(snap.Tree, r, u, depth, func(r Remote, h Head) (*Snapshot, error) {
+		if err = s.mount(snap, r, u, depth, func(r Remote, h Head) (*Snapshot, error) {
 			return s.fetch(ctx, r, h, o, depth+1)
 		}); err != nil {
 			return nil, err
@@ -402,7 +410,7 @@ func (s *Store) open(r Remote, h Head, o FetchOptions, depth int) (*Snapshot, er
 	}
 	snap, err := s.snapshot(set, id, h)
 	if err == nil && o.RecurseSubmodules {
-		snap.Tree, err = s.mount(snap.Tree, r, u, depth, func(r Remote, h Head) (*Snapshot, error) {
+		err = s.mount(snap, r, u, depth, func(r Remote, h Head) (*Snapshot, error) {
 			return s.open(r, h, o, depth+1)
 		})
 	}
@@ -424,44 +432,60 @@ func (s *Store) snapshot(set *packSet, id oid, h Head) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{Head: h, Commit: c, Tree: gitTree{set, root}}, nil
+	return &Snapshot{Head: h, Commit: c, Tree: gitTree{set, root}, sets: []*packSet{set}}, nil
 }
 
-// Keep removes the repositories of all other remotes than those given and
-// their submodules; credentials make no difference. One that is being fetched is
-// left for the next time. Snapshots stay readable.
-func (s *Store) Keep(remotes []Remote) error {
-	keep := make(map[string]bool)
-	for _, r := range remotes {
-		s.reach(r.key(s.salt), keep)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for client := range s.clients {
-		if !keep[client[:keyLen]] {
-			s.forget(client)
-		}
-	}
+// Sweep removes all repositories but those that are used, as [Source.Place]
+// names them, and their submodules. One that is being fetched is left for the
+// next time. Snapshots stay readable.
+func (s *Store) Sweep(used func(place string) bool) error {
 	found, err := os.ReadDir(s.dir)
 	if err != nil {
 		return fmt.Errorf("git store: %w", err)
+	}
+	keep := make(map[string]bool)
+	for _, e := range found {
+		if len(e.Name()) == keyLen && used(e.Name()) {
+			s.reach(e.Name(), keep)
+		}
 	}
 	var errs []error
 	for _, e := range found {
 		if !e.IsDir() || len(e.Name()) != keyLen || keep[e.Name()] {
 			continue
 		}
-		if r, ok := s.repos[e.Name()]; ok {
-			if !r.tryLock() {
-				continue
-			}
-			delete(s.repos, e.Name())
-			r.gone = true
-			r.unlock()
+		away, err := s.drop(e.Name(), used)
+		errs = append(errs, err)
+		if away != "" {
+			errs = append(errs, os.RemoveAll(away))
 		}
-		errs = append(errs, os.RemoveAll(filepath.Join(s.dir, e.Name())))
 	}
 	return errors.Join(errs...)
+}
+
+// drop takes a repository out of use, if it is in none, and returns where its
+// files are then.
+func (s *Store) drop(key string, used func(place string) bool) (away string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if used(key) {
+		return "", nil // since a moment ago
+	}
+	if r, ok := s.repos[key]; ok {
+		if !r.tryLock() {
+			return "", nil
+		}
+		delete(s.repos, key)
+		r.gone = true
+		r.unlock()
+	}
+	for client := range s.clients {
+		if client[:keyLen] == key {
+			s.forget(client)
+		}
+	}
+	away = filepath.Join(s.dir, key+".old-swept")
+	return away, os.Rename(filepath.Join(s.dir, key), away)
 }
 
 // reach marks a repository and those mounted in it.

@@ -22,13 +22,54 @@ func badSubmodule(format string, args ...any) error {
 	return failure(ReasonInvalidSubmodule, format, args...)
 }
 
-// mount returns t with the tree of each submodule at its path. A submodule is
-// fetched by the same rules as any repository; it gets the credentials of the
-// one that holds it only if it is on the same scheme, host and port.
-func (s *Store) mount(t tree.Tree, r Remote, u *url.URL, depth int, get func(Remote, Head) (*Snapshot, error)) (tree.Tree, error) {
+// mount puts the tree of each submodule at its path in the tree of snap. A
+// submodule is fetched by the same rules as any repository; it gets the
+// credentials of the one that holds it only if it is on the same scheme, host
+// and port.
+func (s *Store) mount(snap *Snapshot, r Remote, u *url.URL, depth int, get func(Remote, Head) (*Snapshot, error)) error {
+	subs, err := modulesOf(snap.Tree)
+	if err != nil {
+		return err
+	}
+	repo := s.repo(r)
+	var mounts []tree.Mount
+	for _, sub := range subs {
+		e, err := snap.Tree.Lookup(sub.path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && e.Kind != tree.Submodule {
+			continue // left over from a submodule that was removed
+		}
+		if err != nil {
+			return err
+		}
+		if depth >= maxSubmoduleDepth {
+			return errTooLarge("submodules are more than %d deep", maxSubmoduleDepth)
+		}
+		from, err := r.submodule(u, sub.url)
+		if err != nil {
+			return fmt.Errorf("submodule %q: %w", sub.path, err)
+		}
+		hash := strings.TrimPrefix(string(e.ID), idScheme)
+		if err := repo.noteSub(from.key(s.salt)); err != nil {
+			return err
+		}
+		mounted, err := get(from, Head{Hash: hash, Revision: "sha1:" + hash})
+		if err != nil {
+			return fmt.Errorf("submodule %q: %w", sub.path, err)
+		}
+		mounts = append(mounts, tree.Mount{At: sub.path, Tree: mounted.Tree})
+		snap.sets = append(snap.sets, mounted.sets...)
+	}
+	if len(mounts) > 0 {
+		snap.Tree, err = tree.Overlay(snap.Tree, mounts)
+	}
+	return err
+}
+
+// modulesOf returns the submodules that a tree tells of.
+func modulesOf(t tree.Tree) ([]module, error) {
 	e, err := t.Lookup(".gitmodules")
 	if errors.Is(err, fs.ErrNotExist) {
-		return t, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -41,43 +82,10 @@ func (s *Store) mount(t tree.Tree, r Remote, u *url.URL, depth int, get func(Rem
 		return nil, err
 	}
 	subs, err := parseModules(string(b))
-	if err != nil {
-		return nil, err
+	if err == nil && len(subs) > maxSubmodules {
+		err = errTooLarge("there are more than %d submodules", maxSubmodules)
 	}
-	if len(subs) > maxSubmodules {
-		return nil, errTooLarge("there are more than %d submodules", maxSubmodules)
-	}
-	repo := s.repo(r)
-	var mounts []tree.Mount
-	for _, sub := range subs {
-		e, err := t.Lookup(sub.path)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && e.Kind != tree.Submodule {
-			continue // left over from a submodule that was removed
-		}
-		if err != nil {
-			return nil, err
-		}
-		if depth >= maxSubmoduleDepth {
-			return nil, errTooLarge("submodules are more than %d deep", maxSubmoduleDepth)
-		}
-		from, err := r.submodule(u, sub.url)
-		if err != nil {
-			return nil, fmt.Errorf("submodule %q: %w", sub.path, err)
-		}
-		hash := strings.TrimPrefix(string(e.ID), idScheme)
-		if err := repo.noteSub(from.key(s.salt)); err != nil {
-			return nil, err
-		}
-		snap, err := get(from, Head{Hash: hash, Revision: "sha1:" + hash})
-		if err != nil {
-			return nil, fmt.Errorf("submodule %q: %w", sub.path, err)
-		}
-		mounts = append(mounts, tree.Mount{At: sub.path, Tree: snap.Tree})
-	}
-	if len(mounts) == 0 {
-		return t, nil
-	}
-	return tree.Overlay(t, mounts)
+	return subs, err
 }
 
 // submodule returns the remote of a submodule with the given URL, which may be
