@@ -1,10 +1,13 @@
 // Package source is where desired state comes from: it gives a revision and a
 // tree.
 //
-// An [Artifact] is one revision of a source; a [Shelf] holds the newest good
-// one of each, also while the source fails. How a kind of source is polled and
-// fetched is for the package of that kind, such as source/git; what of a tree
-// is left out, for an [Ignorer]. When to look again is for the controllers.
+// A [Fetcher] is one source at its server, and a package below, such as
+// source/git, has those of one kind. A [Keeper] asks for many, when it is time
+// to or something happens, and holds the newest good [Artifact] of each, also
+// while the source fails. What an artifact selects of its source, leaves out and
+// mounts is its [Shape].
+//
+// Left to others: which sources there are, and what is said of them.
 package source
 
 import (
@@ -56,36 +59,29 @@ func Digest(t tree.Tree) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// A Shelf holds the newest good artifact of every source. It is safe for
+// A shelf holds the newest good artifact of every source. It is safe for
 // concurrent use; the zero value is empty.
-type Shelf struct {
+type shelf struct {
 	mu  sync.RWMutex
 	now map[string]*Artifact
 }
 
-// Put makes a the newest artifact of its source, and returns the one before it,
-// or nil.
-func (s *Shelf) Put(a *Artifact) (before *Artifact) {
+func (s *shelf) put(a *Artifact) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.now == nil {
 		s.now = make(map[string]*Artifact)
 	}
-	before = s.now[a.Source]
 	s.now[a.Source] = a
-	return before
 }
 
-// Get returns the newest artifact of a source, or nil.
-func (s *Shelf) Get(source string) *Artifact {
+func (s *shelf) get(source string) *Artifact {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.now[source]
 }
 
-// Drop forgets a source. Nothing else does: a source that fails keeps its
-// last good artifact.
-func (s *Shelf) Drop(source string) {
+func (s *shelf) drop(source string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.now, source)

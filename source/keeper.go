@@ -63,16 +63,14 @@ type Look struct {
 
 // Options are what a Keeper is made with.
 type Options struct {
-	Shelf  *Shelf
 	Stores []Store
 	Open   int // questions at once; 0: 64
 	Log    *slog.Logger
 
-	// Published is told of every artifact on the shelf and the one before it, in
-	// order, one at a time. before may be nil. after is nil if the source is
-	// gone; before then names it, also if there was nothing. It may not call
-	// [Keeper.Delete].
-	Published func(before, after *Artifact)
+	// Published is told of every new artifact and the one before it, in order,
+	// one at a time. before may be nil; after is nil if the source is
+	// gone. It may not call [Keeper.Delete].
+	Published func(source string, before, after *Artifact)
 	// Changed is told that a source's state may be another. Looked is told of
 	// each answer. They must not block.
 	Changed func(name string)
@@ -88,6 +86,7 @@ type Keeper struct {
 	ctx    context.Context
 	o      Options
 	share  *share
+	shelf  shelf
 	ignore Ignorer
 
 	publishing sync.Mutex // before mu
@@ -124,9 +123,6 @@ type entry struct {
 func NewKeeper(ctx context.Context, o Options) *Keeper {
 	if o.Open <= 0 {
 		o.Open = 64
-	}
-	if o.Shelf == nil {
-		o.Shelf = &Shelf{}
 	}
 	k := &Keeper{
 		ctx: ctx, o: o, unswept: true,
@@ -176,7 +172,7 @@ func (k *Keeper) Put(spec Spec) {
 	}
 	before := e.spec
 	e.spec = spec
-	k.settlePlace(e, fresh)
+	k.notePlace(e, fresh)
 	moved := k.attach(e)
 	woken := before.Suspended && !spec.Suspended
 	included := !slices.Equal(before.Shape.Includes, spec.Shape.Includes)
@@ -185,7 +181,10 @@ func (k *Keeper) Put(spec Spec) {
 		k.include(e, spec.Shape.Includes, true)
 	}
 	e.awaits = e.awaits || woken
-	if fresh || moved || woken || !before.Shape.equal(spec.Shape) || text(before.Refused) != text(spec.Refused) {
+	switch {
+	case spec.Refused != nil:
+		k.refuse(e)
+	case fresh, moved, woken, before.Refused != nil, !before.Shape.equal(spec.Shape):
 		e.state.Pending = true
 		k.settle(e)
 	}
@@ -201,8 +200,27 @@ func (k *Keeper) Put(spec Spec) {
 	k.arrived(spec.Name)
 }
 
-// settlePlace notes what is kept on disk for e.
-func (k *Keeper) settlePlace(e *entry, fresh bool) {
+// refuse makes the state of e that it can't be asked.
+func (k *Keeper) refuse(e *entry) {
+	e.settled = true
+	e.again = e.busy // what is worked out now counts no more
+	if e.state.Pending {
+		e.state.Pending = false
+		k.settleUsers(e.spec.Name)
+	}
+	e.state.fail(e.spec.Refused)
+}
+
+// fail notes an error, or that there is none.
+func (s *State) fail(err error) {
+	if s.Since.IsZero() || (s.Err == nil) != (err == nil) {
+		s.Since = time.Now()
+	}
+	s.Err = err
+}
+
+// notePlace notes what is kept on disk for e.
+func (k *Keeper) notePlace(e *entry, fresh bool) {
 	place := ""
 	if e.spec.From != nil {
 		place = e.spec.From.Place()
@@ -218,14 +236,6 @@ func (k *Keeper) arrived(name string) {
 		k.complete()
 	}
 	k.sweep()
-}
-
-// text compares errors: an equal one says the same.
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 // attach gives e the origin of its spec, and reports whether that is another.
@@ -299,11 +309,7 @@ func (k *Keeper) settleUsers(name string) {
 func (k *Keeper) Delete(name string) {
 	k.publishing.Lock()
 	defer k.publishing.Unlock()
-	before := k.remove(name)
-	if before == nil {
-		before = &Artifact{Source: name}
-	}
-	k.published(before, nil)
+	k.published(name, k.remove(name), nil)
 }
 
 func (k *Keeper) remove(name string) (before *Artifact) {
@@ -316,15 +322,15 @@ func (k *Keeper) remove(name string) (before *Artifact) {
 		k.detach(e)
 		k.unswept = true
 	}
-	before = k.o.Shelf.Get(name)
-	k.o.Shelf.Drop(name)
+	before = k.shelf.get(name)
+	k.shelf.drop(name)
 	k.settleUsers(name)
 	k.arrived(name)
 	return before
 }
 
 // Get returns the newest good artifact of a source, or nil.
-func (k *Keeper) Get(name string) *Artifact { return k.o.Shelf.Get(name) }
+func (k *Keeper) Get(name string) *Artifact { return k.shelf.get(name) }
 
 // State returns how far a source has come; ok is false if it was not put.
 func (k *Keeper) State(name string) (s State, ok bool) {
@@ -364,9 +370,9 @@ func address(s string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(s), "/"), ".git")
 }
 
-func (k *Keeper) published(before, after *Artifact) {
+func (k *Keeper) published(source string, before, after *Artifact) {
 	if k.o.Published != nil {
-		k.o.Published(before, after)
+		k.o.Published(source, before, after)
 	}
 }
 

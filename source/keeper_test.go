@@ -62,16 +62,10 @@ func (b *bench) stop() {
 	synctest.Wait()
 }
 
-func (b *bench) note(before, after *source.Artifact) {
+func (b *bench) note(name string, before, after *source.Artifact) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	name := ""
-	if after != nil {
-		name = after.Source
-	} else {
-		name = before.Source
-	}
-	if was := b.last[name]; was != before && (was != nil || before.Tree != nil) {
+	if b.last[name] != before {
 		b.t.Errorf("%s: what was before is not what was published before", name)
 	}
 	b.last[name] = after
@@ -390,6 +384,65 @@ func TestAServerThatHangsHoldsUpNobodyElse(t *testing.T) {
 	})
 }
 
+// Who waits for room and does not want it any more leaves it to the next.
+func TestRoomThatIsNotWantedGoesToTheNext(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.stop()
+		ctx, end := context.WithCancel(context.Background())
+		b.end = end
+		b.k = source.NewKeeper(ctx, source.Options{Open: 1})
+		b.k.Expect(nil)
+		hung := b.server("mem://a/hung", file("1"))
+		hung.Behave(sourcetest.Hung)
+		b.put("hung", hung, every(time.Hour))
+		synctest.Wait()
+		for _, name := range []string{"asleep", "gone", "moved", "next"} {
+			b.put(name, b.server("mem://a/"+name, file("1")), every(time.Hour))
+			synctest.Wait()
+		}
+		b.put("asleep", b.server("mem://a/asleep", file("1")), suspended)
+		b.k.Delete("gone")
+		b.put("moved", b.server("mem://a/moved", file("1")), func(s *source.Spec) { s.Refused = errors.New("no") })
+		hung.Behave(sourcetest.Well)
+		b.good("next", "f", "1")
+	})
+}
+
+// An answer is to who asked, and not to who meanwhile asks another.
+func TestAnAnswerIsNotForWhoHasMoved(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		m, other := b.server("mem://a/r", file("1")), b.server("mem://b/r", file("2"))
+		m.Behave(sourcetest.Hung)
+		other.Behave(sourcetest.Hung)
+		b.put("x", m)
+		b.put("y", m)
+		synctest.Wait()
+		b.put("x", other, requested("one"))
+		m.Behave(sourcetest.Well)
+		b.good("y", "f", "1")
+		if s := b.state("x"); !s.Pending || s.Requested != "" {
+			t.Errorf("it was answered: %+v", s)
+		}
+		other.Behave(sourcetest.Well)
+		b.good("x", "f", "2")
+	})
+}
+
+func TestTheEndIsNoFailure(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		m := b.server("mem://a/r", file("1"))
+		b.put("x", m)
+		b.good("x", "f", "1")
+		m.Behave(sourcetest.Hung)
+		b.k.Hint("")
+		synctest.Wait()
+		b.stop()
+		b.good("x", "f", "1")
+		time.Sleep(time.Hour)
+		b.asked(m, 0, 4)
+	})
+}
+
 func TestRotatedCredentialsAreAnotherQuestionAboutTheSame(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		m := b.server("mem://a/r", file("1"))
@@ -460,6 +513,15 @@ func TestASuspendedSourceIsNotAsked(t *testing.T) {
 		}
 		b.good("x", "f", "2")
 
+		b.put("x", m, suspended)
+		m.Behave(sourcetest.Hung)
+		b.put("x", m)
+		if s := b.state("x"); !s.Pending {
+			t.Error("it is told of before it was answered")
+		}
+		m.Behave(sourcetest.Well)
+		b.good("x", "f", "2")
+
 		b.put("y", m, suspended)
 		if s := b.state("y"); s.Artifact != nil || s.Err != nil {
 			t.Errorf("one that was never asked: %+v", s)
@@ -477,9 +539,11 @@ func TestARequestIsAnsweredByWhatWasAskedAfterIt(t *testing.T) {
 		synctest.Wait()
 		m.Asked()
 		b.put("x", m, every(time.Hour), requested("one"))
+		b.put("x", m, every(time.Hour), requested("one"), func(s *source.Spec) { s.Shape.Sparse = []string{"."} })
 		if s := b.state("x"); s.Requested != "" || s.Pending {
 			t.Errorf("before it was answered: %+v", s)
 		}
+		b.put("x", m, every(time.Hour), requested("one"))
 		m.Publish(t, file("2"))
 		m.Behave(sourcetest.Well)
 		b.good("x", "f", "2")
@@ -672,6 +736,13 @@ func TestAfterAStartWhatHasNotComeYetIsNotMissing(t *testing.T) {
 		b.put("lib", lib, last(l))
 		b.k.Expect([]string{"app", "lib", "gone"})
 		b.k.Delete("gone") // while plumb was down
+		b.bad("app", source.ReasonIncludeUnavailable)
+		b.stop()
+
+		b.start()
+		b.put("app", app, inc, last(a))
+		b.put("lib", lib, last(l))
+		b.k.Expect([]string{"app", "lib"})
 		b.bad("app", source.ReasonIncludeUnavailable)
 	})
 }

@@ -125,7 +125,6 @@ func (k *Keeper) question(o *origin, requests map[*entry]string, leave func(answ
 	}
 	k.replan(o)
 	for _, e := range o.active() {
-		o.again = o.again || e.awaits
 		k.settle(e)
 	}
 	if o.again {

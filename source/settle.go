@@ -87,14 +87,14 @@ func (k *Keeper) work(e *entry) {
 
 func (k *Keeper) input(e *entry) input {
 	in := input{
-		spec: e.spec, have: k.o.Shelf.Get(e.spec.Name), made: e.made, with: e.state.Included,
+		spec: e.spec, have: k.shelf.get(e.spec.Name), made: e.made, with: e.state.Included,
 		unsettled: !e.restored, awaits: e.awaits, circle: k.circle(e),
 	}
 	if o := e.origin; o != nil {
 		in.revision, in.content, in.err = o.revision, o.content, o.err
 	}
 	for _, inc := range e.spec.Shape.Includes {
-		a, other := k.o.Shelf.Get(inc.Source), k.sources[inc.Source]
+		a, other := k.shelf.get(inc.Source), k.sources[inc.Source]
 		switch {
 		case a != nil:
 			in.included = append(in.included, a)
@@ -236,7 +236,7 @@ func (k *Keeper) publish(e *entry, in input, out output) (done, gone bool, look 
 	k.publishing.Lock()
 	defer k.publishing.Unlock()
 	if done, gone, look = k.set(e, in, out); done && !gone {
-		k.published(in.have, out.artifact)
+		k.published(in.spec.Name, in.have, out.artifact)
 	}
 	return done, gone, look
 }
@@ -257,15 +257,13 @@ func (k *Keeper) set(e *entry, in input, out output) (done, gone bool, look *Loo
 	s := &e.state
 	before := *s
 	if out.artifact != nil {
-		k.o.Shelf.Put(out.artifact)
+		k.shelf.put(out.artifact)
 		s.Artifact, s.Included, e.made = out.artifact, in.included, out.made
 	}
 	s.Pending = out.pending
 	if !out.pending {
-		if s.Since.IsZero() || (s.Err == nil) != (out.err == nil) {
-			s.Since = time.Now()
-		}
-		s.Err, s.Requested = out.err, e.answered
+		s.fail(out.err)
+		s.Requested = e.answered
 		if look = e.look; look != nil {
 			look.Err = out.err
 			e.look = nil

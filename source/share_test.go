@@ -83,4 +83,12 @@ func TestWhoWaitsIsWokenOnceAndInOrder(t *testing.T) {
 	if !slices.Equal(woken, []string{"2", "3"}) {
 		t.Errorf("woken: %v", woken)
 	}
+	for _, k := range []string{"4", "5"} {
+		s.enter("a", k)
+	}
+	s.forget("4")
+	woken = nil
+	if leave(true); !slices.Equal(woken, []string{"5"}) {
+		t.Errorf("woken: %v, of which one is no more", woken)
+	}
 }

@@ -3,13 +3,11 @@ package flux
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,7 +22,6 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
-	"plumb.dev/plumb/source"
 )
 
 // kustomizations makes Kustomizations units of the engine, and tells in their
@@ -35,7 +32,6 @@ type kustomizations struct {
 	live     client.Reader // reads go to the server
 	statuses *statuses
 	engine   *engine.Engine
-	shelf    *source.Shelf
 	refs     *lookup.Reader
 	events   record.EventRecorder
 	log      *slog.Logger
@@ -212,14 +208,6 @@ func (r *kustomizations) kindIsLeaving(ctx context.Context) (bool, error) {
 	return !crd.DeletionTimestamp.IsZero(), nil
 }
 
-// artifact returns the newest artifact of a source, or why there is none.
-func (r *kustomizations) artifact(ctx context.Context, name string) (*source.Artifact, error) {
-	if a := r.shelf.Get(name); a != nil {
-		return a, nil
-	}
-	return nil, r.noArtifact(ctx, name)
-}
-
 // putAll puts all Kustomizations that there are. It comes before the engine
 // starts: what that does not know of claims nothing.
 func (r *kustomizations) putAll(ctx context.Context) error {
@@ -236,32 +224,6 @@ func (r *kustomizations) putAll(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// noArtifact says why a source has nothing to apply.
-func (r *kustomizations) noArtifact(ctx context.Context, from string) error {
-	kind, key := keyOf(from)
-	u, err := get(ctx, r.client, GitRepositoryKind, key)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("read %s '%s': %w", kind, key, err)
-	}
-	if err != nil {
-		return &fault.Error{
-			Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' not found", kind, key),
-			Hint: "create it, or correct spec.sourceRef; nothing is pruned meanwhile",
-		}
-	}
-	var st sourcev1.GitRepositoryStatus
-	if err := decodeStatus(u, &st); err != nil {
-		return &fault.Error{Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("the status of %s '%s' can't be read: %w", kind, key, err)}
-	}
-	if c := report.Find(st.Conditions, report.Ready); c.Status == metav1.ConditionFalse {
-		return &fault.Error{Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' is not ready: %s", kind, key, c.Message)}
-	}
-	if st.Artifact != nil {
-		return &fault.Error{Next: fault.Wait, Reason: engine.NotYetRead, Err: errors.New("the source is being read after a start")}
-	}
-	return &fault.Error{Next: fault.Wait, Reason: report.Progressing, Err: fmt.Errorf("%s '%s' has no artifact yet", kind, key)}
 }
 
 // standingOf is what the status of k says of it.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/control/lookup"
@@ -106,7 +105,6 @@ func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r R
 	if err != nil {
 		return nil, err
 	}
-	reconciler := &gitRepositories{o: o, shelf: &source.Shelf{}}
 	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
 	at := g.Namespace + "/" + g.Name
 	around := slices.Contains(way, at)
@@ -134,11 +132,15 @@ func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r R
 		}
 		included = append(included, a)
 	}
-	if want.Dir != nil {
-		t, err := reconciler.shape(g, want.Dir, included)
-		return &source.Artifact{Source: name, Revision: want.Revision, Tree: t}, err
+	shape, err := shapeOf(g)
+	if err != nil {
+		return nil, err
 	}
-	remote, err := reconciler.remote(g, r)
+	if want.Dir != nil {
+		t, err := shape.Apply(want.Dir, &source.Ignorer{}, included)
+		return &source.Artifact{Source: name, Revision: want.Revision, Tree: t}, inWords(err)
+	}
+	remote, _, err := remoteOf(g, r)
 	if err != nil {
 		return nil, err
 	}
@@ -146,25 +148,23 @@ func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r R
 	if err != nil {
 		return nil, err
 	}
-	snap, err := store.Fetch(ctx, remote, head, git.FetchOptions{RecurseSubmodules: g.Spec.RecurseSubmodules})
+	from := git.Source{Store: store, Remote: remote, FetchOptions: git.FetchOptions{RecurseSubmodules: g.Spec.RecurseSubmodules}}
+	c, err := from.Fetch(ctx, source.Revision{Name: head.Revision, Detail: head})
 	if err != nil {
 		return nil, err
 	}
-	t, err := reconciler.shape(g, snap.Tree, included)
+	t, err := shape.Apply(c.Tree, &source.Ignorer{}, included)
 	if err != nil {
-		return nil, err
+		return nil, inWords(err)
 	}
-	return &source.Artifact{Source: name, Revision: head.Revision, Tree: t, Commit: source.Commit{
-		ID: snap.Commit.Hash, Author: snap.Commit.Author, Email: snap.Commit.Email,
-		Message: snap.Commit.Message, When: snap.Commit.When,
-	}}, nil
+	return &source.Artifact{Source: name, Revision: head.Revision, Tree: t, Commit: c.Commit}, nil
 }
 
 // Directory makes the artifact of a directory as the controller does of a
 // GitRepository of that name that selects nothing: all of it, but for what Flux
 // leaves out of every source.
 func (o Options) Directory(ref object.Ref, dir tree.Tree, revision string) (*source.Artifact, error) {
-	t, err := (&gitRepositories{o: o}).shape(&sourcev1.GitRepository{}, dir, nil)
+	t, err := source.Shape{}.Apply(dir, &source.Ignorer{}, nil)
 	return &source.Artifact{Source: unitName(ref.Kind, ref.Namespace, ref.Name), Revision: revision, Tree: t}, err
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
@@ -40,27 +39,22 @@ type Parts struct {
 	ArtifactHost string
 }
 
-// byInclude is an index of GitRepositories.
-const byInclude = "include"
-
 // A Dialect is the controllers, set up.
 type Dialect struct{ git *gitRepositories }
 
 // Hint has the sources with the given URL polled now, or all of them if there
 // is none. It returns how many they are.
-func (d *Dialect) Hint(url string) int { return d.git.Hint(url) }
+func (d *Dialect) Hint(url string) int { return d.git.keeper.Hint(url) }
 
 // Setup adds the controllers to mgr. They run until ctx is done.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect, error) {
-	shelf := &source.Shelf{}
 	ks := &kustomizations{
-		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager), shelf: shelf,
+		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager),
 		events: p.Events, log: p.Log, queue: &queue{},
 	}
 	gr := &gitRepositories{
-		o: o, client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Store, shelf: shelf,
-		events: p.Events, log: p.Log, queue: &queue{}, polls: make(map[types.NamespacedName]*poll), host: p.ArtifactHost,
-		unswept: true,
+		client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Store,
+		events: p.Events, log: p.Log, queue: &queue{}, host: p.ArtifactHost,
 	}
 	ks.refs = lookup.New(ctx, p.Clientset, func(name string) {
 		switch kind, key := keyOf(name); kind {
@@ -71,31 +65,18 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 		}
 	})
 	gr.refs = ks.refs
-	// A server that does not answer holds one of these, and costs nothing.
-	polls := max(p.Concurrent, 64)
-	gr.servers = newShare(polls, 0, gr.queue.add)
 	var err error
 	ks.engine, err = engine.New(ctx, engine.Options{
-		Config: mgr.GetConfig(), Log: p.Log, Artifact: ks.artifact, RenderMemory: p.RenderMemory, Renders: p.Renders,
+		Config: mgr.GetConfig(), Log: p.Log, Artifact: gr.artifact, RenderMemory: p.RenderMemory, Renders: p.Renders,
 		Workers: p.Concurrent, Elsewhere: max(1, p.Concurrent/4),
 	})
 	if err != nil {
 		return nil, err
 	}
-	gr.published = func(name string, before *source.Artifact) {
-		ks.engine.Published(name, before, shelf.Get(name))
-		for _, u := range including(ctx, mgr.GetClient(), name, p.Log) {
-			gr.queue.add(u)
-		}
-	}
-	if err := index(ctx, mgr); err != nil {
-		return nil, err
-	}
-	if err := gr.control(mgr, polls); err != nil {
-		return nil, fmt.Errorf("set up sources: %w", err)
-	}
-	// What went while plumb was down has no reconcile. The cache is whole by now.
-	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { gr.sweep(ctx); return nil })); err != nil {
+	gr.keeper = source.NewKeeper(ctx, source.Options{
+		Stores: []source.Store{p.Store}, Log: p.Log, Published: ks.engine.Published, Changed: gr.changed, Looked: gr.looked,
+	})
+	if err := gr.control(mgr); err != nil {
 		return nil, fmt.Errorf("set up sources: %w", err)
 	}
 	if err := ks.control(mgr); err != nil {
@@ -121,12 +102,23 @@ func controllerOptions(mgr ctrl.Manager, name string, workers int) controller.Op
 	}
 }
 
-func (r *gitRepositories) control(mgr ctrl.Manager, workers int) error {
-	return ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
+// control has GitRepositories put, and says which there are once that is known.
+func (r *gitRepositories) control(mgr ctrl.Manager) error {
+	const workers = 8 // each of which waits for nothing, or for a status to be stored
+	err := ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
 		For(example(GitRepositoryKind), asked).
 		WatchesRawSource(r.queue.source()).
 		WithOptions(controllerOptions(mgr, "gitrepository", workers)).
 		Complete(named(GitRepositoryKind.Kind, r))
+	if err != nil {
+		return err
+	}
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return nil // it ends
+		}
+		return r.expect(ctx)
+	}))
 }
 
 // control has Kustomizations put, and starts the engine once all of them are.
@@ -168,33 +160,4 @@ func example(kind schema.GroupVersionKind) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(kind)
 	return u
-}
-
-// index lets those be found who include a source, also where the rest of their
-// spec is not valid.
-func index(ctx context.Context, mgr ctrl.Manager) error {
-	return mgr.GetFieldIndexer().IndexField(ctx, example(GitRepositoryKind), byInclude, func(obj client.Object) []string {
-		u := obj.(*unstructured.Unstructured)
-		var out []string
-		for _, name := range includedBy(u) {
-			out = append(out, unitName(GitRepositoryKind.Kind, u.GetNamespace(), name))
-		}
-		return out
-	})
-}
-
-// including are the GitRepositories that include a source.
-func including(ctx context.Context, c client.Client, name string, log *slog.Logger) []types.NamespacedName {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(GitRepositoryKind)
-	// Only names are read.
-	if err := c.List(ctx, list, client.MatchingFields{byInclude: name}, client.UnsafeDisableDeepCopy); err != nil {
-		log.Error("list who includes a source", "source", name, "err", err)
-		return nil
-	}
-	keys := make([]types.NamespacedName, len(list.Items))
-	for i := range list.Items {
-		keys[i] = client.ObjectKeyFromObject(&list.Items[i])
-	}
-	return keys
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	fluxkustomize "github.com/fluxcd/pkg/apis/kustomize"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -311,9 +310,4 @@ func (o Options) sourceName(k *kustomization) (string, error) {
 		return "", accessDenied("spec.sourceRef: can't access GitRepository/%s/%s from namespace %s", ns, ref.Name, k.Namespace)
 	}
 	return unitName(ref.Kind, ns, ref.Name), nil
-}
-
-// jitter spreads the intervals of units with the same one.
-func jitter(d time.Duration, by float64, random func() float64) time.Duration {
-	return time.Duration(float64(d) * (1 - by + 2*by*random()))
 }
