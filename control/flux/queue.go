@@ -11,7 +11,7 @@ import (
 )
 
 // A queue is the way into a controller's work queue for those who are not the
-// API server: the engine, the shelf of artifacts, the push hint.
+// API server: the keeper of sources, and what reads Secrets for them.
 type queue struct {
 	mu      sync.Mutex
 	to      workqueue.TypedRateLimitingInterface[reconcile.Request]
