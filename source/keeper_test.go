@@ -412,19 +412,24 @@ func TestRoomThatIsNotWantedGoesToTheNext(t *testing.T) {
 func TestAnAnswerIsNotForWhoHasMoved(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		m, other := b.server("mem://a/r", file("1")), b.server("mem://b/r", file("2"))
+		b.put("z", other)
+		b.good("z", "f", "2")
 		m.Behave(sourcetest.Hung)
 		other.Behave(sourcetest.Hung)
+		other.Publish(t, file("3"))
 		b.put("x", m)
+		synctest.Wait() // it is x that asks
 		b.put("y", m)
 		synctest.Wait()
 		b.put("x", other, requested("one"))
 		m.Behave(sourcetest.Well)
 		b.good("y", "f", "1")
+		b.put("x", other, requested("one"), func(s *source.Spec) { s.Shape.Sparse = []string{"."} })
 		if s := b.state("x"); !s.Pending || s.Requested != "" {
 			t.Errorf("it was answered: %+v", s)
 		}
 		other.Behave(sourcetest.Well)
-		b.good("x", "f", "2")
+		b.good("x", "f", "3")
 	})
 }
 
@@ -742,6 +747,7 @@ func TestAfterAStartWhatHasNotComeYetIsNotMissing(t *testing.T) {
 		b.start()
 		b.put("app", app, inc, last(a))
 		b.put("lib", lib, last(l))
+		b.state("app") // it waits for what it is not known of whether it is there
 		b.k.Expect([]string{"app", "lib"})
 		b.bad("app", source.ReasonIncludeUnavailable)
 	})
