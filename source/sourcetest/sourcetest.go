@@ -408,7 +408,7 @@ func restarted(t *testing.T, s Server) {
 func damaged(t *testing.T, s Server) {
 	s.Publish(t, large())
 	f := s.Fetcher(password)
-	r, c := get(t, f)
+	_, c := get(t, f)
 	s.Damage(t)
 	if compare(c.Tree, large()) == nil {
 		t.Fatal("nothing was damaged")
@@ -416,7 +416,7 @@ func damaged(t *testing.T, s Server) {
 	if c.Broken == nil || !c.Broken() {
 		t.Error("it does not say so")
 	}
-	r, c = get(t, f)
+	r, c := get(t, f)
 	holds(t, c.Tree, large())
 	if c.Broken() {
 		t.Error("what was fetched anew is broken")
