@@ -25,6 +25,7 @@ var layers = [][]string{
 	stages,
 	{"engine"},
 	{"control"},
+	{"inspect"},
 	{"cli", "web"},
 	{"cmd"},
 }
@@ -141,6 +142,23 @@ func TestOnlyDialectsKnowFluxAndArgo(t *testing.T) {
 			}
 			if to := folder(imported); to == "api" {
 				t.Errorf("%s imports %s; only %s may", p.ImportPath, imported, strings.Join(dialectic, "/, ")+"/")
+			}
+		}
+	}
+}
+
+// Which dialects there are only cmd/plumb says. Commands and the UI are given
+// a list, and work on what all of them have.
+func TestOnlyTheProgramNamesDialects(t *testing.T) {
+	shared := []string{module + "/control", module + "/control/view", module + "/control/lookup"}
+	for _, p := range packages(t) {
+		from := folder(p.ImportPath)
+		if layer(from) < 0 || from == "cmd" {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if folder(imported) == "control" && imported != p.ImportPath && !slices.Contains(shared, imported) {
+				t.Errorf("%s imports %s; let cmd/plumb hand it in as a control.Dialect", p.ImportPath, imported)
 			}
 		}
 	}

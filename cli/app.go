@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -15,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -25,9 +25,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/cluster"
-	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/view"
-	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/inspect"
 )
 
 // An app is what all commands share.
@@ -40,8 +40,7 @@ type app struct {
 	// it prints.
 	command  string
 	terminal bool
-	// dialect is how the controller is set up.
-	dialect flux.Options
+	dialects []control.Dialect
 
 	paint // of standard output
 }
@@ -65,11 +64,9 @@ func (a *app) cut(s string, n int) string {
 // A conn is a connection to a cluster in the name of who runs the command.
 type conn struct {
 	*app
+	*inspect.Cluster
 	config    *rest.Config
-	client    *cluster.Client
-	clientset kubernetes.Interface
 	namespace string
-	kinds     []view.Kind
 }
 
 func (a *app) connect() (*conn, error) {
@@ -99,7 +96,28 @@ func (a *app) connect() (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{app: a, config: config, client: client, clientset: clientset, namespace: namespace, kinds: flux.Kinds()}, nil
+	s := &conn{app: a, Cluster: a.offline(), config: config, namespace: namespace}
+	s.Client, s.Clientset = client, clientset
+	return s, nil
+}
+
+// offline knows the kinds, and no cluster.
+func (a *app) offline() *inspect.Cluster {
+	c := &inspect.Cluster{}
+	for _, d := range a.dialects {
+		c.Dialects = append(c.Dialects, d)
+	}
+	return c
+}
+
+// list is [inspect.Cluster.List], and says what to type if the cluster is not
+// one of plumb's.
+func (s *conn) list(ctx context.Context, namespace string, which func(view.Kind) bool) ([]*inspect.Found, error) {
+	all, err := s.List(ctx, namespace, which)
+	if errors.Is(err, inspect.ErrNoKinds) {
+		return nil, fmt.Errorf("the cluster at %s has none of the kinds that plumb works on; type: plumb install", cluster.Host(s.config))
+	}
+	return all, err
 }
 
 // Which kinds a command is for.
@@ -107,88 +125,27 @@ func units(k view.Kind) bool   { return !k.IsSource }
 func sources(k view.Kind) bool { return k.IsSource }
 func anyKind(view.Kind) bool   { return true }
 
-// kindOf returns the kind of custom resource that ref is of.
-func (s *conn) kindOf(ref object.Ref) (view.Kind, bool) {
-	i := slices.IndexFunc(s.kinds, func(k view.Kind) bool { return k.Group == ref.Group && k.Kind == ref.Kind })
-	if i < 0 {
-		return view.Kind{}, false
-	}
-	return s.kinds[i], true
-}
-
-// A found is a custom resource and what it says.
-type found struct {
-	view.Kind
-	view.Item
-	object *unstructured.Unstructured
-}
-
-func (s *conn) found(k view.Kind, u *unstructured.Unstructured) *found {
-	u.SetGroupVersionKind(k.GroupVersionKind)
-	return &found{k, k.View(u), u}
-}
-
-// get reads the unit or source that ref names.
-func (s *conn) get(ctx context.Context, ref object.Ref) (*found, error) {
-	k, ok := s.kindOf(ref)
-	if !ok {
-		return nil, fmt.Errorf("%s: this version of plumb does not know the kind", ref)
-	}
-	u, err := s.client.Dynamic().Resource(k.Resource()).Namespace(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", ref, err)
-	}
-	return s.found(k, u), nil
-}
-
-// list reads the units or sources of a namespace, or of all, sorted.
-func (s *conn) list(ctx context.Context, namespace string, which func(view.Kind) bool) ([]*found, error) {
-	var out []*found
-	there := false
-	for _, k := range s.kinds {
-		if !which(k) {
-			continue
-		}
-		l, err := s.client.Dynamic().Resource(k.Resource()).Namespace(namespace).List(ctx, metav1.ListOptions{})
-		if apierrors.IsNotFound(err) {
-			continue // no such kind
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", k.Plural, err)
-		}
-		there = true
-		for i := range l.Items {
-			out = append(out, s.found(k, &l.Items[i]))
-		}
-	}
-	if !there {
-		return nil, fmt.Errorf("the cluster at %s has none of the kinds that plumb works on; type: plumb install", cluster.Host(s.config))
-	}
-	slices.SortFunc(out, func(a, b *found) int { return object.Compare(a.Ref, b.Ref) })
-	return out, nil
-}
-
 // one returns the unit or source that a person called NAME or KIND/NAME.
-func (s *conn) one(ctx context.Context, name string, which func(view.Kind) bool) (*found, error) {
+func (s *conn) one(ctx context.Context, name string, which func(view.Kind) bool) (*inspect.Found, error) {
 	kind, bare, hasKind := cutKind(name)
 	if err := checkName("name", bare); err != nil {
 		return nil, err
 	}
-	var hits []*found
+	var hits []*inspect.Found
 	known := false
-	for _, k := range s.kinds {
+	for _, k := range s.Kinds() {
 		if hasKind && !k.Called(kind) || !which(k) && !hasKind {
 			continue
 		}
 		known = true
-		u, err := s.client.Dynamic().Resource(k.Resource()).Namespace(s.namespace).Get(ctx, bare, metav1.GetOptions{})
+		u, err := s.Client.Dynamic().Resource(k.Resource()).Namespace(s.namespace).Get(ctx, bare, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s/%s: %w", k.Kind, bare, err)
 		}
-		hits = append(hits, s.found(k, u))
+		hits = append(hits, s.Found(k, u))
 	}
 	switch {
 	case !known:
@@ -213,7 +170,7 @@ func (s *conn) missing(ctx context.Context, kind, name string, which func(view.K
 	if err != nil && !apierrors.IsForbidden(err) {
 		return err
 	}
-	var there, like []*found
+	var there, like []*inspect.Found
 	for _, f := range all {
 		switch {
 		case f.Ref.Name != name:
@@ -223,9 +180,9 @@ func (s *conn) missing(ctx context.Context, kind, name string, which func(view.K
 			like = append(like, f)
 		}
 	}
-	what := or(clean(kind), called(s.kinds, which))
+	what := or(clean(kind), called(s.Kinds(), which))
 	// What is in this namespace is more likely meant.
-	if i := slices.IndexFunc(like, func(f *found) bool { return f.Ref.Namespace == s.namespace }); i >= 0 {
+	if i := slices.IndexFunc(like, func(f *inspect.Found) bool { return f.Ref.Namespace == s.namespace }); i >= 0 {
 		return s.notAUnit(like[i])
 	}
 	switch {
@@ -234,12 +191,12 @@ func (s *conn) missing(ctx context.Context, kind, name string, which func(view.K
 	case len(like) > 0:
 		return s.notAUnit(like[0])
 	}
-	return fmt.Errorf("there is no %s %q in namespace %s; type: plumb get %s -A", what, clean(name), s.namespace, listing(s.kinds, which))
+	return fmt.Errorf("there is no %s %q in namespace %s; type: plumb get %s -A", what, clean(name), s.namespace, listing(s.Kinds(), which))
 }
 
 // notAUnit is the error for a name that is of the other sort than the command
 // is for.
-func (s *conn) notAUnit(f *found) error {
+func (s *conn) notAUnit(f *inspect.Found) error {
 	is, not, next := "source", "unit", "get sources "+f.Ref.Name
 	switch {
 	case !f.IsSource:
@@ -268,6 +225,16 @@ func listing(kinds []view.Kind, which func(view.Kind) bool) string {
 	return map[string]string{"unit or source": "all", "source": "sources", "unit": "units"}[called(kinds, which)]
 }
 
+// kindsOf are the kinds that a command is for, as manifests have them.
+func kindsOf(c *inspect.Cluster, which func(view.Kind) bool) (out []string) {
+	for _, k := range c.Kinds() {
+		if which(k) {
+			out = append(out, fmt.Sprintf("%s of %s", k.GroupVersionKind.Kind, k.GroupVersion()))
+		}
+	}
+	return out
+}
+
 // cutKind takes KIND/NAME apart.
 func cutKind(s string) (kind, name string, ok bool) {
 	kind, name, ok = strings.Cut(s, "/")
@@ -278,12 +245,12 @@ func cutKind(s string) (kind, name string, ok bool) {
 }
 
 func (s *conn) isSource(kind string) bool {
-	return slices.ContainsFunc(s.kinds, func(k view.Kind) bool { return k.IsSource && k.Called(kind) })
+	return slices.ContainsFunc(s.Kinds(), func(k view.Kind) bool { return k.IsSource && k.Called(kind) })
 }
 
 func (s *conn) kindNames(which func(view.Kind) bool) []string {
 	var out []string
-	for _, k := range s.kinds {
+	for _, k := range s.Kinds() {
 		if which(k) {
 			out = append(out, k.Names[0])
 		}
@@ -292,17 +259,17 @@ func (s *conn) kindNames(which func(view.Kind) bool) []string {
 }
 
 // patch changes f by a merge patch.
-func (s *conn) patch(ctx context.Context, f *found, patch map[string]any) (*found, error) {
+func (s *conn) patch(ctx context.Context, f *inspect.Found, patch map[string]any) (*inspect.Found, error) {
 	b, err := json.Marshal(patch)
 	if err != nil {
 		return nil, err
 	}
-	u, err := s.client.Dynamic().Resource(f.Resource()).Namespace(f.Ref.Namespace).
+	u, err := s.Client.Dynamic().Resource(f.Resource()).Namespace(f.Ref.Namespace).
 		Patch(ctx, f.Ref.Name, types.MergePatchType, b, metav1.PatchOptions{FieldManager: "plumb-cli"})
 	if err != nil {
 		return nil, fmt.Errorf("patch %s: %w", f.Ref, err)
 	}
-	return s.found(f.Kind, u), nil
+	return s.Found(f.Kind, u), nil
 }
 
 // outputFlag adds -o, for what a command prints.

@@ -18,9 +18,10 @@ import (
 	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 	"sigs.k8s.io/yaml"
 
-	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/inspect"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/render"
@@ -76,18 +77,17 @@ Values of Secrets, and of variables that a Secret gives, are masked unless
 
 func (o buildOptions) run(ctx context.Context, a *app, name string) error {
 	var s *conn
-	r := (&conn{}).reader(ctx)
-	r.s = nil
+	r := inspect.Offline(ctx)
 	if o.file == "" {
 		var err error
 		if s, err = a.connect(); err != nil {
 			return err
 		}
-		r = s.reader(ctx)
+		r = s.Reader(ctx)
 	}
 	set, err := o.objects(ctx, a, s, r, name)
 	if err != nil && !o.showSecrets {
-		return r.hide(err)
+		return r.Hide(err)
 	}
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (o buildOptions) run(ctx context.Context, a *app, name string) error {
 	return o.print(a, r, set)
 }
 
-func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *reader, name string) (object.Set, error) {
+func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *inspect.Reader, name string) (object.Set, error) {
 	f, src, err := o.find(ctx, a, s, name)
 	if err != nil {
 		return nil, err
@@ -105,15 +105,19 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *reader, n
 		if err != nil {
 			return nil, err
 		}
-		if err := r.tell(manifests, f.Ref.Namespace); err != nil {
+		if err := r.Tell(manifests, f.Ref.Namespace); err != nil {
 			return nil, fmt.Errorf("--with %s: %w", o.with, err)
 		}
 	}
-	u, err := a.dialect.Unit(f.object, r)
+	reads := view.Reader(r)
+	if s == nil {
+		reads = offlineReader{r}
+	}
+	u, err := f.Dialect.Unit(f.Object, reads)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Ref, err)
 	}
-	if err := o.source(ctx, a, r, f, src, &u); err != nil {
+	if err := o.source(ctx, reads, f, src, &u); err != nil {
 		return nil, err
 	}
 	result, err := render.Objects(ctx, u.Source.Tree, u.Render)
@@ -125,7 +129,7 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *reader, n
 	}
 	var kinds engine.Kinds
 	if s != nil {
-		kinds = s.client
+		kinds = s.Client
 	} else if kinds, err = builtin(result); err != nil {
 		return nil, err
 	}
@@ -133,7 +137,7 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *reader, n
 }
 
 // find returns the unit and its source; the latter may be nil.
-func (o buildOptions) find(ctx context.Context, a *app, s *conn, name string) (f, src *found, err error) {
+func (o buildOptions) find(ctx context.Context, a *app, s *conn, name string) (f, src *inspect.Found, err error) {
 	if s != nil {
 		if name == "" {
 			return nil, nil, errors.New("say which unit: plumb build NAME, or plumb build -f FILE --path DIR")
@@ -141,7 +145,7 @@ func (o buildOptions) find(ctx context.Context, a *app, s *conn, name string) (f
 		if f, err = s.one(ctx, name, units); err != nil {
 			return nil, nil, err
 		}
-		src, err = s.get(ctx, f.Source)
+		src, err = s.Get(ctx, f.Source)
 		return f, src, err
 	}
 	if o.path == "" {
@@ -155,23 +159,22 @@ func (o buildOptions) find(ctx context.Context, a *app, s *conn, name string) (f
 	if from == "-" {
 		from = "the standard input"
 	}
-	return pick(manifests, from, name, or(*a.flags.Namespace, "default"))
+	return pick(a.offline(), manifests, from, name, or(*a.flags.Namespace, "default"))
 }
 
 // pick finds the unit of a file, and its source if that is there too.
-func pick(manifests []*unstructured.Unstructured, file, name, namespace string) (f, src *found, err error) {
-	offline := &conn{kinds: flux.Kinds()}
-	var all []*found
+func pick(offline *inspect.Cluster, manifests []*unstructured.Unstructured, file, name, namespace string) (f, src *inspect.Found, err error) {
+	var all []*inspect.Found
 	var names []string
 	for _, m := range manifests {
 		if m.GetNamespace() == "" {
 			m.SetNamespace(namespace)
 		}
-		k, ok := offline.kindOf(object.RefOf(m))
+		k, ok := offline.KindOf(object.RefOf(m))
 		if !ok {
 			continue
 		}
-		x := offline.found(k, m)
+		x := offline.Found(k, m)
 		all = append(all, x)
 		if !k.IsSource && (name == "" || name == x.Ref.Name) {
 			f = x
@@ -182,7 +185,7 @@ func pick(manifests []*unstructured.Unstructured, file, name, namespace string) 
 	case len(names) == 0 && name != "":
 		return nil, nil, fmt.Errorf("%s holds no unit %q", file, clean(name))
 	case len(names) == 0:
-		return nil, nil, fmt.Errorf("%s holds no unit: a Kustomization of %s, not one of Kustomize itself", file, flux.KustomizationKind.GroupVersion())
+		return nil, nil, fmt.Errorf("%s holds no unit; units are: %s", file, strings.Join(kindsOf(offline, units), ", "))
 	case len(names) > 1:
 		return nil, nil, fmt.Errorf("%s holds %d units; say which: %s", file, len(names), clean(strings.Join(names, ", ")))
 	}
@@ -195,9 +198,9 @@ func pick(manifests []*unstructured.Unstructured, file, name, namespace string) 
 }
 
 // source gives u the files that it is made from.
-func (o buildOptions) source(ctx context.Context, a *app, r *reader, f, src *found, u *engine.Unit) (err error) {
+func (o buildOptions) source(ctx context.Context, r view.Reader, f, src *inspect.Found, u *engine.Unit) (err error) {
 	if o.path != "" {
-		u.Source, err = local(ctx, a.dialect, r, f, src, o.path, u)
+		u.Source, err = local(ctx, r, f, src, o.path, u)
 		return err
 	}
 	want := or(o.revision, src.Revision)
@@ -209,19 +212,19 @@ func (o buildOptions) source(ctx context.Context, a *app, r *reader, f, src *fou
 		return err
 	}
 	defer done()
-	if u.Source, err = a.dialect.Artifact(ctx, src.object, r, store, flux.Want{Revision: want}); err != nil {
+	if u.Source, err = src.Dialect.Artifact(ctx, src.Object, r, store, view.Want{Revision: want}); err != nil {
 		return fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb build %s --path DIR", src.Ref, want, err, f.Ref.Name)
 	}
 	return nil
 }
 
-func (o buildOptions) print(a *app, r *reader, set object.Set) error {
+func (o buildOptions) print(a *app, r *inspect.Reader, set object.Set) error {
 	var out strings.Builder
 	var list []any
 	for _, u := range set {
 		if !o.showSecrets {
 			u = owned.Mask(u)
-			u.Object, _ = r.redact(u.Object).(map[string]any)
+			u.Object, _ = r.Redact(u.Object).(map[string]any)
 		}
 		switch o.output {
 		case "name":

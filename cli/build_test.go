@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/tools/txtar"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"plumb.dev/plumb/inspect"
 )
 
 // said is what a command has printed, and its exit code.
@@ -22,7 +23,7 @@ func plumb(t *testing.T, args ...string) said {
 	t.Helper()
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	var out, errOut bytes.Buffer
-	code := Main(t.Context(), "test", args, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
+	code := Main(t.Context(), "test", dialects(), args, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
 	return said{code, out.String(), errOut.String()}
 }
 
@@ -195,7 +196,7 @@ spec: {group: example.com, scope: [Namespaced], names: {kind: Thing, plural: thi
 func TestATraceThatCannotSeeDriftSaysSo(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{io: genericiooptions.IOStreams{Out: &out}, paint: newPaint(false)}
-	a.printTrace(&trace{Object: "ConfigMap/x/y", Unit: "Kustomization/x/u", Ready: "True", Listed: true, DriftUnknown: "list events: forbidden"})
+	a.printTrace(&inspect.Trace{Object: "ConfigMap/x/y", Unit: "Kustomization/x/u", Ready: "True", Listed: true, DriftUnknown: "list events: forbidden"})
 	if got := out.String(); !strings.Contains(got, "Drift      not known: list events: forbidden") || strings.Contains(got, "none within") {
 		t.Errorf("printed:\n%s", got)
 	}

@@ -1,8 +1,8 @@
 // Package cli is the plumb command: the controller, and what people type.
 //
 // A command reads flags, asks the API server or the engine's pure parts, and
-// prints. What it works on are the kinds and items of package control/view, so
-// that one command serves the units of every dialect. It acts with the rights
+// prints. What it works on are the dialects that it is given and what package
+// inspect finds, so that one command serves the units of all of them. It acts with the rights
 // of who runs it.
 //
 // Exit codes are 0 for done, 1 for an error or, where the help says so, for an
@@ -21,20 +21,20 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"plumb.dev/plumb/cli/install"
+	"plumb.dev/plumb/control"
 )
 
-// Main runs the command line and returns the exit code.
-func Main(ctx context.Context, version string, args []string, io genericiooptions.IOStreams) int {
-	root := New(version, io)
+// Main runs the command line on units and sources of the dialects, and returns the exit code.
+func Main(ctx context.Context, version string, dialects []control.Dialect, args []string, io genericiooptions.IOStreams) int {
+	root := newRoot(version, dialects, io)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	return exit(err, errorCode(cmd), io.ErrOut)
 }
 
-// New returns the plumb command.
-func New(version string, io genericiooptions.IOStreams) *cobra.Command {
-	a := &app{version: version, flags: genericclioptions.NewConfigFlags(true), io: io}
-	a.dialect.OwnNamespace = ownNamespace()
+// newRoot returns the plumb command.
+func newRoot(version string, dialects []control.Dialect, io genericiooptions.IOStreams) *cobra.Command {
+	a := &app{version: version, dialects: dialects, flags: genericclioptions.NewConfigFlags(true), io: io}
 	root := &cobra.Command{
 		Use:   "plumb",
 		Short: "plumb keeps clusters true to Git",
@@ -76,7 +76,7 @@ as kubectl does; kubectl's other flags for that, such as --token, work too.`,
 		c.GroupID = "act"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{newServe(version, a.flags), install.NewCommand(install.Config{Flags: a.flags, Version: version})} {
+	for _, c := range []*cobra.Command{newServe(version, dialects, a.flags), install.NewCommand(install.Config{Flags: a.flags, Version: version})} {
 		c.GroupID = "run"
 		root.AddCommand(c)
 	}

@@ -68,7 +68,7 @@ func (a *app) completeNamespaces(cmd *cobra.Command, _ []string, begun string) (
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()
-	l, err := s.clientset.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	l, err := s.Clientset.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

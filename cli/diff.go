@@ -5,16 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"plumb.dev/plumb/apply"
-	"plumb.dev/plumb/cluster"
-	"plumb.dev/plumb/control/flux"
-	"plumb.dev/plumb/engine"
-	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/inspect"
 	"plumb.dev/plumb/source/git"
 )
 
@@ -67,12 +62,11 @@ func (o diffOptions) run(ctx context.Context, a *app, name string) error {
 	if err != nil {
 		return err
 	}
-	r := s.reader(ctx)
+	r := s.Reader(ctx)
 	d, err := o.diff(ctx, s, r, name)
 	if err != nil {
-		return r.hide(err)
+		return r.Hide(err)
 	}
-	d.hide(r)
 	if o.output != "" {
 		err = a.data(d, o.output)
 	} else {
@@ -83,38 +77,28 @@ func (o diffOptions) run(ctx context.Context, a *app, name string) error {
 		return err
 	case len(d.Errors) > 0:
 		return exitError(2)
-	case d.changes():
+	case d.Changed():
 		return exitError(1)
 	}
 	return nil
 }
 
-func (o diffOptions) diff(ctx context.Context, s *conn, r *reader, name string) (*difference, error) {
+func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name string) (*inspect.Difference, error) {
 	f, err := s.one(ctx, name, units)
 	if err != nil {
 		return nil, err
 	}
-	u, err := s.dialect.Unit(f.object, r)
+	u, err := f.Dialect.Unit(f.Object, r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Ref, err)
 	}
-	src, err := s.get(ctx, f.Source)
+	src, err := s.Get(ctx, f.Source)
 	if err != nil {
 		return nil, err
 	}
-	client := s.client
-	if u.Target.Config != nil {
-		c, err := cluster.New(u.Target.Cluster, u.Target.Config)
-		if err != nil {
-			return nil, err
-		}
-		if client, err = c.As(""); err != nil {
-			return nil, err
-		}
-	}
 	switch {
 	case o.path != "":
-		if u.Source, err = local(ctx, s.dialect, r, f, src, o.path, &u); err != nil {
+		if u.Source, err = local(ctx, r, f, src, o.path, &u); err != nil {
 			return nil, err
 		}
 	default:
@@ -127,33 +111,18 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *reader, name string) 
 			return nil, err
 		}
 		defer done()
-		if u.Source, err = s.dialect.Artifact(ctx, src.object, r, store, flux.Want{Revision: want}); err != nil {
+		if u.Source, err = src.Dialect.Artifact(ctx, src.Object, r, store, view.Want{Revision: want}); err != nil {
 			return nil, fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb diff %s --path DIR", src.Ref, want, err, f.Ref.Name)
 		}
 	}
-	out, err := engine.Preview(ctx, client, u, s.allUnits(r, f, u.Source))
-	if err != nil && !out.Rendered {
+	d, err := s.Diff(ctx, f, u, r)
+	if err != nil {
 		return nil, inDirectory(err, o.path)
 	}
-	return newDifference(f, o.path, out, apply.Errors(err)), nil
-}
-
-// allUnits lists all units of the cluster when it is asked for them.
-func (s *conn) allUnits(r *reader, f *found, a *source.Artifact) func(context.Context) ([]engine.Unit, []string) {
-	var once sync.Once
-	var all []engine.Unit
-	var unknown []string
-	return func(ctx context.Context) ([]engine.Unit, []string) {
-		once.Do(func() {
-			l, err := s.client.Dynamic().Resource(f.Resource()).List(ctx, metav1.ListOptions{})
-			if err != nil {
-				unknown = []string{"every " + f.Ref.Kind + ", which could not be listed"}
-				return
-			}
-			all, unknown = s.dialect.Units(l.Items, r, a)
-		})
-		return all, unknown
+	if o.path != "" {
+		d.Path, d.Revision = o.path, ""
 	}
+	return d, nil
 }
 
 // openStore opens a store of repositories for one command: the one that is

@@ -10,9 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/inspect"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/tree"
 )
@@ -20,7 +21,7 @@ import (
 // local makes the artifact of the directory that --path names, for u of source
 // f.Source. src is that source, if it is known what it says; without it the
 // rules are those of a source that says nothing.
-func local(ctx context.Context, o flux.Options, r *reader, f, src *found, dir string, u *engine.Unit) (*source.Artifact, error) {
+func local(ctx context.Context, r view.Reader, f, src *inspect.Found, dir string, u *engine.Unit) (*source.Artifact, error) {
 	root, err := sourceRoot(dir, u.Render.Path)
 	if err != nil {
 		return nil, err
@@ -30,9 +31,9 @@ func local(ctx context.Context, o flux.Options, r *reader, f, src *found, dir st
 		return nil, err
 	}
 	if src == nil {
-		return o.Directory(f.Source, t, dir)
+		return f.Dialect.Directory(f.Source, t, dir)
 	}
-	return o.Artifact(ctx, src.object, r, nil, flux.Want{Dir: t, Revision: dir})
+	return src.Dialect.Artifact(ctx, src.Object, r, nil, view.Want{Dir: t, Revision: dir})
 }
 
 // sourceRoot returns the root of the source that dir is a directory of. That is

@@ -16,7 +16,7 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 
 	"plumb.dev/plumb/control/view"
-	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/inspect"
 )
 
 type eventsOptions struct {
@@ -49,67 +49,6 @@ corrected, pruned or refused. Kubernetes keeps events for an hour.`,
 	return cmd
 }
 
-// An event is one of a unit or source.
-type event struct {
-	Time     time.Time `json:"time"`
-	Type     string    `json:"type"`
-	Reason   string    `json:"reason"`
-	Object   string    `json:"object"`
-	Message  string    `json:"message"`
-	Count    int32     `json:"count,omitempty"`
-	Revision string    `json:"revision,omitempty"`
-	// About is the object of a unit that it is about, and Subject the first
-	// line of a revision's commit message, where they are known.
-	About   string `json:"about,omitempty"`
-	Subject string `json:"subject,omitempty"`
-
-	ref object.Ref
-}
-
-func newEvent(e *corev1.Event) event {
-	out := event{
-		Time: e.LastTimestamp.Time, Type: e.Type, Reason: e.Reason, Message: strings.ReplaceAll(strings.TrimSpace(e.Message), "\n", "; "), Count: e.Count,
-		ref: object.Ref{Kind: e.InvolvedObject.Kind, Namespace: e.InvolvedObject.Namespace, Name: e.InvolvedObject.Name},
-	}
-	out.ref.Group, _, _ = strings.Cut(e.InvolvedObject.APIVersion, "/")
-	out.Object = out.ref.String()
-	out.About, out.Subject = e.Annotations[view.EventObject], e.Annotations[view.EventSubject]
-	if e.Series != nil {
-		out.Time, out.Count = e.Series.LastObservedTime.Time, e.Series.Count
-	}
-	if out.Time.IsZero() {
-		out.Time = e.EventTime.Time
-	}
-	for k, v := range e.Annotations {
-		if strings.HasSuffix(k, "/revision") {
-			out.Revision = v
-		}
-	}
-	return out
-}
-
-// eventsOf lists the events of some objects, the oldest first, and the version
-// to watch from.
-func (s *conn) eventsOf(ctx context.Context, namespace string, selector fields.Selector, mine func(event) bool) ([]event, string, error) {
-	l, err := s.clientset.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: selector.String()})
-	if err != nil {
-		return nil, "", fmt.Errorf("list events: %w", err)
-	}
-	var out []event
-	for i := range l.Items {
-		if e := newEvent(&l.Items[i]); mine(e) {
-			out = append(out, e)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b event) int { return a.Time.Compare(b.Time) })
-	return out, l.ResourceVersion, nil
-}
-
-// about returns a selector for the events of one object.
-func about(ref object.Ref) fields.Selector {
-	return fields.Set{"involvedObject.kind": ref.Kind, "involvedObject.name": ref.Name}.AsSelector()
-}
-
 func (o eventsOptions) run(ctx context.Context, a *app, name string) error {
 	s, err := a.connect()
 	if err != nil {
@@ -119,22 +58,22 @@ func (o eventsOptions) run(ctx context.Context, a *app, name string) error {
 	if o.all {
 		namespace = ""
 	}
-	mine := func(e event) bool { _, ok := s.kindOf(e.ref); return ok }
+	mine := func(e inspect.Event) bool { _, ok := s.KindOf(e.Ref); return ok }
 	if name != "" {
 		kind, bare, hasKind := cutKind(name)
 		if err := checkName("name", bare); err != nil {
 			return err
 		}
-		if hasKind && !slices.ContainsFunc(s.kinds, func(k view.Kind) bool { return k.Called(kind) }) {
+		if hasKind && !slices.ContainsFunc(s.Kinds(), func(k view.Kind) bool { return k.Called(kind) }) {
 			return fmt.Errorf("kind %q is none of %s; name one of them, or leave the kind out", clean(kind), strings.Join(s.kindNames(anyKind), ", "))
 		}
 		selector = fields.OneTermEqualSelector("involvedObject.name", bare)
-		mine = func(e event) bool {
-			k, ok := s.kindOf(e.ref)
+		mine = func(e inspect.Event) bool {
+			k, ok := s.KindOf(e.Ref)
 			return ok && (!hasKind || k.Called(kind))
 		}
 	}
-	list, version, err := s.eventsOf(ctx, namespace, selector, mine)
+	list, version, err := s.Events(ctx, namespace, selector, mine)
 	if err != nil {
 		return err
 	}
@@ -146,7 +85,7 @@ func (o eventsOptions) run(ctx context.Context, a *app, name string) error {
 	}
 	if o.output != "" && !o.watch {
 		if list == nil {
-			list = []event{}
+			list = []inspect.Event{}
 		}
 		return a.data(list, o.output)
 	}
@@ -185,7 +124,7 @@ func (s *conn) isThere(ctx context.Context, name string, anywhere bool) error {
 	return s.missing(ctx, kind, bare, anyKind)
 }
 
-func (o eventsOptions) print(a *app, list []event) error {
+func (o eventsOptions) print(a *app, list []inspect.Event) error {
 	if o.output != "" {
 		for _, e := range list {
 			if err := a.data(e, o.output); err != nil {
@@ -209,11 +148,11 @@ func (o eventsOptions) print(a *app, list []event) error {
 }
 
 // follow prints what happens until the command is ended.
-func (o eventsOptions) follow(ctx context.Context, s *conn, namespace string, selector fields.Selector, version string, mine func(event) bool) error {
+func (o eventsOptions) follow(ctx context.Context, s *conn, namespace string, selector fields.Selector, version string, mine func(inspect.Event) bool) error {
 	w, err := watchtools.NewRetryWatcherWithContext(ctx, version, &cache.ListWatch{
 		WatchFuncWithContext: func(ctx context.Context, lo metav1.ListOptions) (watch.Interface, error) {
 			lo.FieldSelector = selector.String()
-			return s.clientset.CoreV1().Events(namespace).Watch(ctx, lo)
+			return s.Clientset.CoreV1().Events(namespace).Watch(ctx, lo)
 		},
 	})
 	if err != nil {
@@ -235,7 +174,7 @@ func (o eventsOptions) follow(ctx context.Context, s *conn, namespace string, se
 			if !isEvent || e.Type == watch.Deleted {
 				continue
 			}
-			one := newEvent(ev)
+			one := inspect.NewEvent(ev)
 			if !mine(one) {
 				continue
 			}

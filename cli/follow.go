@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
+	"plumb.dev/plumb/inspect"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/watch/health"
 )
@@ -28,8 +29,8 @@ import (
 // follow calls see with the state of f now and after every change, until it
 // says that it has seen enough. It watches; a connection that breaks is made
 // again.
-func (s *conn) follow(ctx context.Context, f *found, see func(*found) (done bool, err error)) error {
-	r := s.client.Dynamic().Resource(f.Resource()).Namespace(f.Ref.Namespace)
+func (s *conn) follow(ctx context.Context, f *inspect.Found, see func(*inspect.Found) (done bool, err error)) error {
+	r := s.Client.Dynamic().Resource(f.Resource()).Namespace(f.Ref.Namespace)
 	name := fields.OneTermEqualSelector("metadata.name", f.Ref.Name).String()
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -41,7 +42,7 @@ func (s *conn) follow(ctx context.Context, f *found, see func(*found) (done bool
 			return r.Watch(ctx, o)
 		},
 	}
-	_, err := watchtools.UntilWithSync(ctx, cache.ToListWatcherWithWatchListSemantics(lw, s.client.Dynamic()), &unstructured.Unstructured{}, nil,
+	_, err := watchtools.UntilWithSync(ctx, cache.ToListWatcherWithWatchListSemantics(lw, s.Client.Dynamic()), &unstructured.Unstructured{}, nil,
 		func(e watch.Event) (bool, error) {
 			u, ok := e.Object.(*unstructured.Unstructured)
 			switch {
@@ -50,13 +51,13 @@ func (s *conn) follow(ctx context.Context, f *found, see func(*found) (done bool
 			case !ok:
 				return false, nil
 			}
-			return see(s.found(f.Kind, u.DeepCopy()))
+			return see(s.Found(f.Kind, u.DeepCopy()))
 		})
 	return err
 }
 
 // waitsFor says what f waits for.
-func waitsFor(f *found, unwell *pending) string {
+func waitsFor(f *inspect.Found, unwell *pending) string {
 	if text := unwell.String(); text != "" {
 		return text
 	}
@@ -136,7 +137,7 @@ func (s *conn) watchPending(ctx context.Context, changed func(string)) *pending 
 
 // see starts watches for the kinds in the inventory of f that are not watched
 // yet. Whoever may not watch them sees nothing of them.
-func (p *pending) see(f *found) {
+func (p *pending) see(f *inspect.Found) {
 	if f.Selector == nil || f.Elsewhere {
 		return
 	}
@@ -148,7 +149,7 @@ func (p *pending) see(f *found) {
 	p.expected = expected
 	p.mu.Unlock()
 	for _, e := range f.Inventory {
-		m, err := p.s.client.Mapping(p.ctx, e.Ref.GroupKind().WithVersion(e.Version))
+		m, err := p.s.Client.Mapping(p.ctx, e.Ref.GroupKind().WithVersion(e.Version))
 		if err != nil {
 			continue
 		}
@@ -158,7 +159,7 @@ func (p *pending) see(f *found) {
 		}
 		p.watched[key] = true
 		selector := f.Selector(f.Item)
-		inf := dynamicinformer.NewFilteredDynamicInformer(p.s.client.Dynamic(), key.gvr, key.namespace, 0, cache.Indexers{},
+		inf := dynamicinformer.NewFilteredDynamicInformer(p.s.Client.Dynamic(), key.gvr, key.namespace, 0, cache.Indexers{},
 			func(o *metav1.ListOptions) { o.LabelSelector = selector }).Informer()
 		// The informer has not begun, so both are accepted.
 		_ = inf.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) {})

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/inspect"
 )
 
 type getOptions struct {
@@ -78,14 +79,14 @@ func (o getOptions) run(ctx context.Context, a *app, args []string) error {
 	if o.all {
 		namespace = ""
 	}
-	var items []*found
+	var items []*inspect.Found
 	switch {
 	case len(rest) == 1 && !o.all:
 		f, err := s.one(ctx, rest[0], which)
 		if err != nil {
 			return err
 		}
-		items = []*found{f}
+		items = []*inspect.Found{f}
 	default:
 		if items, err = s.list(ctx, namespace, which); err != nil {
 			return err
@@ -97,14 +98,14 @@ func (o getOptions) run(ctx context.Context, a *app, args []string) error {
 		}
 	}
 	if len(items) == 0 && (o.output == "" || o.output == "wide") {
-		what := called(s.kinds, which)
+		what := called(s.Kinds(), which)
 		switch {
 		case !o.all:
-			a.note("No %s in namespace %s; plumb get %s -A looks into all.", what, clean(namespace), listing(s.kinds, which))
+			a.note("No %s in namespace %s; plumb get %s -A looks into all.", what, clean(namespace), listing(s.Kinds(), which))
 		case what != "unit or source":
 			a.note("No %s in any namespace; plumb get all -A shows units and sources.", what)
 		default:
-			a.note("Nothing found in any namespace; write a Kustomization and a GitRepository and kubectl apply them.")
+			a.note("Nothing found in any namespace; write %s, and kubectl apply them.", strings.Join(kindsOf(s.Cluster, anyKind), " and "))
 		}
 		return nil
 	}
@@ -133,7 +134,7 @@ func (s *conn) missingEverywhere(ctx context.Context, name string) error {
 	return fmt.Errorf("nothing is called %q in any namespace; type: plumb get all -A", clean(name))
 }
 
-func named(items []*found, name string) (out []*found) {
+func named(items []*inspect.Found, name string) (out []*inspect.Found) {
 	kind, bare, ok := strings.Cut(name, "/")
 	for _, f := range items {
 		if !ok && f.Ref.Name == name || ok && f.Ref.Name == bare && f.Called(kind) {
@@ -143,7 +144,7 @@ func named(items []*found, name string) (out []*found) {
 	return out
 }
 
-func (o getOptions) print(a *app, items []*found, single bool) error {
+func (o getOptions) print(a *app, items []*inspect.Found, single bool) error {
 	switch o.output {
 	case "name":
 		for _, f := range items {
@@ -153,8 +154,8 @@ func (o getOptions) print(a *app, items []*found, single bool) error {
 	case "json", "yaml":
 		list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}}}
 		for _, f := range items {
-			f.object.SetManagedFields(nil)
-			list.Items = append(list.Items, *f.object)
+			f.Object.SetManagedFields(nil)
+			list.Items = append(list.Items, *f.Object)
 		}
 		if single {
 			return a.data(list.Items[0].Object, o.output)

@@ -15,7 +15,9 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/yaml"
 
+	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/inspect"
 	"plumb.dev/plumb/object"
 )
 
@@ -73,7 +75,7 @@ func show(t *testing.T, command string, data []byte) string {
 	var err error
 	switch command {
 	case "diff":
-		var d difference
+		var d inspect.Difference
 		decode(&d)
 		if output == "json" {
 			err = a.data(d, output)
@@ -81,11 +83,11 @@ func show(t *testing.T, command string, data []byte) string {
 			a.printDiff(&d, output == "brief")
 		}
 	case "tree":
-		var n node
+		var n inspect.Node
 		decode(&n)
 		a.printf("%s", a.drawTree(&n))
 	case "trace":
-		var tr trace
+		var tr inspect.Trace
 		decode(&tr)
 		a.printTrace(&tr)
 	case "get":
@@ -101,22 +103,27 @@ func show(t *testing.T, command string, data []byte) string {
 	return strings.ReplaceAll(out.String()+errOut.String(), "\x1b", "ESC")
 }
 
+// dialects are those of the program.
+func dialects() []control.Dialect {
+	return []control.Dialect{&flux.Options{OwnNamespace: "plumb-system"}}
+}
+
 // items reads custom resources.
-func items(t *testing.T, data []byte) []*found {
+func items(t *testing.T, data []byte) []*inspect.Found {
 	t.Helper()
 	var list []map[string]any
 	if err := yaml.Unmarshal(data, &list); err != nil {
 		t.Fatal(err)
 	}
-	s := &conn{kinds: flux.Kinds()}
-	var out []*found
+	s := (&app{dialects: dialects()}).offline()
+	var out []*inspect.Found
 	for _, o := range list {
 		u := &unstructured.Unstructured{Object: o}
-		k, ok := s.kindOf(object.RefOf(u))
+		k, ok := s.KindOf(object.RefOf(u))
 		if !ok {
 			t.Fatalf("kind of %s is not known", object.RefOf(u))
 		}
-		out = append(out, s.found(k, u))
+		out = append(out, s.Found(k, u))
 	}
 	return out
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -9,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/inspect"
 )
 
 func newHistory(a *app) *cobra.Command {
@@ -29,7 +29,7 @@ and the first line of the commit message where that is still known.`,
 			if err != nil {
 				return err
 			}
-			subjects := s.subjects(cmd.Context(), f)
+			subjects := s.Subjects(cmd.Context(), f)
 			for i := range f.History {
 				f.History[i].Subject = subjects[f.History[i].Revision]
 			}
@@ -40,7 +40,7 @@ and the first line of the commit message where that is still known.`,
 	return cmd
 }
 
-func (a *app) printHistory(f *found, output string) error {
+func (a *app) printHistory(f *inspect.Found, output string) error {
 	if output == "json" || output == "yaml" {
 		type run struct {
 			view.Run
@@ -71,25 +71,4 @@ func (a *app) printHistory(f *found, output string) error {
 		t.rows = append(t.rows, line)
 	}
 	return a.table(t, output == "wide")
-}
-
-// subjects are the first lines of commit messages, by revision, as far as the
-// source's status and its events know them. What can't be read is not known.
-func (s *conn) subjects(ctx context.Context, f *found) map[string]string {
-	out := map[string]string{}
-	if f.Source.IsZero() {
-		return out
-	}
-	events, _, err := s.eventsOf(ctx, f.Source.Namespace, about(f.Source), func(e event) bool {
-		return e.ref == f.Source && e.Subject != "" && e.Revision != ""
-	})
-	if err == nil {
-		for _, e := range events {
-			out[e.Revision] = e.Subject
-		}
-	}
-	if src, err := s.get(ctx, f.Source); err == nil && src.Commit.Subject != "" {
-		out[src.Revision] = src.Commit.Subject
-	}
-	return out
 }

@@ -33,7 +33,7 @@ import (
 
 	"plumb.dev/plumb/cli/install"
 	"plumb.dev/plumb/cluster"
-	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source/git"
 )
@@ -48,16 +48,16 @@ type serveOptions struct {
 	concurrent                        int
 	renderMemory                      int64
 	logLevel, logFormat               string
-	flux                              flux.Options
+	dialects                          []control.Dialect
 }
 
-func newServe(version string, flags *genericclioptions.ConfigFlags) *cobra.Command {
-	var o serveOptions
+func newServe(version string, dialects []control.Dialect, flags *genericclioptions.ConfigFlags) *cobra.Command {
+	o := serveOptions{dialects: dialects}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the controller, in a cluster or next to one",
 		Long: `Run the controller. In a cluster it uses its service account; elsewhere
-KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
+KUBECONFIG or --kubeconfig. It holds true every unit that it finds.`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLogger(cmd.ErrOrStderr(), o.logFormat, o.logLevel)
@@ -88,10 +88,10 @@ KUBECONFIG or --kubeconfig. It holds true every Kustomization that it finds.`,
 	f.Int64Var(&o.renderMemory, "render-memory", 256<<20, "most bytes to keep of rendered objects")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
-	settings(f, &o.flux)
-	f.StringVar(&o.flux.DefaultServiceAccount, "default-service-account", "", "service account, in its own namespace, to act as for a Kustomization that names none")
-	f.BoolVar(&o.flux.Kubeconfig.AllowExec, "insecure-kubeconfig-exec", false, "run the programs that a kubeconfig from a Secret names")
-	f.BoolVar(&o.flux.Kubeconfig.AllowInsecureTLS, "insecure-kubeconfig-tls", false, "connect without checking the certificate, if a kubeconfig from a Secret says so")
+	for _, d := range dialects {
+		d.Flags(f)
+		d.ServeFlags(f)
+	}
 	return cmd
 }
 
@@ -126,7 +126,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
-		Cache:                         cache.Options{DefaultTransform: flux.Slim},
+		Cache:                         cache.Options{DefaultTransform: o.slim},
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr},
 		HealthProbeBindAddress:        o.healthAddr,
 		PprofBindAddress:              o.pprofAddr,
@@ -138,7 +138,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if err := hasKinds(ctx, mgr.GetRESTMapper(), cluster.Host(config), log); err != nil {
+	if err := o.hasKinds(ctx, mgr.GetRESTMapper(), cluster.Host(config), log); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	clientset, err := kubernetes.NewForConfig(config)
@@ -162,13 +162,17 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	defer broadcaster.Shutdown()
 	recorder := broadcaster.NewRecorder(scheme, corev1.EventSource{Component: "plumb"})
 
-	o.flux.OwnNamespace = ownNamespace()
-	dialect, err := flux.Setup(ctx, mgr, o.flux, flux.Parts{
+	parts := control.Parts{
 		Store: store, Clientset: clientset, Events: recorder, Log: log,
-		RenderMemory: o.renderMemory, Renders: renders, Concurrent: o.concurrent, ArtifactHost: "plumb." + o.flux.OwnNamespace + ".svc",
-	})
-	if err != nil {
-		return err
+		RenderMemory: o.renderMemory, Renders: renders, Concurrent: o.concurrent, ArtifactHost: "plumb." + OwnNamespace() + ".svc",
+	}
+	var served all
+	for _, d := range o.dialects {
+		s, err := d.Setup(ctx, mgr, parts)
+		if err != nil {
+			return err
+		}
+		served = append(served, s)
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
@@ -181,7 +185,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	}
 	if o.hintAddr != "0" {
 		err := mgr.Add(&manager.Server{Name: "hint", Server: &http.Server{
-			Addr: o.hintAddr, Handler: hints(dialect.Hint, log),
+			Addr: o.hintAddr, Handler: hints(served.Hint, log),
 			ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
 		}})
 		if err != nil {
@@ -195,16 +199,45 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	return nil
 }
 
+// slim is what every dialect leaves of its custom resources in the cache.
+func (o serveOptions) slim(obj any) (any, error) {
+	for _, d := range o.dialects {
+		var err error
+		if obj, err = d.Slim(obj); err != nil {
+			return nil, err
+		}
+	}
+	return obj, nil
+}
+
+// all are dialects whose controllers are set up.
+type all []control.Served
+
+// Hint implements [control.Served].
+func (a all) Hint(url string) int {
+	n := 0
+	for _, d := range a {
+		n += d.Hint(url)
+	}
+	return n
+}
+
 // startPatience is how long a start tries to reach the API server. It is less
 // than what the liveness probe of plumb install gives it; what a start that
 // fails is slowed down by, growing to five minutes, is much more.
 const startPatience = 20 * time.Second
 
 // hasKinds checks that the cluster has plumb's custom resource definitions.
-func hasKinds(ctx context.Context, mapper apimeta.RESTMapper, host string, log *slog.Logger) error {
+func (o serveOptions) hasKinds(ctx context.Context, mapper apimeta.RESTMapper, host string, log *slog.Logger) error {
+	var kinds []schema.GroupVersionKind
+	for _, d := range o.dialects {
+		for _, k := range d.Kinds() {
+			kinds = append(kinds, k.GroupVersionKind)
+		}
+	}
 	var last error
 	err := utilwait.PollUntilContextTimeout(ctx, time.Second, startPatience, true, func(context.Context) (bool, error) {
-		for _, kind := range []schema.GroupVersionKind{flux.GitRepositoryKind, flux.KustomizationKind} {
+		for _, kind := range kinds {
 			switch _, err := mapper.RESTMapping(kind.GroupKind(), kind.Version); {
 			case err == nil:
 			case apimeta.IsNoMatchError(err):
@@ -238,7 +271,8 @@ func synced(mgr ctrl.Manager) healthz.Checker {
 	}
 }
 
-func ownNamespace() string {
+// OwnNamespace is the namespace that plumb runs in, or is installed to.
+func OwnNamespace() string {
 	if ns := os.Getenv("RUNTIME_NAMESPACE"); ns != "" {
 		return ns
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"plumb.dev/plumb/inspect"
 )
 
 func newSuspend(a *app) *cobra.Command {
@@ -54,7 +55,7 @@ The exit code is 1 if it fails or takes longer than --timeout.`,
 				return err
 			}
 			// To resume is a new generation, which the conditions name.
-			if f, err = s.settle(cmd.Context(), f, timeout, func(*found) bool { return true }); err != nil {
+			if f, err = s.settle(cmd.Context(), f, timeout, func(*inspect.Found) bool { return true }); err != nil {
 				return err
 			}
 			a.printf("%s %s is resumed at %s\n", a.good("✔"), clean(f.Ref.String()), clean(f.Revision))
@@ -68,7 +69,7 @@ The exit code is 1 if it fails or takes longer than --timeout.`,
 
 // target returns what NAME or KIND/NAME stands for: a unit, or a source if its
 // kind is said.
-func (a *app) target(ctx context.Context, name string) (*conn, *found, error) {
+func (a *app) target(ctx context.Context, name string) (*conn, *inspect.Found, error) {
 	s, err := a.connect()
 	if err != nil {
 		return nil, nil, err

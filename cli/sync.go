@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/inspect"
 )
 
 type syncOptions struct {
@@ -55,7 +56,7 @@ func (o syncOptions) run(ctx context.Context, a *app, name string) error {
 		return fmt.Errorf("%s is a source: --with-source and --approve-prune are for units", f.Ref)
 	}
 	if o.withSource {
-		src, err := s.get(ctx, f.Source)
+		src, err := s.Get(ctx, f.Source)
 		if err != nil {
 			return err
 		}
@@ -68,7 +69,7 @@ func (o syncOptions) run(ctx context.Context, a *app, name string) error {
 	}
 	approve := ""
 	if o.approve {
-		src, err := s.get(ctx, f.Source)
+		src, err := s.Get(ctx, f.Source)
 		if err != nil {
 			return err
 		}
@@ -80,7 +81,7 @@ func (o syncOptions) run(ctx context.Context, a *app, name string) error {
 }
 
 // one has f looked at, and waits for the result.
-func (o syncOptions) one(ctx context.Context, s *conn, f *found, approve string) error {
+func (o syncOptions) one(ctx context.Context, s *conn, f *inspect.Found, approve string) error {
 	began := time.Now()
 	token := began.UTC().Format(time.RFC3339Nano)
 	f, err := s.patch(ctx, f, f.Sync(token, approve))
@@ -91,7 +92,7 @@ func (o syncOptions) one(ctx context.Context, s *conn, f *found, approve string)
 		s.printf("%s asked to sync\n", clean(f.Ref.String()))
 		return nil
 	}
-	f, err = s.settle(ctx, f, o.timeout, func(now *found) bool { return now.Handled == token })
+	f, err = s.settle(ctx, f, o.timeout, func(now *inspect.Found) bool { return now.Handled == token })
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (o syncOptions) one(ctx context.Context, s *conn, f *found, approve string)
 
 // settle waits until f is as it should be, and shows what it waits for. What
 // begun does not accept is from before.
-func (s *conn) settle(ctx context.Context, f *found, timeout time.Duration, begun func(*found) bool) (*found, error) {
+func (s *conn) settle(ctx context.Context, f *inspect.Found, timeout time.Duration, begun func(*inspect.Found) bool) (*inspect.Found, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	w, end := s.startWait()
@@ -113,7 +114,7 @@ func (s *conn) settle(ctx context.Context, f *found, timeout time.Duration, begu
 	w.say(fmt.Sprintf("%s: waiting", f.Ref))
 	unwell := s.watchPending(ctx, func(text string) { w.say(f.Ref.String() + ": " + text) })
 	last := f
-	err := s.follow(ctx, f, func(now *found) (bool, error) {
+	err := s.follow(ctx, f, func(now *inspect.Found) (bool, error) {
 		last = now
 		if now.Suspended {
 			return false, fmt.Errorf("%s was suspended meanwhile", now.Ref)
@@ -148,7 +149,7 @@ func (s *conn) settle(ctx context.Context, f *found, timeout time.Duration, begu
 type failure struct{ error }
 
 // next is what to type next.
-func next(f *found) string {
+func next(f *inspect.Found) string {
 	if f.IsSource {
 		return fmt.Sprintf("type: plumb events source/%s -n %s", f.Ref.Name, f.Ref.Namespace)
 	}

@@ -4,8 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"plumb.dev/plumb/control/lookup"
 )
 
 func TestCleanKeepsTextAndEscapesTheRest(t *testing.T) {
@@ -47,22 +45,5 @@ func TestColourIsOnlyForTerminals(t *testing.T) {
 	}
 	if _, err := colored("sometimes", file); err == nil {
 		t.Error("no error for a mode that does not exist")
-	}
-}
-
-func TestValuesOfSecretsAreRedactedWhereverTheyAre(t *testing.T) {
-	r := &reader{known: map[lookup.Ref]map[string][]byte{
-		{Kind: lookup.Secret, Name: "s"}:    {"password": []byte("hunter2\n"), "long": []byte("hunter2-and-more"), "tiny": []byte("a")},
-		{Kind: lookup.ConfigMap, Name: "c"}: {"host": []byte("public.example")},
-	}}
-	got := r.redact(map[string]any{
-		"args": []any{"--password=hunter2", "--host=public.example", int64(3)},
-		"env":  "x hunter2-and-more y",
-	}).(map[string]any)
-	if args := got["args"].([]any); args[0] != "--password=***" || args[1] != "--host=public.example" || args[2] != int64(3) {
-		t.Errorf("args: %v", args)
-	}
-	if got["env"] != "x *** y" {
-		t.Errorf("env: %v", got["env"])
 	}
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,40 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"plumb.dev/plumb/apply"
-	"plumb.dev/plumb/control/view"
-	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/inspect"
 )
-
-// A trace is where an object comes from. Fields of which nothing is known are
-// empty.
-type trace struct {
-	Object string `json:"object"`
-	// By are the objects that made it, up to the one that a unit applied.
-	By       []string     `json:"by,omitempty"`
-	Unit     string       `json:"unit"`
-	Ready    string       `json:"ready"`
-	Message  string       `json:"message,omitempty"`
-	Source   string       `json:"source"`
-	Path     string       `json:"path"`
-	Revision string       `json:"revision"`
-	Commit   *view.Commit `json:"commit,omitempty"`
-	// Listed: the unit's inventory has it.
-	Listed bool   `json:"listed"`
-	Drift  *event `json:"drift,omitempty"` // the last correction that is still known
-	// DriftUnknown is why none could be looked for.
-	DriftUnknown string   `json:"driftUnknown,omitempty"`
-	Writers      []writer `json:"writers,omitempty"`
-}
-
-// A writer is a field manager of an object.
-type writer struct {
-	Manager     string    `json:"manager"`
-	Operation   string    `json:"operation"`
-	Subresource string    `json:"subresource,omitempty"`
-	When        time.Time `json:"when,omitzero"`
-}
 
 func newTrace(a *app) *cobra.Command {
 	var output string
@@ -71,7 +38,11 @@ object may be one that another made, such as a Pod.`,
 			if err != nil {
 				return err
 			}
-			t, err := s.trace(cmd.Context(), kind, name)
+			o, err := s.anyObject(cmd.Context(), kind, name)
+			if err != nil {
+				return err
+			}
+			t, err := s.Trace(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
@@ -85,56 +56,6 @@ object may be one that another made, such as a Pod.`,
 	}
 	outputFlag(cmd, &output, "json", "yaml")
 	return cmd
-}
-
-func (s *conn) trace(ctx context.Context, kind, name string) (*trace, error) {
-	o, err := s.anyObject(ctx, kind, name)
-	if err != nil {
-		return nil, err
-	}
-	t := &trace{Object: object.RefOf(o).String(), Writers: writersOf(o)}
-	top, unit, err := s.climb(ctx, o, t)
-	if err != nil {
-		return nil, err
-	}
-	t.Unit = unit.String()
-	f, err := s.get(ctx, unit)
-	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("%s carries the mark of %s, which does not exist", t.Object, unit)
-	}
-	if err != nil {
-		return nil, err
-	}
-	t.Ready, t.Message, t.Path, t.Revision = f.Ready, f.Message, f.Path, f.Revision
-	t.Listed = slices.ContainsFunc(f.Inventory, func(e apply.Entry) bool { return e.Ref == top })
-	s.traceSource(ctx, f, t)
-	events, _, err := s.eventsOf(ctx, unit.Namespace, about(unit), func(e event) bool {
-		return e.ref == unit && e.Reason == "DriftCorrected" && e.About == top.String()
-	})
-	switch {
-	case err != nil:
-		t.DriftUnknown = err.Error()
-	case len(events) > 0:
-		t.Drift = &events[len(events)-1]
-	}
-	return t, nil
-}
-
-// traceSource adds what is known of the source and the commit.
-func (s *conn) traceSource(ctx context.Context, f *found, t *trace) {
-	if f.Source.IsZero() {
-		return
-	}
-	t.Source = f.Source.String()
-	src, err := s.get(ctx, f.Source)
-	if err == nil && src.Revision == f.Revision && !src.Commit.IsZero() {
-		t.Commit = &src.Commit
-		return
-	}
-	// The source is at another commit by now.
-	if subject := s.subjects(ctx, f)[f.Revision]; subject != "" {
-		t.Commit = &view.Commit{Subject: subject}
-	}
 }
 
 // anyObject reads an object of any kind by the names that kubectl takes.
@@ -167,7 +88,7 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 	case err != nil:
 		return nil, fmt.Errorf("look up kind %q: %w", clean(kind), err)
 	}
-	r := s.client.Dynamic().Resource(m.Resource)
+	r := s.Client.Dynamic().Resource(m.Resource)
 	var o *unstructured.Unstructured
 	if m.Scope.Name() == apimeta.RESTScopeNameNamespace {
 		o, err = r.Namespace(s.namespace).Get(ctx, name, metav1.GetOptions{})
@@ -191,68 +112,7 @@ func (s *conn) anyObject(ctx context.Context, kind, name string) (*unstructured.
 	return o, nil
 }
 
-// climb follows owners up to an object that carries the mark of a unit.
-func (s *conn) climb(ctx context.Context, o *unstructured.Unstructured, t *trace) (top, unit object.Ref, err error) {
-	const deepest = 10
-	var mark *object.Ref
-	var lost error // the owner that could not be read
-	for range deepest {
-		top = object.RefOf(o)
-		for _, k := range s.kinds {
-			if k.Owns == nil {
-				continue
-			}
-			if u, ok := k.Owns(o); ok {
-				mark = &u
-			}
-		}
-		owner := metav1.GetControllerOf(o)
-		if owner == nil && len(o.GetOwnerReferences()) > 0 {
-			owner = &o.GetOwnerReferences()[0]
-		}
-		if owner == nil {
-			break
-		}
-		gv, err := schema.ParseGroupVersion(owner.APIVersion)
-		if err != nil {
-			break
-		}
-		ref := object.Ref{Group: gv.Group, Kind: owner.Kind, Namespace: o.GetNamespace(), Name: owner.Name}
-		up, err := s.client.Get(ctx, ref, gv.Version)
-		if err != nil {
-			lost = fmt.Errorf("its owner %s can't be read: %w", ref, err)
-			break
-		}
-		if up.GetUID() != owner.UID {
-			break
-		}
-		t.By = append(t.By, ref.String())
-		o = up
-	}
-	if mark == nil && lost != nil {
-		return top, unit, fmt.Errorf("%s carries no mark of a unit, and it can't be told what made it: %w", t.Object, lost)
-	}
-	if mark == nil {
-		return top, unit, fmt.Errorf("%s was not applied by a unit: neither it nor what made it carries the mark of one", t.Object)
-	}
-	return top, *mark, nil
-}
-
-// writersOf are the field managers of o, the latest first.
-func writersOf(o *unstructured.Unstructured) []writer {
-	var out []writer
-	for _, m := range o.GetManagedFields() {
-		w := writer{Manager: m.Manager, Operation: string(m.Operation), Subresource: m.Subresource}
-		if m.Time != nil {
-			w.When = m.Time.Time
-		}
-		out = append(out, w)
-	}
-	slices.SortStableFunc(out, func(a, b writer) int { return b.When.Compare(a.When) })
-	return out
-}
-
-func (a *app) printTrace(t *trace) {
+func (a *app) printTrace(t *inspect.Trace) {
 	line := func(name, value string) {
 		if value != "" {
 			a.printf("%-10s %s\n", name, value)

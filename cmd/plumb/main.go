@@ -10,6 +10,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"plumb.dev/plumb/cli"
+	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/flux"
 	"plumb.dev/plumb/render/kustomize"
 )
 
@@ -19,7 +21,8 @@ var version = "dev"
 func main() {
 	stderr, flush := kustomize.Quiet()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Main(ctx, version, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: stderr})
+	dialects := []control.Dialect{&flux.Options{OwnNamespace: cli.OwnNamespace()}}
+	code := cli.Main(ctx, version, dialects, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: stderr})
 	stop()
 	flush()
 	os.Exit(code)

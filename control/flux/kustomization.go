@@ -49,7 +49,7 @@ func get(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key 
 	return u, whole(u)
 }
 
-// peek is get but for the status, which may be as [Slim] has it.
+// peek is get but for the status, which may be as [slim] has it.
 func peek(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)

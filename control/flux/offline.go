@@ -2,7 +2,6 @@ package flux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -10,7 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"plumb.dev/plumb/control/lookup"
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
@@ -19,21 +18,9 @@ import (
 	"plumb.dev/plumb/tree"
 )
 
-// A Reader is what commands read custom resources, Secrets and ConfigMaps
-// with, in the name of who runs them.
-type Reader interface {
-	Get(lookup.Ref) (data map[string][]byte, found bool, err error)
-	// Resource reads a custom resource of the dialect.
-	Resource(context.Context, object.Ref) (*unstructured.Unstructured, error)
-}
-
-// ErrOffline is in the error of a [Reader] that has no cluster to ask. What a
-// render can do without is then left out.
-var ErrOffline = errors.New("no cluster is asked")
-
 // Unit makes the unit of a Kustomization as the controller does. Its Source is
 // left to the caller. With an error, the unit has what could be told.
-func (o Options) Unit(u *unstructured.Unstructured, r Reader) (engine.Unit, error) {
+func (o Options) Unit(u *unstructured.Unstructured, r view.Reader) (engine.Unit, error) {
 	k, err := decodeKustomization(u)
 	if err != nil {
 		k = &kustomization{}
@@ -58,7 +45,7 @@ func (o Options) Unit(u *unstructured.Unstructured, r Reader) (engine.Unit, erro
 // Units makes units of all Kustomizations, as the controller does before it
 // deletes or takes over something; unknown are those that it can't be told of.
 // Of sources only a is at hand; it may be nil.
-func (o Options) Units(all []unstructured.Unstructured, r Reader, a *source.Artifact) (units []engine.Unit, unknown []string) {
+func (o Options) Units(all []unstructured.Unstructured, r view.Reader, a *source.Artifact) (units []engine.Unit, unknown []string) {
 	for i := range all {
 		u := &all[i]
 		k, err := decodeKustomization(u)
@@ -83,24 +70,14 @@ func (o Options) Units(all []unstructured.Unstructured, r Reader, a *source.Arti
 	return units, unknown
 }
 
-// A Want says which revision of a source is wanted. All empty, it is the one
-// that the spec selects now.
-type Want struct {
-	// Revision is one that a status names, main@sha1:<hash>, or a name that
-	// people use: a commit, a branch, a tag or a full name.
-	Revision string
-	// Dir is a directory that holds the files instead.
-	Dir tree.Tree
-}
-
 // Artifact makes the artifact of a GitRepository as the controller does, with
 // the credentials that r may read.
-func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want) (*source.Artifact, error) {
+func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *git.Store, want view.Want) (*source.Artifact, error) {
 	return o.artifact(ctx, u, r, store, want, nil)
 }
 
 // artifact is Artifact for a GitRepository that those of way include.
-func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want, way []string) (*source.Artifact, error) {
+func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *git.Store, want view.Want, way []string) (*source.Artifact, error) {
 	g, err := decodeGitRepository(u)
 	if err != nil {
 		return nil, err
@@ -126,7 +103,7 @@ func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r R
 		if revision == "" {
 			return nil, fmt.Errorf("spec.include: %s has no artifact", ref)
 		}
-		a, err := o.artifact(ctx, other, r, store, Want{Revision: revision}, way)
+		a, err := o.artifact(ctx, other, r, store, view.Want{Revision: revision}, way)
 		if err != nil {
 			return nil, fmt.Errorf("spec.include: %w", err)
 		}

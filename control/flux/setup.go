@@ -3,14 +3,11 @@ package flux
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -20,34 +17,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
-	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
-	"plumb.dev/plumb/source/git"
 )
 
-// Parts are what the controllers are made of.
-type Parts struct {
-	Store        *git.Store
-	Clientset    kubernetes.Interface
-	Events       record.EventRecorder
-	Log          *slog.Logger
-	RenderMemory int64 // bytes
-	Renders      *render.Folder
-	Concurrent   int // units at once
-	ArtifactHost string
-}
+// A served is the controllers, set up.
+type served struct{ git *gitRepositories }
 
-// A Dialect is the controllers, set up.
-type Dialect struct{ git *gitRepositories }
+// Hint implements [control.Served].
+func (d *served) Hint(url string) int { return d.git.keeper.Hint(url) }
 
-// Hint has the sources with the given URL polled now, or all of them if there
-// is none. It returns how many they are.
-func (d *Dialect) Hint(url string) int { return d.git.keeper.Hint(url) }
-
-// Setup adds the controllers to mgr. They run until ctx is done.
-func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect, error) {
+// setup adds the controllers to mgr. They run until ctx is done.
+func setup(ctx context.Context, mgr ctrl.Manager, o Options, p control.Parts) (*served, error) {
 	ks := &kustomizations{
 		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager),
 		events: p.Events, log: p.Log, queue: &queue{},
@@ -82,7 +65,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options, p Parts) (*Dialect,
 	if err := ks.control(mgr); err != nil {
 		return nil, fmt.Errorf("set up kustomizations: %w", err)
 	}
-	return &Dialect{git: gr}, nil
+	return &served{git: gr}, nil
 }
 
 // asked has what plumb writes itself, status and finalizers, wake nobody.

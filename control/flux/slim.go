@@ -10,11 +10,11 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// Slim is the [k8s.io/client-go/tools/cache.TransformFunc] for the cache of
+// slim is the [k8s.io/client-go/tools/cache.TransformFunc] for the cache of
 // custom resources. Who owns which of their fields is left out, and the status,
 // most of which is the inventory, is kept as text: as values it takes five
 // times as much. [get] gives them as they were.
-func Slim(obj any) (any, error) {
+func slim(obj any) (any, error) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok {
 		return obj, nil
@@ -31,7 +31,7 @@ func Slim(obj any) (any, error) {
 	return u, nil
 }
 
-// whole undoes what Slim did to the status. What u holds stays as it is.
+// whole undoes what slim did to the status. What u holds stays as it is.
 func whole(u *unstructured.Unstructured) error {
 	text, ok := u.Object["status"].(string)
 	if !ok {

@@ -22,7 +22,7 @@ func TestWhatTheCacheKeepsIsWholeAgain(t *testing.T) {
 		"spec": map[string]any{"path": "./web"}, "status": status(),
 	}}
 	for range 2 { // a list may hold what was kept before
-		if _, err := Slim(u); err != nil {
+		if _, err := slim(u); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -34,7 +34,7 @@ type statuses struct {
 	written map[types.NamespacedName]written
 }
 
-// written is an object as it was after a write, as [Slim] has it.
+// written is an object as it was after a write, as [slim] has it.
 type written struct {
 	object *unstructured.Unstructured
 	at     time.Time
@@ -49,7 +49,7 @@ func newStatuses(c client.Client, manager string) *statuses {
 }
 
 // newest returns u, which is from the cache, or what was written since. It is
-// shared, and its status is as [Slim] has it. What the cache has is let go of.
+// shared, and its status is as [slim] has it. What the cache has is let go of.
 func (s *statuses) newest(u *unstructured.Unstructured) *unstructured.Unstructured {
 	key := client.ObjectKeyFromObject(u)
 	s.mu.Lock()
@@ -96,7 +96,7 @@ func (s *statuses) writeRaw(ctx context.Context, u *unstructured.Unstructured, s
 	}
 	u.Object = changed.Object
 	kept := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
-	if _, err := Slim(kept); err != nil {
+	if _, err := slim(kept); err != nil {
 		return err
 	}
 	s.mu.Lock()

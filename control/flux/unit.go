@@ -12,6 +12,7 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control/lookup"
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
@@ -82,7 +83,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 		u.Unknown = true
 		return u, &fault.Error{Next: fault.Stall, Reason: "InvalidInventory", Err: fmt.Errorf("status.inventory: %w", err), Hint: "nothing is applied or pruned until it is repaired"}
 	}
-	if u.Target, err = o.target(k, refs); err != nil && !errors.Is(err, ErrOffline) {
+	if u.Target, err = o.target(k, refs); err != nil && !errors.Is(err, view.ErrOffline) {
 		u.Target.Invalid = true
 		if k.Spec.KubeConfig != nil && u.Target.Cluster == "" {
 			u.Target.Cluster = engine.Nowhere
@@ -211,7 +212,7 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 	for _, f := range p.SubstituteFrom {
 		ref := lookup.Ref{Kind: lookup.Kind(f.Kind), Namespace: k.Namespace, Name: f.Name}
 		data, found, err := refs.Get(ref)
-		if err != nil && (!f.Optional || !errors.Is(err, ErrOffline)) {
+		if err != nil && (!f.Optional || !errors.Is(err, view.ErrOffline)) {
 			return r, err
 		}
 		if !found && !f.Optional {

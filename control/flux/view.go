@@ -60,8 +60,8 @@ func commitOf(a *meta.Artifact) (c view.Commit) {
 	return c
 }
 
-// Kinds are the kinds of the dialect as commands see them.
-func Kinds() []view.Kind {
+// kinds are the kinds of the dialect as commands see them.
+func kinds() []view.Kind {
 	suspend := func(s bool) map[string]any {
 		return map[string]any{"spec": map[string]any{"suspend": s}}
 	}
@@ -91,9 +91,6 @@ func Kinds() []view.Kind {
 		View:  viewGitRepository, Sync: sync, Suspend: suspend,
 	}}
 }
-
-// ApplyManager is the field manager that the objects of units are applied as.
-const ApplyManager = applyManager
 
 // viewBase reads what both kinds have. It is lenient: what a person sees must
 // not depend on every field being valid.

@@ -1,4 +1,4 @@
-package cli
+package inspect
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 
 // healthOf is what is asked of the objects of a unit. What is wrong with its
 // spec otherwise, its status says.
-func (g *grower) healthOf(ctx context.Context, f *found) engine.Unit {
-	u, err := g.conn.unit(ctx, f)
+func (t *trees) healthOf(ctx context.Context, f *Found) engine.Unit {
+	u, err := f.Dialect.Unit(f.Object, t.Reader(ctx))
 	if err != nil && len(u.Health.Checks) == 0 {
 		return engine.Unit{Namespace: f.Ref.Namespace}
 	}
@@ -27,7 +27,7 @@ func (g *grower) healthOf(ctx context.Context, f *found) engine.Unit {
 
 // checked adds to n the objects that the unit's health checks name and that
 // are not among its own.
-func (g *grower) checked(ctx context.Context, client *cluster.Client, u engine.Unit, inventory []apply.Entry, n *node) {
+func (t *trees) checked(ctx context.Context, client *cluster.Client, u engine.Unit, inventory []apply.Entry, n *Node) {
 	if u.Health.Wait {
 		return
 	}
@@ -57,7 +57,7 @@ func (g *grower) checked(ctx context.Context, client *cluster.Client, u engine.U
 
 // judge says how healthy an object is, by the expressions of its unit where
 // there are some for its kind.
-func judge(n *node, u engine.Unit, o *unstructured.Unstructured) {
+func judge(n *Node, u engine.Unit, o *unstructured.Unstructured) {
 	h := health.Of(o)
 	if j, err := u.Health.Judge(object.RefOf(o).GroupKind()); err != nil {
 		h = health.Result{Status: health.Unknown, Message: err.Error()}

@@ -1,0 +1,160 @@
+package inspect
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/owned"
+	"plumb.dev/plumb/source"
+)
+
+// A Difference is what would change on a cluster. Values of Secrets are masked.
+type Difference struct {
+	Unit     string       `json:"unit"`
+	Path     string       `json:"path,omitempty"`
+	Revision string       `json:"revision,omitempty"`
+	Changes  []ObjectDiff `json:"changes"`
+	Errors   []string     `json:"errors,omitempty"`
+}
+
+// An ObjectDiff is that of one object.
+type ObjectDiff struct {
+	Action string      `json:"action"` // create, update, recreate, delete, release, hold or leave
+	Object object.Ref  `json:"-"`
+	Ref    string      `json:"object"`
+	Why    string      `json:"why,omitempty"`
+	Fields []FieldDiff `json:"fields,omitempty"`
+	// Desired is what would be created.
+	Desired map[string]any `json:"desired,omitempty"`
+}
+
+// A FieldDiff is that of one field.
+type FieldDiff struct {
+	Path    string    `json:"path"`
+	Old     any       `json:"old"`
+	New     any       `json:"new"`
+	Manager string    `json:"manager,omitempty"` // wrote the old value
+	When    time.Time `json:"when,omitzero"`
+}
+
+func newDifference(f *Found, out engine.Outcome, errs []error) *Difference {
+	d := &Difference{Unit: f.Ref.String(), Revision: out.Revision, Changes: []ObjectDiff{}}
+	for _, c := range append(slices.Clone(out.Changes), out.Held...) {
+		o := ObjectDiff{Action: c.Action.String(), Object: c.Ref, Ref: c.Ref.String(), Why: c.Why}
+		for _, x := range c.Fields {
+			if x.Manager == f.Dialect.Manager() {
+				x.Manager, x.When = "", time.Time{}
+			}
+			o.Fields = append(o.Fields, FieldDiff{Path: x.Path, Old: x.Got, New: x.Want, Manager: x.Manager, When: x.When})
+		}
+		if want := c.Desired(); want != nil && c.Action == apply.Create {
+			o.Desired = owned.Mask(want).Object
+		}
+		d.Changes = append(d.Changes, o)
+	}
+	for _, l := range out.Left {
+		d.Changes = append(d.Changes, ObjectDiff{Action: Leave, Object: l.Ref, Ref: l.Ref.String(), Why: l.Why})
+	}
+	for _, err := range errs {
+		d.Errors = append(d.Errors, err.Error())
+	}
+	return d
+}
+
+// hide takes out what r has read from Secrets, wherever it has got to.
+func (d *Difference) hide(r *Reader) {
+	for i := range d.Changes {
+		c := &d.Changes[i]
+		c.Why = r.RedactText(c.Why)
+		if c.Desired != nil {
+			c.Desired, _ = r.Redact(c.Desired).(map[string]any)
+		}
+		for j := range c.Fields {
+			f := &c.Fields[j]
+			f.Old, f.New = r.Redact(f.Old), r.Redact(f.New)
+		}
+	}
+	for i := range d.Errors {
+		d.Errors[i] = r.RedactText(d.Errors[i])
+	}
+}
+
+// Leave is the word for an object that is in the source and left as it is.
+const Leave = "leave"
+
+// Count counts the objects of some actions.
+func (d *Difference) Count(actions ...string) int {
+	n := 0
+	for _, c := range d.Changes {
+		if slices.Contains(actions, c.Action) {
+			n++
+		}
+	}
+	return n
+}
+
+// Changed reports whether something is not as it would be.
+func (d *Difference) Changed() bool { return len(d.Changes) > d.Count(apply.Release.String(), Leave) }
+
+// PruneHeld reports whether pruning waits for somebody to approve it.
+func (d *Difference) PruneHeld() bool {
+	return slices.ContainsFunc(d.Changes, func(c ObjectDiff) bool {
+		return strings.HasPrefix(c.Why, "PruneHeld: ") || strings.HasPrefix(c.Why, "EmptyRender: ")
+	})
+}
+
+// target connects to the cluster that the objects of u are on.
+func target(u engine.Unit) (*cluster.Client, error) {
+	c, err := cluster.New(u.Target.Cluster, u.Target.Config)
+	if err != nil {
+		return nil, err
+	}
+	return c.As("")
+}
+
+// Diff says what u, the unit of f with its source, would change, and has the
+// API server try it. An error means that there is no answer; what the server
+// refuses is one.
+func (c *Cluster) Diff(ctx context.Context, f *Found, u engine.Unit, r *Reader) (*Difference, error) {
+	client := c.Client
+	if u.Target.Config != nil {
+		var err error
+		if client, err = target(u); err != nil {
+			return nil, err
+		}
+	}
+	out, err := engine.Preview(ctx, client, u, c.units(r, f, u.Source))
+	if err != nil && !out.Rendered {
+		return nil, r.Hide(err)
+	}
+	d := newDifference(f, out, apply.Errors(err))
+	d.hide(r)
+	return d, nil
+}
+
+// units lists all units of the cluster when it is asked for them.
+func (c *Cluster) units(r *Reader, f *Found, a *source.Artifact) func(context.Context) ([]engine.Unit, []string) {
+	var once sync.Once
+	var all []engine.Unit
+	var unknown []string
+	return func(ctx context.Context) ([]engine.Unit, []string) {
+		once.Do(func() {
+			l, err := c.Client.Dynamic().Resource(f.Resource()).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				unknown = []string{"every " + f.Ref.Kind + ", which could not be listed"}
+				return
+			}
+			all, unknown = f.Dialect.Units(l.Items, r, a)
+		})
+		return all, unknown
+	}
+}
