@@ -15,6 +15,15 @@ import (
 //
 // Several sources are one tree to it, see [tree.Overlay].
 type Builder interface {
+	// Kind is the kind of builder, in a word: what decodes its fields.
+	Kind() string
+
+	// Probes are names that it looks for in each directory.
+	Probes() []string
+
+	// Open reports whether it opens connections and starts programs.
+	Open() bool
+
 	// Version names the builder and what it builds with. Another one may
 	// give something else for the same fields and tree.
 	Version() string
@@ -41,6 +50,10 @@ type Built struct {
 
 	// Foreign: it depends on more than the tree.
 	Foreign bool
+
+	// Spent: the build has changed what is global in its process. It has put
+	// that back, but a process of its own had better end.
+	Spent bool
 
 	// Warnings are for the user: nothing failed, and something looks odd.
 	Warnings []string

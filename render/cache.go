@@ -15,6 +15,7 @@ import (
 // are the same, byte for byte. It is safe for concurrent use.
 type Cache struct {
 	kept   *lru.Cache[string, *entry]
+	render func(context.Context, tree.Tree, Options) (Result, error)
 	folder *Folder // may be nil
 	failed func(error)
 }
@@ -27,13 +28,16 @@ type entry struct {
 
 // NewCache returns a cache that keeps about most bytes of results in memory.
 func NewCache(most int64) *Cache {
-	return &Cache{kept: lru.New[string, *entry](most), failed: func(error) {}}
+	return &Cache{kept: lru.New[string, *entry](most), render: Objects, failed: func(error) {}}
 }
 
 // KeepIn has the cache keep results in a folder, too, except for those that
 // hold values from a Secret of the cluster. failed is told when that does not
 // work; the cache goes on without.
 func (c *Cache) KeepIn(f *Folder, failed func(error)) { c.folder, c.failed = f, failed }
+
+// RenderBy has workers render what is not kept.
+func (c *Cache) RenderBy(w *Workers) { c.render = w.Objects }
 
 // Objects returns the result of [Objects] for t and o. The key says whose
 // result it is, such as the name of a unit: there is one result for each. A
@@ -57,7 +61,7 @@ func (c *Cache) Objects(ctx context.Context, key string, t tree.Tree, o Options)
 			}
 		}
 	}
-	r, err = Objects(ctx, t, o)
+	r, err = c.render(ctx, t, o)
 	if err != nil {
 		return Result{}, false, err
 	}

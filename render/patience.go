@@ -22,8 +22,8 @@ var left struct {
 
 // tooSlow is the error for a render that takes longer than it may. It depends
 // on the machine as well, so another try is not in vain.
-func tooSlow(format string, args ...any) error {
-	return &fault.Error{Next: fault.Retry, Reason: "RenderTooSlow", Err: fmt.Errorf(format, args...),
+func tooSlow(format string, args ...any) *fault.Error {
+	return &fault.Error{Next: fault.Retry, Reason: TooSlow, Err: fmt.Errorf(format, args...),
 		Hint: "make several units of it, or look for what makes it large"}
 }
 

@@ -36,8 +36,9 @@
 //     not where only text can be: in labels, annotations, ConfigMaps and
 //     Secrets. It never brings keys or objects with it.
 //
-// Not bounded yet: the processor and memory of a build that was given up on, as
-// a builder can't be interrupted.
+// A builder can't be interrupted. [Workers] build in processes of their own,
+// which can be ended; in this one, the processor and memory of a build that was
+// given up on are not bounded.
 package render
 
 import (
@@ -136,7 +137,12 @@ func Objects(ctx context.Context, t tree.Tree, o Options) (Result, error) {
 
 // attempt renders, however long that takes.
 func attempt(ctx context.Context, t tree.Tree, o Options, l limits) (Result, error) {
-	built, trace, err := build(ctx, t, o)
+	return resultOf(ctx, o, l, func() (Built, tree.Trace, error) { return build(ctx, t, o) })
+}
+
+// resultOf makes a result of what build gives.
+func resultOf(ctx context.Context, o Options, l limits, build func() (Built, tree.Trace, error)) (Result, error) {
+	built, trace, err := build()
 	if err != nil {
 		return Result{}, o.presentable(err)
 	}

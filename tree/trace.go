@@ -62,6 +62,32 @@ type storedSighting struct {
 	Content, Listing, Subtree ID
 }
 
+// A Sighting is what a trace holds of one name, for who passes it on.
+type Sighting struct {
+	Name                      string
+	Missing                   bool
+	Kind                      Kind
+	Content, Listing, Subtree ID
+}
+
+// Sightings returns what the trace holds, in any order.
+func (t Trace) Sightings() []Sighting {
+	all := make([]Sighting, 0, len(t.seen))
+	for name, s := range t.seen {
+		all = append(all, Sighting{name, s.missing, s.kind, s.content, s.listing, s.subtree})
+	}
+	return all
+}
+
+// TraceOf is the reverse of Sightings.
+func TraceOf(all []Sighting) Trace {
+	seen := make(map[string]sighting, len(all))
+	for _, s := range all {
+		seen[s.Name] = sighting{s.Missing, s.Kind, s.Content, s.Listing, s.Subtree}
+	}
+	return Trace{seen: seen}
+}
+
 // Holds reports whether a reader that left this trace would see the same in
 // at. Where it would not, changed is one of the names that differ.
 func (t Trace) Holds(at Tree) (changed string, ok bool) {

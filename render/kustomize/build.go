@@ -1,6 +1,7 @@
 package kustomize
 
 import (
+	"context"
 	"fmt"
 	"path"
 
@@ -65,4 +66,11 @@ func run(s *source, dir string, found findings) (m resmap.ResMap, err error) {
 		FieldSpecs: []types.FieldSpec{{Path: "metadata/labels", CreateIfNotPresent: true}},
 	}
 	return m, label.Transform(m)
+}
+
+// Warm does what the first build in a process would wait for.
+func Warm() {
+	if release, err := schema.Hold(context.Background()); err == nil { // no context, no error
+		release()
+	}
 }

@@ -23,6 +23,9 @@ package kustomize
 
 import (
 	"context"
+	"encoding/json"
+
+	"sigs.k8s.io/kustomize/api/konfig"
 
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/tree"
@@ -85,6 +88,25 @@ type Image struct {
 	Name, NewName, NewTag, Digest string
 }
 
+// Kind is what [Decode] decodes.
+const Kind = "kustomize"
+
+// Decode returns the options that were encoded as JSON.
+func Decode(b []byte) (render.Builder, error) {
+	var o Options
+	err := json.Unmarshal(b, &o)
+	return o, err
+}
+
+// Kind implements [render.Builder].
+func (o Options) Kind() string { return Kind }
+
+// Probes implements [render.Builder].
+func (o Options) Probes() []string { return konfig.RecognizedKustomizationFileNames() }
+
+// Open implements [render.Builder].
+func (o Options) Open() bool { return o.AllowRemoteBases }
+
 // Version implements [render.Builder].
 func (o Options) Version() string { return version }
 
@@ -106,7 +128,7 @@ func (o Options) within(ctx context.Context, t tree.Tree, dir string, l limits) 
 		return render.Built{}, s.explain(err)
 	}
 	b.Own, b.Place = own, s.placeOf
-	b.Foreign, b.Warnings = s.remote, s.warnings
+	b.Foreign, b.Warnings, b.Spent = s.remote, s.warnings, s.spent
 	return b, nil
 }
 
@@ -120,6 +142,7 @@ func (o Options) build(s *source, dir string) (b render.Built, err error) {
 	if err != nil || found.empty {
 		return b, err
 	}
+	s.spent = found.schema
 	resources, err := build(s, dir, found)
 	if err != nil {
 		return b, err

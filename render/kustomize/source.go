@@ -44,6 +44,7 @@ type source struct {
 	remote bool               // something was, or may have been, fetched
 	disk   filesys.FileSystem // where Kustomize puts it; nil: nothing may be
 
+	spent    bool // the build changes what is global in the process
 	warnings []string
 	err      error
 }
