@@ -47,6 +47,8 @@ type serveOptions struct {
 	leaderNamespace                   string
 	concurrent                        int
 	renderMemory                      int64
+	renderWorkers                     int
+	renderWorkerMemory                int64
 	logLevel, logFormat               string
 	dialects                          []control.Dialect
 }
@@ -86,6 +88,8 @@ KUBECONFIG or --kubeconfig. It holds true every unit that it finds.`,
 	f.StringVar(&o.leaderNamespace, "leader-namespace", "", "namespace of the Lease (default: the one that plumb runs in)")
 	f.IntVar(&o.concurrent, "concurrent", 16, "units worked on at once; none of them waits for anything")
 	f.Int64Var(&o.renderMemory, "render-memory", 256<<20, "most bytes to keep of rendered objects")
+	f.IntVar(&o.renderWorkers, "render-workers", renderWorkers(), "processes that render, side by side")
+	f.Int64Var(&o.renderWorkerMemory, "render-worker-memory", 384<<20, "most bytes of memory that each of them may have; one that has more is ended")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	for _, d := range dialects {
@@ -155,6 +159,12 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 		return fmt.Errorf("open --data: %w", err)
 	}
 
+	renderers, end, err := o.renderers(log)
+	if err != nil {
+		return err
+	}
+	defer end()
+
 	// Of events that repeat, the last few hundred are remembered to be counted
 	// up; by default it would be thousands.
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx), record.WithCorrelatorOptions(record.CorrelatorOptions{LRUCacheSize: 512}))
@@ -164,7 +174,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 
 	parts := control.Parts{
 		Store: store, Clientset: clientset, Events: recorder, Log: log,
-		RenderMemory: o.renderMemory, Renders: renders, Concurrent: o.concurrent, ArtifactHost: "plumb." + OwnNamespace() + ".svc",
+		RenderMemory: o.renderMemory, Renders: renders, Renderers: renderers, Concurrent: o.concurrent, ArtifactHost: "plumb." + OwnNamespace() + ".svc",
 	}
 	var served all
 	for _, d := range o.dialects {

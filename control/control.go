@@ -40,6 +40,7 @@ type Parts struct {
 	Log          *slog.Logger
 	RenderMemory int64 // bytes
 	Renders      *render.Folder
+	Renderers    *render.Workers
 	Concurrent   int // units at once
 	ArtifactHost string
 }

@@ -37,6 +37,8 @@ type Options struct {
 	RenderMemory int64
 	// Renders is where they are kept, too; nil is nowhere.
 	Renders *render.Folder
+	// Renderers render; nil: this process does.
+	Renderers *render.Workers
 }
 
 // An Engine holds units true. It is safe for concurrent use.
@@ -108,6 +110,9 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.wake = e.Wake
 	e.loop = newLoop(e)
+	if o.Renderers != nil {
+		e.cache.RenderBy(o.Renderers)
+	}
 	if o.Renders != nil {
 		e.cache.KeepIn(o.Renders, func(err error) { o.Log.Error("the folder for renders", "err", err) })
 	}

@@ -50,7 +50,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, o Options, p control.Parts) (*
 	gr.refs = ks.refs
 	var err error
 	ks.engine, err = engine.New(ctx, engine.Options{
-		Config: mgr.GetConfig(), Log: p.Log, Artifact: gr.artifact, RenderMemory: p.RenderMemory, Renders: p.Renders,
+		Config: mgr.GetConfig(), Log: p.Log, Artifact: gr.artifact, RenderMemory: p.RenderMemory, Renders: p.Renders, Renderers: p.Renderers,
 		Workers: p.Concurrent, Elsewhere: max(1, p.Concurrent/4),
 	})
 	if err != nil {

@@ -103,6 +103,10 @@ func On(t testing.TB, env *kubetest.Env, flags ...string) *World {
 	return w
 }
 
+// Raced reports whether plumb looks for data races, which takes some times the
+// memory.
+func Raced() bool { return raced }
+
 // A Process is plumb serve.
 type Process struct {
 	t      testing.TB
@@ -205,6 +209,16 @@ func (p *Process) Signal(s syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	return p.cmd.Process.Signal(s)
+}
+
+// PID returns the number of the process, or 0 if it does not run.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
 }
 
 // Runs reports whether the process was started and not ended since.
