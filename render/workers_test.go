@@ -228,7 +228,7 @@ func TestS04ARenderThatEndsItsProcessIsAFaultOfItsOwn(t *testing.T) {
 			}
 			w := workers(t, func(o *worker.Options) {
 				if does == "loop" {
-					o.Time = 200 * time.Millisecond
+					o.Time = 5 * time.Second
 				}
 			})
 			m := files("apps/x/a.yaml", does, "apps/y/a.yaml", configMap("a", "x"))

@@ -135,6 +135,15 @@ func peak(p *os.ProcessState) int64 {
 	return 0
 }
 
+// ownPeak returns how many bytes this process has had in memory at most.
+func ownPeak() int64 {
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		return 0
+	}
+	return use.Maxrss << 10
+}
+
 // memory returns how many bytes the process has in memory; 0 if it has ended.
 func (w *process) memory() int64 {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(w.cmd.Process.Pid) + "/statm")

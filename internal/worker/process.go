@@ -24,6 +24,7 @@ type process struct {
 	link        *link
 	words       *lastWords
 	confinement Confinement
+	before      int64 // most that the parent has had in memory, which the kernel counts as the child's
 	told        told
 
 	since  time.Time // it has had nothing to do
@@ -37,6 +38,10 @@ type process struct {
 
 // startPatience is how long a process may take until it is ready.
 const startPatience = time.Minute
+
+// miscount is by how much the kernel's two counts of one memory may differ, in
+// bytes: it adds up what each core has counted from time to time.
+const miscount = 4 << 20
 
 // start starts a worker, and waits until it is ready.
 func (p *Pool) start(ctx context.Context, open bool) (w *process, err error) {
@@ -65,6 +70,7 @@ func (p *Pool) start(ctx context.Context, open bool) (w *process, err error) {
 	if err := w.cmd.Start(); err != nil {
 		return nil, errors.Join(err, to.Close(), from.Close())
 	}
+	w.before = ownPeak() + miscount
 	go func() {
 		w.exit = w.cmd.Wait()
 		close(w.gone)
@@ -130,7 +136,7 @@ func (w *process) failure(err error) error {
 		return *why
 	}
 	f := ending(w.exit, w.words.said())
-	if f.Cause == Crashed && peak(w.cmd.ProcessState) > w.o.Memory/10*9 {
+	if p := peak(w.cmd.ProcessState); f.Cause == Crashed && p > w.before && p > w.o.Memory/10*9 {
 		f.Cause = Memory // the kernel was quicker
 	}
 	return f

@@ -219,6 +219,19 @@ func TestWhatEndsAWorkerCostsItsOwnJob(t *testing.T) {
 	}
 }
 
+// What the parent has had in memory is none of the worker's doing, though the
+// kernel counts it so.
+func TestAWorkerDoesNotAnswerForItsParentsMemory(t *testing.T) {
+	b := bytes.Repeat([]byte("x"), 300<<20)
+	p := pool(t, nil)
+	_, err := do(t, p, "exit", "")
+	var got *worker.Failure
+	if !errors.As(err, &got) || got.Cause != worker.Crashed {
+		t.Errorf("%v", err)
+	}
+	runtime.KeepAlive(b)
+}
+
 // Each of them has less than it may have.
 func TestWorkersTogetherHaveNoMoreThanTheyMay(t *testing.T) {
 	if raced {
