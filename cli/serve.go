@@ -247,11 +247,12 @@ func (o serveOptions) hasKinds(ctx context.Context, mapper apimeta.RESTMapper, h
 	}
 	var last error
 	err := utilwait.PollUntilContextTimeout(ctx, time.Second, startPatience, true, func(context.Context) (bool, error) {
+		var missing []string
 		for _, kind := range kinds {
 			switch _, err := mapper.RESTMapping(kind.GroupKind(), kind.Version); {
 			case err == nil:
 			case apimeta.IsNoMatchError(err):
-				return false, fmt.Errorf("the cluster has no %s; run: plumb install --crds", kind)
+				missing = append(missing, kind.String())
 			case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
 				return false, fmt.Errorf("ask %s for its kinds: %w", host, err)
 			default:
@@ -261,6 +262,9 @@ func (o serveOptions) hasKinds(ctx context.Context, mapper apimeta.RESTMapper, h
 				last = err
 				return false, nil
 			}
+		}
+		if len(missing) > 0 {
+			return false, fmt.Errorf("the cluster has no %s; run: plumb install --crds", strings.Join(missing, "; no "))
 		}
 		return true, nil
 	})
