@@ -6,7 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -179,5 +183,148 @@ func TestNoPackageIsADrawer(t *testing.T) {
 		if slices.Contains(drawers, filepath.Base(p.ImportPath)) {
 			t.Errorf("%s: its name does not say what it holds", p.ImportPath)
 		}
+	}
+}
+
+// reasoned are the packages whose reasons are all constants of package fault.
+var reasoned = []string{"engine", "apply", "cluster", "control"}
+
+// A reason is a constant that is documented in one place, so that nobody
+// compares with a word that another has spelt.
+func TestReasonsAreConstants(t *testing.T) {
+	for _, dir := range reasoned {
+		for _, p := range parsed(t, dir) {
+			ast.Inspect(p.file, func(n ast.Node) bool {
+				for _, at := range spelt(n) {
+					t.Errorf("%s: a reason that is spelt out; name a constant of package fault", p.set.Position(at.Pos()))
+				}
+				return true
+			})
+		}
+	}
+}
+
+// spelt are the literals that n has in the place of a reason.
+func spelt(n ast.Node) (at []ast.Expr) {
+	literal := func(e ast.Expr) {
+		if l, ok := e.(*ast.BasicLit); ok && l.Value != `""` {
+			at = append(at, l)
+		}
+	}
+	isReason := func(e ast.Expr) bool {
+		s, ok := e.(*ast.SelectorExpr)
+		return ok && s.Sel.Name == "Reason"
+	}
+	switch n := n.(type) {
+	case *ast.CompositeLit:
+		if !names(n.Type, "fault", "Error") {
+			return nil
+		}
+		for _, e := range n.Elts {
+			if kv, ok := e.(*ast.KeyValueExpr); ok && kv.Key.(*ast.Ident).Name == "Reason" {
+				literal(kv.Value)
+			}
+		}
+	case *ast.CallExpr:
+		if names(n.Fun, "fault", "Is") {
+			literal(n.Args[1])
+		}
+	case *ast.BinaryExpr:
+		if isReason(n.X) {
+			literal(n.Y)
+		}
+	case *ast.AssignStmt:
+		for i, l := range n.Lhs {
+			if isReason(l) && len(n.Rhs) == len(n.Lhs) {
+				literal(n.Rhs[i])
+			}
+		}
+	}
+	return at
+}
+
+// names reports whether e is pkg.name.
+func names(e ast.Expr, pkg, name string) bool {
+	s, ok := e.(*ast.SelectorExpr)
+	if !ok || s.Sel.Name != name {
+		return false
+	}
+	x, ok := s.X.(*ast.Ident)
+	return ok && x.Name == pkg
+}
+
+// A source file of a package, without its tests.
+type sourceFile struct {
+	set  *token.FileSet
+	file *ast.File
+}
+
+// parsed are the source files of a folder and of those in it.
+func parsed(t *testing.T, dir string) (files []sourceFile) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, path, nil, parser.ParseComments)
+		files = append(files, sourceFile{set, f})
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %d files, %v", dir, len(files), err)
+	}
+	return files
+}
+
+func TestSpeltReasonsAreFound(t *testing.T) {
+	for text, want := range map[string]int{
+		`&fault.Error{Reason: "X"}`:           1,
+		`&fault.Error{Reason: fault.X}`:       0,
+		`&other.Error{Reason: "X"}`:           0,
+		`fault.Is(err, "X")`:                  1,
+		`fault.Is(err, fault.X)`:              0,
+		`func() { e.Reason = "X" }`:           1,
+		`func() { e.Reason, a = x, "X" }`:     0,
+		`c.Reason == "X" || c.Reason == ""`:   1,
+		`[]any{fault.Is(a, "X"), e.Y == "X"}`: 1,
+	} {
+		e, err := parser.ParseExpr(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		ast.Inspect(e, func(n2 ast.Node) bool { n += len(spelt(n2)); return true })
+		if n != want {
+			t.Errorf("%s: %d, want %d", text, n, want)
+		}
+	}
+}
+
+// Every reason is another word, and its comment says what it means.
+func TestReasonsAreDocumented(t *testing.T) {
+	seen := map[string]string{}
+	for _, p := range parsed(t, "fault") {
+		ast.Inspect(p.file, func(n ast.Node) bool {
+			v, ok := n.(*ast.ValueSpec)
+			if !ok || v.Type == nil {
+				return true
+			}
+			if id, ok := v.Type.(*ast.Ident); !ok || id.Name != "Reason" {
+				return true
+			}
+			name, value := v.Names[0].Name, v.Values[0].(*ast.BasicLit).Value
+			if !strings.HasPrefix(v.Doc.Text(), name+": ") {
+				t.Errorf("%s: %s says nothing of what it means", p.set.Position(v.Pos()), name)
+			}
+			if other, ok := seen[value]; ok {
+				t.Errorf("%s and %s are the same word", name, other)
+			}
+			seen[value] = name
+			return true
+		})
+	}
+	if len(seen) < 20 {
+		t.Errorf("only %d reasons were found", len(seen))
 	}
 }

@@ -292,7 +292,7 @@ func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 				return true, a.about(ctx, c, fmt.Errorf("read: %w", err))
 			}
 			return true, &fault.Error{
-				Next: fault.Wait, Reason: "Progressing", Object: c.Ref,
+				Next: fault.Wait, Reason: fault.Progressing, Object: c.Ref,
 				Err: errors.New("waits for the old object to be gone, in order to recreate it"),
 			}
 		}
@@ -352,7 +352,7 @@ func (a *Applier) update(ctx context.Context, c *Change) (before, after *unstruc
 			return nil, nil, err
 		case n == attempts:
 			return nil, nil, &fault.Error{
-				Next: fault.Wait, Reason: "Progressing", Object: c.Ref, After: time.Second,
+				Next: fault.Wait, Reason: fault.Progressing, Object: c.Ref, After: time.Second,
 				Err: errors.New("it changes faster than it can be written"),
 			}
 		}

@@ -18,6 +18,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 )
@@ -104,7 +105,7 @@ type Change struct {
 	Action  Action
 	Cause   Cause
 	Why     string        // for Hold and Release
-	Reason  string        // for Hold: that of the error, if it takes more than time
+	Reason  fault.Reason  // for Hold: that of the error, if it takes more than time
 	Fields  []owned.Field // that are changed, whoever did; secret values are masked
 
 	// Leave are fields that are left as they are, see [owned.Leave].
@@ -129,10 +130,6 @@ const (
 	passed
 	refused
 )
-
-// NamespaceTerminating is the reason of what can't be written because its
-// namespace is being deleted.
-const NamespaceTerminating = "NamespaceTerminating"
 
 // A Plan is what has to happen, in order.
 type Plan struct {
@@ -181,7 +178,7 @@ func Make(items []Item, inventory []Entry, m owned.Managers, order Order, live f
 			p.Hold = append(p.Hold, c)
 			continue
 		case ending[it.Ref.Namespace]:
-			c.Action, c.Reason, c.Why = Hold, NamespaceTerminating, "its namespace is being deleted; it is created again once that is gone"
+			c.Action, c.Reason, c.Why = Hold, fault.NamespaceTerminating, "its namespace is being deleted; it is created again once that is gone"
 			p.Hold = append(p.Hold, c)
 			continue
 		case !l.Exists:

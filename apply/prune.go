@@ -45,7 +45,7 @@ func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]b
 	case apierrors.IsNotFound(err):
 		p.Gone, c.Action, c.Why = true, Release, "it is gone"
 		return p, nil
-	case fault.Is(err, "UnknownKind"):
+	case fault.Is(err, fault.UnknownKind):
 		c.Action, c.Why = Hold, "the cluster does not have its kind now, so nothing is known of it"
 		return p, nil
 	case err != nil:
@@ -76,7 +76,7 @@ func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]b
 		if why != "" {
 			c.Action, c.Why = Hold, why
 			return p, &fault.Error{
-				Next: fault.Stall, Reason: "PruneProtected", Object: c.Ref, Err: errors.New("not pruned: " + why),
+				Next: fault.Stall, Reason: fault.PruneProtected, Object: c.Ref, Err: errors.New("not pruned: " + why),
 				Hint: "delete it by hand, or put it back into the source",
 			}
 		}
@@ -209,7 +209,7 @@ func (a *Applier) ownedInside(ctx context.Context, o metav1.Object) (bool, error
 		return false, nil
 	}
 	m, err := a.Client.Mapping(ctx, schema.FromAPIVersionAndKind(by.APIVersion, by.Kind))
-	if fault.Is(err, "UnknownKind") {
+	if fault.Is(err, fault.UnknownKind) {
 		return false, nil
 	}
 	if err != nil {

@@ -31,13 +31,13 @@ func (a *Applier) about(ctx context.Context, c *Change, err error) error {
 		}
 		return err
 	}
-	e := &fault.Error{Next: fault.Retry, Reason: "ReconciliationFailed", Object: c.Ref}
+	e := &fault.Error{Next: fault.Retry, Reason: fault.ReconciliationFailed, Object: c.Ref}
 	switch details := detailsOf(err); {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		e.Next, e.Reason, e.Err = fault.Wait, NamespaceTerminating, errors.New("its namespace is being deleted; it is applied again once that is gone")
+		e.Next, e.Reason, e.Err = fault.Wait, fault.NamespaceTerminating, errors.New("its namespace is being deleted; it is applied again once that is gone")
 		return e
 	case a.kindIsGone(ctx, c, err):
-		e.Reason, e.Hint = "UnknownKind", "apply its CustomResourceDefinition again, or take the object out"
+		e.Reason, e.Hint = fault.UnknownKind, "apply its CustomResourceDefinition again, or take the object out"
 		e.Err = fmt.Errorf("the cluster has no kind %s in %s any more", c.Ref.Kind, c.Ref.GroupKind().WithVersion(c.Version).GroupVersion())
 		return e
 	case apierrors.IsNotFound(err) && details.Kind == "namespaces" && c.Ref.Kind != "Namespace":
@@ -77,7 +77,7 @@ func (a *Applier) kindIsGone(ctx context.Context, c *Change, err error) bool {
 	}
 	a.Client.Forget()
 	_, err = a.Client.Mapping(ctx, c.Ref.GroupKind().WithVersion(c.Version))
-	return fault.Is(err, "UnknownKind")
+	return fault.Is(err, fault.UnknownKind)
 }
 
 // denied returns what the identity of the unit may not do to the object of c,
@@ -202,7 +202,7 @@ func (a *Applier) refused(ctx context.Context, c *Change, err error) error {
 		c.Action = Recreate
 		return nil
 	}
-	return &fault.Error{Next: fault.Retry, Reason: "ReconciliationFailed", Object: c.Ref, Err: a.shown(c.Ref, err), Hint: why}
+	return &fault.Error{Next: fault.Retry, Reason: fault.ReconciliationFailed, Object: c.Ref, Err: a.shown(c.Ref, err), Hint: why}
 }
 
 // holdsData reports whether an object is not recreated, whatever is asked for.

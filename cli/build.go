@@ -325,7 +325,7 @@ func (s scopes) Mapping(_ context.Context, gvk schema.GroupVersionKind) (*apimet
 	if !ok {
 		api, kind := gvk.ToAPIVersionAndKind()
 		if namespaced, ok = openapi.IsNamespaceScoped(kyaml.TypeMeta{APIVersion: api, Kind: kind}); !ok {
-			return nil, &fault.Error{Next: fault.Wait, Reason: "UnknownKind", Err: fmt.Errorf("kind %s of %s is not known without a cluster", gvk.Kind, gvk.GroupVersion())}
+			return nil, &fault.Error{Next: fault.Wait, Reason: fault.UnknownKind, Err: fmt.Errorf("kind %s of %s is not known without a cluster", gvk.Kind, gvk.GroupVersion())}
 		}
 	}
 	m := &apimeta.RESTMapping{GroupVersionKind: gvk, Scope: apimeta.RESTScopeRoot}

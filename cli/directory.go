@@ -73,7 +73,7 @@ func sourceRoot(dir, unitPath string) (string, error) {
 
 // inDirectory adds to an error of a render from --path what to type next.
 func inDirectory(err error, dir string) error {
-	if dir == "" || !fault.Is(err, "PathNotFound") {
+	if dir == "" || !fault.Is(err, fault.PathNotFound) {
 		return err
 	}
 	return fmt.Errorf("%w; --path is the root of the source, or the directory there that spec.path names", err)

@@ -18,9 +18,9 @@ import (
 
 // The reasons of what a server that somebody else named did not do right.
 const (
-	ReasonNotAnswering = "ClusterNotAnswering"   // in time
-	ReasonTooLarge     = "ClusterAnswerTooLarge" // an answer over its limit
-	ReasonRedirected   = "ClusterRedirects"      // to another address
+	ReasonNotAnswering = fault.NotAnswering   // in time
+	ReasonTooLarge     = fault.AnswerTooLarge // an answer over its limit
+	ReasonRedirected   = fault.Redirected     // to another address
 )
 
 // A limit bounds one answer.

@@ -56,7 +56,7 @@ func at(t *testing.T, host string, ca []byte, within bounds) *Cluster {
 
 var configMaps = schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
 
-func wantReason(t *testing.T, err error, reason string) {
+func wantReason(t *testing.T, err error, reason fault.Reason) {
 	t.Helper()
 	if f := fault.Of(err); err == nil || f.Reason != reason || f.Next != fault.Retry {
 		t.Fatalf("error is %v, want a %s that is tried again", err, reason)

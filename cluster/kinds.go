@@ -70,7 +70,7 @@ func (k *kinds) mapping(ctx context.Context, gvk schema.GroupVersionKind) (*apim
 		return nil, failed
 	}
 	return nil, &fault.Error{
-		Next: fault.Wait, Reason: "UnknownKind",
+		Next: fault.Wait, Reason: fault.UnknownKind,
 		Hint: "apply its CustomResourceDefinition first, or correct apiVersion and kind",
 		Err:  fmt.Errorf("the cluster has no kind %s in %s", gvk.Kind, gvk.GroupVersion()),
 	}

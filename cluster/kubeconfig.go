@@ -27,14 +27,14 @@ type KubeconfigPolicy struct {
 func Kubeconfig(data []byte, p KubeconfigPolicy) (id string, config *rest.Config, err error) {
 	unsafe := func(what string) error {
 		return &fault.Error{
-			Next: fault.Stall, Reason: "UnsafeKubeconfig", Err: fmt.Errorf("the kubeconfig has %s, which is not allowed", what),
+			Next: fault.Stall, Reason: fault.UnsafeKubeconfig, Err: fmt.Errorf("the kubeconfig has %s, which is not allowed", what),
 			Hint: "put the certificates, keys and token into the kubeconfig itself",
 		}
 	}
 	raw, err := clientcmd.Load(data)
 	if err != nil {
 		// The parser's error may quote the file.
-		return "", nil, &fault.Error{Next: fault.Stall, Reason: "InvalidKubeconfig", Err: fmt.Errorf("the kubeconfig can't be read")}
+		return "", nil, &fault.Error{Next: fault.Stall, Reason: fault.InvalidKubeconfig, Err: fmt.Errorf("the kubeconfig can't be read")}
 	}
 	for name, a := range raw.AuthInfos {
 		switch {
@@ -61,7 +61,7 @@ func Kubeconfig(data []byte, p KubeconfigPolicy) (id string, config *rest.Config
 		switch {
 		case !ok:
 			return "", nil, &fault.Error{
-				Next: fault.Stall, Reason: "InvalidKubeconfig", Err: fmt.Errorf("the kubeconfig's server for cluster %q is not a URL of a server", name),
+				Next: fault.Stall, Reason: fault.InvalidKubeconfig, Err: fmt.Errorf("the kubeconfig's server for cluster %q is not a URL of a server", name),
 				Hint: "write it as https://HOST:PORT",
 			}
 		case server.Scheme != "https" && !p.AllowInsecureTLS:
@@ -71,7 +71,7 @@ func Kubeconfig(data []byte, p KubeconfigPolicy) (id string, config *rest.Config
 	}
 	config, err = clientcmd.NewDefaultClientConfig(*raw, nil).ClientConfig()
 	if err != nil {
-		return "", nil, &fault.Error{Next: fault.Stall, Reason: "InvalidKubeconfig", Err: fmt.Errorf("the kubeconfig names no usable cluster and user")}
+		return "", nil, &fault.Error{Next: fault.Stall, Reason: fault.InvalidKubeconfig, Err: fmt.Errorf("the kubeconfig names no usable cluster and user")}
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:]), config, nil

@@ -49,7 +49,7 @@ func TestAKubeconfigWithoutTLSIsRefusedHoweverItIsWritten(t *testing.T) {
 				}
 				return
 			}
-			if f := fault.Of(err); err == nil || f.Reason != c.reason || f.Next != fault.Stall {
+			if f := fault.Of(err); err == nil || f.Reason != fault.Reason(c.reason) || f.Next != fault.Stall {
 				t.Errorf("error is %v, want %s", err, c.reason)
 			}
 		})

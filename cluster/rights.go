@@ -136,7 +136,7 @@ func (r *Rights) sweep(now time.Time) {
 func (r *Rights) review(ctx context.Context, q Question) (bool, error) {
 	failed := func(err error) error {
 		return &fault.Error{
-			Next: fault.Retry, Reason: "ReconciliationFailed",
+			Next: fault.Retry, Reason: fault.ReconciliationFailed,
 			Err: fmt.Errorf("find out whether %s may %s %s: %w", q.User, q.Verb, q.Resource, err),
 		}
 	}

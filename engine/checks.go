@@ -55,7 +55,7 @@ func (e *Engine) admitChecks(u Unit, n int) error {
 	}
 	if n > 0 && total > maxChecks {
 		return &fault.Error{
-			Next: fault.Wait, Reason: "HealthCheckFailed",
+			Next: fault.Wait, Reason: fault.HealthCheckFailed,
 			Err:  fmt.Errorf("the units of namespace %s would have %d health checks, which is more than %d", u.Namespace, total, maxChecks),
 			Hint: "have the unit wait for its own objects instead",
 		}
@@ -75,7 +75,7 @@ func (e *Engine) admitChecks(u Unit, n int) error {
 func LocateCheck(ctx context.Context, k Kinds, u Unit, c Check) (Check, error) {
 	gk := c.Ref.GroupKind()
 	m, err := k.Mapping(ctx, gk.WithVersion(c.Version))
-	if fault.Is(err, "UnknownKind") {
+	if fault.Is(err, fault.UnknownKind) {
 		other, err2 := k.Mapping(ctx, gk.WithVersion(""))
 		if err2 != nil {
 			return c, err

@@ -104,7 +104,7 @@ func (e *Engine) claimants(ctx context.Context, u Unit, prune []*apply.Change) (
 	}
 	if u.Source.Tree != nil && !e.isNewest(ctx, u) {
 		return nil, nil, nil, &fault.Error{
-			Next: fault.Wait, Reason: progressing,
+			Next: fault.Wait, Reason: fault.Progressing,
 			Err: fmt.Errorf("%s not pruned yet: there is a newer revision than %s", count(prune), u.Source.Revision),
 		}
 	}

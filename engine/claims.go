@@ -39,7 +39,7 @@ func (e *Engine) mayTake(ctx context.Context, u Unit) func(*unstructured.Unstruc
 		ref := object.RefOf(live)
 		refuse := func(why string) error {
 			return &fault.Error{
-				Next: fault.Retry, Reason: "OwnedByOther", Object: ref,
+				Next: fault.Retry, Reason: fault.OwnedByOther, Object: ref,
 				Err:  fmt.Errorf("it belongs to %s, %s", owner, why),
 				Hint: "take it out of one of the two",
 			}
@@ -85,7 +85,7 @@ func (e *Engine) claims(ctx context.Context, u Unit) (claims map[object.Ref]bool
 	for _, it := range r.Items {
 		ref, err := locate(ctx, p, u, it.Ref, it.Version)
 		claims[ref] = true // of an unknown kind: as it is written
-		if fault.Is(err, "UnknownKind") {
+		if fault.Is(err, fault.UnknownKind) {
 			sure = false
 		} else if err != nil {
 			return fallback(err)
@@ -136,7 +136,7 @@ func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gon
 	}
 	if len(unknown) > 0 {
 		return nil, &fault.Error{
-			Next: fault.Retry, Reason: "PruneHeld",
+			Next: fault.Retry, Reason: fault.PruneHeld,
 			Err: fmt.Errorf("%s not pruned: it can't be told what these claim: %s", count(prune), strings.Join(unknown, ", ")),
 		}
 	}
@@ -145,7 +145,7 @@ func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gon
 		by, err := e.heir(ctx, c, claimed[c.Ref])
 		if err != nil {
 			return nil, &fault.Error{
-				Next: fault.Retry, Reason: "PruneHeld", Object: c.Ref, Err: fmt.Errorf("not pruned: %w", err),
+				Next: fault.Retry, Reason: fault.PruneHeld, Object: c.Ref, Err: fmt.Errorf("not pruned: %w", err),
 			}
 		}
 		if by != "" {
@@ -159,7 +159,7 @@ func (e *Engine) release(ctx context.Context, u Unit, prune []*apply.Change, gon
 	}
 	if len(rest) > 0 && len(broken) > 0 {
 		return nil, &fault.Error{
-			Next: fault.Retry, Reason: "PruneHeld",
+			Next: fault.Retry, Reason: fault.PruneHeld,
 			Err:  fmt.Errorf("%s not pruned, because the same revision broke %s, which may want them", count(rest), strings.Join(broken, ", ")),
 			Hint: "repair it, and the pruning goes on",
 		}
@@ -221,7 +221,7 @@ func guard(u Unit, st *state, lost []*apply.Change, before int) error {
 	}
 	if len(st.prepared) == 0 && !u.Prune.AllowEmpty {
 		return &fault.Error{
-			Next: fault.Stall, Reason: "EmptyRender",
+			Next: fault.Stall, Reason: fault.EmptyRender,
 			Err:  fmt.Errorf("path %q at %s holds no objects; the %s that are there were kept", u.Render.Path, u.Source.Revision, count(lost)),
 			Hint: "restore the files, or allow it with the annotation plumb.dev/allow-empty: \"true\"",
 		}
@@ -235,7 +235,7 @@ func guard(u Unit, st *state, lost []*apply.Change, before int) error {
 			why = "the rest of what was more than half when it was first held"
 		}
 		return &fault.Error{
-			Next: fault.Stall, Reason: "PruneHeld",
+			Next: fault.Stall, Reason: fault.PruneHeld,
 			Err: fmt.Errorf("%s would prune %d of %d objects, %s; they were kept: %s", u.Source.Revision, len(lost), before, why, names(lost, 20)),
 			Hint: "restore them, or approve it with the annotation plumb.dev/approve-prune: " + u.Source.Revision +
 				", as plumb sync --approve-prune does",
@@ -257,7 +257,7 @@ func (e *Engine) delete(ctx context.Context, u Unit, a *apply.Applier, prune []*
 			p, err := a.Prune(ctx, c, leaving)
 			if err != nil {
 				errs = append(errs, err)
-				failed = failed || !fault.Is(err, "PruneProtected")
+				failed = failed || !fault.Is(err, fault.PruneProtected)
 			}
 			if p.Gone {
 				gone[c.Ref] = true
@@ -285,7 +285,7 @@ func (e *Engine) delete(ctx context.Context, u Unit, a *apply.Applier, prune []*
 		out.Unfinished = true
 		if !failed {
 			errs = append(errs, &fault.Error{
-				Next: fault.Wait, Reason: "Progressing",
+				Next: fault.Wait, Reason: fault.Progressing,
 				Err: fmt.Errorf("%s deleted once %s gone", areAll(later), areAll(going)),
 			})
 		}
@@ -294,8 +294,8 @@ func (e *Engine) delete(ctx context.Context, u Unit, a *apply.Applier, prune []*
 	if err := errors.Join(errs...); err != nil {
 		f := fault.Of(err)
 		reason := f.Reason
-		if reason == "" || reason == "ReconciliationFailed" {
-			reason = "PruneFailed"
+		if reason == "" || reason == fault.ReconciliationFailed {
+			reason = fault.PruneFailed
 		}
 		return &fault.Error{Next: f.Next, Reason: reason, Err: err}
 	}
@@ -326,7 +326,7 @@ func (e *Engine) Remove(ctx context.Context, u Unit) (out Outcome, err error) {
 	plan, _ := apply.Make(nil, st.inventory, u.Managers, u.Order, nil, u.Policy)
 	gone := map[object.Ref]bool{}
 	defer func() { st.inventory = apply.Without(st.inventory, gone) }()
-	if err := p.watch.Follow(ctx, u.Name, e.targets(u, st, nil)); err != nil && !fault.Is(err, "UnknownKind") {
+	if err := p.watch.Follow(ctx, u.Name, e.targets(u, st, nil)); err != nil && !fault.Is(err, fault.UnknownKind) {
 		return out, err
 	}
 	prune, err := e.release(ctx, u, plan.Prune, gone, &out)

@@ -18,7 +18,7 @@ func (e *Engine) dependencies(ctx context.Context, u Unit) error {
 	}
 	if circle := e.registry.circle(u.Name); circle != nil {
 		return &fault.Error{
-			Next: fault.Stall, Reason: DependencyNotReady,
+			Next: fault.Stall, Reason: fault.DependencyNotReady,
 			Err:  fmt.Errorf("spec.dependsOn goes in a circle: %s", strings.Join(circle, " → ")),
 			Hint: "remove one of these dependencies",
 		}
@@ -35,7 +35,7 @@ func (e *Engine) dependencies(ctx context.Context, u Unit) error {
 	}
 	if len(waiting) > 0 {
 		return &fault.Error{
-			Next: fault.Wait, Reason: DependencyNotReady,
+			Next: fault.Wait, Reason: fault.DependencyNotReady,
 			Err: fmt.Errorf("dependency %s", strings.Join(waiting, ", ")),
 		}
 	}
@@ -78,9 +78,9 @@ func (u Unit) behind(s Standing, tell bool) string {
 	case found && s.Ready == "Unknown":
 		return "is being reconciled" + because(tell, s.Message)
 	case found && s.Ready == "False" && u.Suspended:
-		return "is suspended and was not ready" + because(tell, s.Reason+": "+s.Message)
+		return "is suspended and was not ready" + because(tell, string(s.Reason)+": "+s.Message)
 	case found && s.Ready == "False":
-		return "is not ready" + because(tell, s.Reason+": "+s.Message)
+		return "is not ready" + because(tell, string(s.Reason)+": "+s.Message)
 	case !found || s.Ready == "":
 		return "is not ready" + because(tell, "it has not been reconciled yet")
 	}

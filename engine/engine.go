@@ -326,14 +326,14 @@ func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, e
 		if err == nil {
 			err = errors.New("the watch on the objects of this unit is starting")
 		}
-		return out, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: err}
+		return out, &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: err}
 	} else if err != nil {
 		return out, err
 	}
 
 	plan, ok := apply.Make(items, st.inventory, u.Managers, u.Order, p.live(u, st), u.Policy)
 	if !ok {
-		return out, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: errors.New("an object of this unit is not known yet")}
+		return out, &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: errors.New("an object of this unit is not known yet")}
 	}
 	out.Planned = true
 	dropExpired(u, &plan)
@@ -478,14 +478,14 @@ func (st *state) heldUp(hold []*apply.Change, now time.Time, out *Outcome) error
 		return nil
 	}
 	first := hold[0]
-	e := &fault.Error{Next: fault.Wait, Reason: "Progressing", Object: first.Ref, Err: errors.New(first.Why)}
+	e := &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Object: first.Ref, Err: errors.New(first.Why)}
 	switch over := st.ending[first.Ref].Add(endingGrace); {
 	case first.Reason != "":
 		e.Reason = first.Reason
 	case now.Before(over):
 		out.Next = sooner(out.Next, over)
 	default:
-		e.Reason, e.Hint = "Terminating", "see its finalizers"
+		e.Reason, e.Hint = fault.Terminating, "see its finalizers"
 	}
 	return e
 }
@@ -516,7 +516,7 @@ func established(u Unit, p *place, stage []*apply.Change) error {
 		l, _ := p.watch.Live(u.Name, c.Ref)
 		if l.Health.Status != health.Current {
 			return &fault.Error{
-				Next: fault.Wait, Reason: "Progressing", Object: c.Ref,
+				Next: fault.Wait, Reason: fault.Progressing, Object: c.Ref,
 				Err: errors.New("waits for the definition to be established"),
 			}
 		}

@@ -78,7 +78,7 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 		return nil
 	case failed:
 		out.Health = Unhealthy
-		return &fault.Error{Next: fault.Wait, Reason: "HealthCheckFailed", Err: fmt.Errorf("failed: %s", list(out.Pending, true))}
+		return &fault.Error{Next: fault.Wait, Reason: fault.HealthCheckFailed, Err: fmt.Errorf("failed: %s", list(out.Pending, true))}
 	}
 	if st.since.IsZero() {
 		st.since = time.Now() // it was healthy, and no longer is
@@ -91,7 +91,7 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 	}
 	out.Health = Unhealthy
 	return &fault.Error{
-		Next: fault.Wait, Reason: "HealthCheckFailed",
+		Next: fault.Wait, Reason: fault.HealthCheckFailed,
 		Err: fmt.Errorf("not healthy after %s: %s", u.Health.Timeout, list(out.Pending, false)),
 	}
 }

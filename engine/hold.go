@@ -71,7 +71,7 @@ func (e *Engine) Hold(ctx context.Context, u Unit) (out Outcome, err error) {
 func stillOurs(err error) error {
 	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // each of them is looked at
 	if !ok {
-		if fault.Is(err, "OwnedByOther") {
+		if fault.Is(err, fault.OwnedByOther) {
 			return nil
 		}
 		return err
@@ -96,7 +96,7 @@ func (e *Engine) lastItems(ctx context.Context, u Unit, st *state, p *place) ([]
 		return nil, nil //nolint:nilerr // that it can't be rendered is for Run to say
 	}
 	items, _, err := e.items(ctx, u, st, p, r)
-	if fault.Is(err, "BuildFailed") {
+	if fault.Is(err, fault.BuildFailed) {
 		return nil, nil
 	}
 	return items, err

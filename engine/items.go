@@ -51,7 +51,7 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r rende
 	items = make([]apply.Item, 0, len(set)) // which does not move: the items refer to themselves
 	for i, o := range set {
 		ref, err := locate(ctx, p, u, r.Items[i].Ref, r.Items[i].Version)
-		if fault.Is(err, "UnknownKind") {
+		if fault.Is(err, fault.UnknownKind) {
 			unknown = append(unknown, ref)
 			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Marks.Selector}, Managers: u.Managers})
 			continue
@@ -70,7 +70,7 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r rende
 	for _, it := range items {
 		if seen[it.Ref] {
 			return nil, nil, &fault.Error{
-				Next: fault.Stall, Reason: "BuildFailed", Object: it.Ref,
+				Next: fault.Stall, Reason: fault.BuildFailed, Object: it.Ref,
 				Err: fmt.Errorf("the source holds it twice, with and without a namespace"),
 			}
 		}

@@ -20,19 +20,6 @@ import (
 	"plumb.dev/plumb/source"
 )
 
-// Reasons of the loop's own.
-const (
-	// NotYetRead is the reason of what this process has not read yet after a
-	// start. It is no news about the unit.
-	NotYetRead = "NotYetRead"
-	// DependencyNotReady is the reason of a unit that waits for another.
-	DependencyNotReady = "DependencyNotReady"
-	// FieldConflict is the reason of a unit of which somebody sets fields again
-	// and again.
-	FieldConflict = "FieldConflict"
-	progressing   = "Progressing"
-)
-
 const (
 	// lookTimeout is how long one look may take. None waits for anything but
 	// answers to its own requests.
@@ -107,7 +94,7 @@ func (e *Engine) broken(ctx context.Context, t *tracked, u Unit, v any) loop.Res
 	e.o.Log.Error("a look at a unit broke off; this is a fault of plumb, please report it", "unit", u.Name, "err", text, "stack", string(debug.Stack()))
 	g := &glance{t: t, u: u, began: time.Now()}
 	out := Outcome{Inventory: e.registry.remembered(t), Err: &fault.Error{
-		Next: fault.Retry, Reason: "InternalError", Err: errors.New("plumb itself failed at this unit; its log says where"),
+		Next: fault.Retry, Reason: fault.InternalError, Err: errors.New("plumb itself failed at this unit; its log says where"),
 		Hint: "nothing of it is changed meanwhile; please report it",
 	}}
 	return e.told(g, out, u.Dialect.Report(ctx, u, out), t.next(u, out))
@@ -147,7 +134,7 @@ func (e *Engine) run(ctx context.Context, g *glance) Outcome {
 	g.u.Applied, g.u.AppliedDigest = e.registry.lastApplied(g.t)
 	g.u.Prune.Held = g.t.held
 	out := e.forward(ctx, g)
-	if out.Err != nil && !out.Planned && ctx.Err() == nil && !fault.Is(out.Err, NotYetRead) && !fault.Is(out.Err, cluster.ReasonNotAnswering) {
+	if out.Err != nil && !out.Planned && ctx.Err() == nil && !fault.Is(out.Err, fault.NotYetRead) && !fault.Is(out.Err, cluster.ReasonNotAnswering) {
 		out.Err = errors.Join(out.Err, e.holdTrue(ctx, g, &out))
 	}
 	return out
@@ -168,7 +155,7 @@ func (e *Engine) forward(ctx context.Context, g *glance) (out Outcome) {
 		return out
 	}
 	if len(g.artifacts) == 0 {
-		out.Err = specFault{&fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: errors.New("it names no source")}}
+		out.Err = specFault{&fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: errors.New("it names no source")}}
 		return out
 	}
 	u.Source = g.artifacts[0]
@@ -227,7 +214,7 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 		out.Fetched = g.artifacts[0].Fetched
 	}
 	result := loop.Result{Unanswered: unanswered(out.Err)}
-	if fault.Is(out.Err, NotYetRead) {
+	if fault.Is(out.Err, fault.NotYetRead) {
 		result.Again = time.Minute // what is missing wakes it
 		return result
 	}
@@ -249,7 +236,7 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 	if out.Err == nil && out.Applied {
 		e.registry.applied(t, out.Revision, out.Digest)
 	}
-	t.held = fault.Is(out.Err, "PruneHeld")
+	t.held = fault.Is(out.Err, fault.PruneHeld)
 	out.Stands = t.steady(u, out)
 	again := t.pace(u, &out, g.stored)
 	if again.skip {
@@ -325,7 +312,7 @@ func (t *tracked) steady(u Unit, out Outcome) bool {
 		return false
 	}
 	return t.stands.Ready == "True" && (out.Err != nil || len(out.Changes) == 0) ||
-		out.Err != nil && t.stands.Reason == FieldConflict
+		out.Err != nil && t.stands.Reason == fault.FieldConflict
 }
 
 // standing is how a unit stands by an outcome.
@@ -335,13 +322,13 @@ func (t *tracked) standing(u Unit, out Outcome) Standing {
 	case out.Stands:
 		return t.stands
 	case goesOn(out.Err):
-		s.Ready, s.Reason, s.Message = "Unknown", progressing, out.Err.Error()
+		s.Ready, s.Reason, s.Message = "Unknown", fault.Progressing, out.Err.Error()
 	case out.Err != nil:
 		s.Ready, s.Reason, s.Message = "False", fault.Of(out.Err).Reason, out.Err.Error()
 	case len(out.Fights) > 0:
-		s.Ready, s.Reason, s.Message = "False", FieldConflict, out.Fights[0].Ref.String()+": "+out.Fights[0].String()
+		s.Ready, s.Reason, s.Message = "False", fault.FieldConflict, out.Fights[0].Ref.String()+": "+out.Fights[0].String()
 	case out.Health == Progressing:
-		s.Ready, s.Reason, s.Message = "Unknown", progressing, "waiting for "+out.Waiting()
+		s.Ready, s.Reason, s.Message = "Unknown", fault.Progressing, "waiting for "+out.Waiting()
 	default:
 		s.Ready = "True"
 	}
@@ -352,12 +339,12 @@ func (t *tracked) standing(u Unit, out Outcome) Standing {
 // happen by itself.
 func goesOn(err error) bool {
 	f := fault.Of(err)
-	return f != nil && f.Next == fault.Wait && f.Reason == progressing
+	return f != nil && f.Next == fault.Wait && f.Reason == fault.Progressing
 }
 
 // grace returns how long to wait before telling that a dependency is not ready.
 func (t *tracked) grace(u Unit, err error) time.Duration {
-	if !fault.Is(err, DependencyNotReady) || fault.Of(err).Next == fault.Stall || t.stands.Ready != "True" || t.stands.Digest != u.Digest {
+	if !fault.Is(err, fault.DependencyNotReady) || fault.Of(err).Next == fault.Stall || t.stands.Ready != "True" || t.stands.Digest != u.Digest {
 		t.waiting = time.Time{}
 		return 0
 	}
@@ -508,7 +495,7 @@ func (e *Engine) removal(ctx context.Context, g *glance) (out Outcome) {
 		u.Source = artifacts[0]
 	}
 	out, err = e.Remove(ctx, u)
-	if err != nil && (!fault.Is(err, "PruneProtected") || out.Unfinished) {
+	if err != nil && (!fault.Is(err, fault.PruneProtected) || out.Unfinished) {
 		out.Err = err
 		return out
 	}

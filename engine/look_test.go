@@ -84,7 +84,7 @@ func TestARefusedUnitIsToldOfAtItsPace(t *testing.T) {
 	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
 		e.Put(Unit{Name: "wrong", Dialect: l, Refused: &fault.Error{Next: fault.Stall, Err: errors.New("spec.x")}, Interval: time.Minute, RetryInterval: time.Minute})
 		e.Put(Unit{Name: "waits", Dialect: l, Refused: &fault.Error{Next: fault.Wait, Err: errors.New("no Secret")}, Interval: time.Hour, RetryInterval: time.Minute})
-		e.Put(Unit{Name: "later", Dialect: l, Refused: &fault.Error{Next: fault.Wait, Reason: NotYetRead, Err: errors.New("it is being read")}, Interval: time.Minute})
+		e.Put(Unit{Name: "later", Dialect: l, Refused: &fault.Error{Next: fault.Wait, Reason: fault.NotYetRead, Err: errors.New("it is being read")}, Interval: time.Minute})
 		e.Put(Unit{Name: "asleep", Dialect: l, Suspended: true, Refused: errors.New("no")})
 		time.Sleep(90 * time.Second)
 		l.mu.Lock()

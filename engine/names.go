@@ -16,7 +16,7 @@ func isName(ref object.Ref) error {
 	for _, name := range []string{ref.Name, ref.Namespace} {
 		if why := content.IsPathSegmentName(name); len(why) > 0 {
 			return &fault.Error{
-				Next: fault.Stall, Reason: "BuildFailed",
+				Next: fault.Stall, Reason: fault.BuildFailed,
 				Err: fmt.Errorf("%s %q is no name of an object: %s", ref.Kind, name, strings.Join(why, ", ")),
 			}
 		}

@@ -35,7 +35,7 @@ func Objects(ctx context.Context, k Kinds, u Unit, r render.Result) (object.Set,
 	out := make(object.Set, len(set))
 	for i := range set {
 		ref, err := locate(ctx, k, u, r.Items[i].Ref, r.Items[i].Version)
-		if err != nil && !fault.Is(err, "UnknownKind") {
+		if err != nil && !fault.Is(err, fault.UnknownKind) {
 			return nil, err
 		}
 		out[i] = finish(&rendered{r: r, labels: u.Marks.Labels}, i, ref)
@@ -130,7 +130,7 @@ func (e *Engine) previewPrune(ctx context.Context, u Unit, st *state, a *apply.A
 	for _, c := range append(slices.Clone(out.Changes), out.Held...) {
 		told[c.Ref] = true
 	}
-	answer := fault.Is(err, "EmptyRender") || fault.Is(err, "PruneHeld") || fault.Is(err, "PruneProtected")
+	answer := fault.Is(err, fault.EmptyRender) || fault.Is(err, fault.PruneHeld) || fault.Is(err, fault.PruneProtected)
 	for _, c := range prune {
 		switch {
 		case c.Action == apply.Delete && !told[c.Ref]:
@@ -141,8 +141,8 @@ func (e *Engine) previewPrune(ctx context.Context, u Unit, st *state, a *apply.A
 		case c.Action == apply.Release && !told[c.Ref] && c.Why != "it is gone":
 			out.Changes = append(out.Changes, c)
 		}
-		if c.Action == apply.Hold && answer && !fault.Is(err, "PruneProtected") {
-			c.Why = fault.Of(err).Reason + ": " + fault.Of(err).Err.Error() // the hint is for who has pushed it
+		if c.Action == apply.Hold && answer && !fault.Is(err, fault.PruneProtected) {
+			c.Why = string(fault.Of(err).Reason) + ": " + fault.Of(err).Err.Error() // the hint is for who has pushed it
 		}
 	}
 	if answer {

@@ -70,7 +70,7 @@ func TestWhatADependencyLacksIsSaid(t *testing.T) {
 		switch {
 		case c.want == "" && err != nil:
 			t.Errorf("%s: %v", c.name, err)
-		case c.want != "" && (!fault.Is(err, DependencyNotReady) || !strings.HasSuffix(err.Error(), "dependency 'the dep' "+c.want)):
+		case c.want != "" && (!fault.Is(err, fault.DependencyNotReady) || !strings.HasSuffix(err.Error(), "dependency 'the dep' "+c.want)):
 			t.Errorf("%s: got  %v\nwant %s", c.name, err, c.want)
 		}
 	}

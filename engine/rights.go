@@ -40,7 +40,7 @@ func (p *place) may(ctx context.Context, u Unit, verb string, ref object.Ref, ve
 		return true, nil
 	}
 	m, err := p.Mapping(ctx, ref.GroupKind().WithVersion(version))
-	if fault.Is(err, "UnknownKind") {
+	if fault.Is(err, fault.UnknownKind) {
 		return true, nil
 	}
 	if err != nil {
@@ -114,7 +114,7 @@ func (e *Engine) follow(ctx context.Context, u Unit, st *state, p *place, items 
 			st.following = append(st.following, *st.account)
 		}
 		kindErr = p.watch.Follow(ctx, u.Name, st.following)
-		if kindErr != nil || !fault.Is(st.checksErr, "UnknownKind") {
+		if kindErr != nil || !fault.Is(st.checksErr, fault.UnknownKind) {
 			return kindErr, nil
 		}
 		// A kind has come since it was looked for, and wakes nobody now.
@@ -159,7 +159,7 @@ func (p *place) notAllowed(u Unit, verb string, ref object.Ref) error {
 	}
 	p.denied[u.Name] = true
 	return &fault.Error{
-		Next: fault.Wait, Reason: "AccessDenied", Object: ref,
+		Next: fault.Wait, Reason: fault.AccessDenied, Object: ref,
 		Err:  fmt.Errorf("not allowed: %s may not %s it", u.Target.User, verb),
 		Hint: "give that identity the right to, or take the object out",
 	}
@@ -221,7 +221,7 @@ func (e *Engine) heir(ctx context.Context, c *apply.Change, claimants []Unit) (s
 func (e *Engine) explain(ctx context.Context, u Unit, st *state, p *place, cause error) error {
 	st.account = nil
 	namespace, name, ok := cluster.Account(u.Target.User)
-	if !ok || !forbidden(cause) && !fault.Is(cause, "AccessDenied") {
+	if !ok || !forbidden(cause) && !fault.Is(cause, fault.AccessDenied) {
 		return cause
 	}
 	ref := object.Ref{Kind: "ServiceAccount", Namespace: namespace, Name: name}
@@ -233,11 +233,11 @@ func (e *Engine) explain(ctx context.Context, u Unit, st *state, p *place, cause
 		return cause // it is there, or that can't be told
 	}
 	st.account = &watch.Target{Ref: ref, Version: "v1", Managers: u.Managers}
-	if err := p.watch.Follow(ctx, u.Name, append(st.following, *st.account)); err != nil && !fault.Is(err, "UnknownKind") {
+	if err := p.watch.Follow(ctx, u.Name, append(st.following, *st.account)); err != nil && !fault.Is(err, fault.UnknownKind) {
 		return errors.Join(cause, err)
 	}
 	return &fault.Error{
-		Next: fault.Wait, Reason: "ReconciliationFailed", Err: fmt.Errorf("%s does not exist, so nothing can be done in its name", ref),
+		Next: fault.Wait, Reason: fault.ReconciliationFailed, Err: fmt.Errorf("%s does not exist, so nothing can be done in its name", ref),
 		Hint: "create it, or name another service account; it goes on when it comes",
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/render"
@@ -125,7 +126,7 @@ type Dependency struct {
 type Standing struct {
 	Digest  string // of the unit that it was found of
 	Ready   string // True, False or Unknown; empty: nothing was found yet
-	Reason  string
+	Reason  fault.Reason
 	Message string
 	// Attempted is the revision that it was found at.
 	Attempted string

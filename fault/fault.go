@@ -45,7 +45,7 @@ func (n Next) String() string {
 // An Error is an error whose cause is known.
 type Error struct {
 	Next   Next
-	Reason string        // CamelCase, for conditions and metrics: "BuildFailed"
+	Reason Reason        // for conditions and metrics
 	Object object.Ref    // what it is about; may be zero
 	Hint   string        // what to do next; may be empty
 	After  time.Duration // with Retry: not before this has passed, as a server asked
@@ -62,7 +62,7 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		b.WriteString(e.Err.Error())
 	} else {
-		b.WriteString(e.Reason)
+		b.WriteString(string(e.Reason))
 	}
 	if e.Hint != "" {
 		b.WriteString(" (")
@@ -95,7 +95,7 @@ func Of(err error) *Error {
 }
 
 // Is reports whether err has a fault of the given reason in its chain.
-func Is(err error, reason string) bool {
+func Is(err error, reason Reason) bool {
 	found := false
 	walk(err, func(e *Error) { found = found || e.Reason == reason })
 	return found

@@ -15,7 +15,7 @@ func TestOf(t *testing.T) {
 	for name, c := range map[string]struct {
 		err    error
 		next   fault.Next
-		reason string
+		reason fault.Reason
 	}{
 		"an error without a class is tried again": {errors.New("x"), fault.Retry, ""},
 		"a wrapped one keeps its class":           {fmt.Errorf("render: %w", stall), fault.Stall, "BuildFailed"},

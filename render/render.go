@@ -213,7 +213,7 @@ func directory(t tree.Tree, p string) (string, error) {
 }
 
 // Missing is the error for what is not there, or is and has been excluded.
-func Missing(err error, reason, format string, args ...any) *fault.Error {
+func Missing(err error, reason fault.Reason, format string, args ...any) *fault.Error {
 	what := fmt.Sprintf(format, args...)
 	if why := (*tree.Excluded)(nil); errors.As(err, &why) {
 		hint := why.By
@@ -239,6 +239,6 @@ func tooLarge(format string, args ...any) error {
 	return stall(TooLarge, "", fmt.Errorf(format, args...))
 }
 
-func stall(reason, hint string, err error) error {
+func stall(reason fault.Reason, hint string, err error) error {
 	return &fault.Error{Next: fault.Stall, Reason: reason, Hint: hint, Err: err}
 }

@@ -88,11 +88,12 @@ type response struct {
 
 // A spoken is a fault on its way between processes.
 type spoken struct {
-	Next         fault.Next
-	Reason, Hint string
-	Object       object.Ref
-	Text         string
-	Quote        bool
+	Next   fault.Next
+	Reason fault.Reason
+	Hint   string
+	Object object.Ref
+	Text   string
+	Quote  bool
 }
 
 func speak(err error) *spoken {
@@ -281,11 +282,11 @@ func (w *Workers) after(key string, o Options, err error) error {
 // Reasons of a render that ended its process, or for which it was ended.
 const (
 	// TooSlow is that of one that took longer than it may take.
-	TooSlow = "RenderTooSlow"
+	TooSlow fault.Reason = "RenderTooSlow"
 	// OutOfMemory is that of one that had more memory than it may have.
-	OutOfMemory = "RenderOutOfMemory"
+	OutOfMemory fault.Reason = "RenderOutOfMemory"
 	// Crashed is that of one whose process ended.
-	Crashed = "RenderCrashed"
+	Crashed fault.Reason = "RenderCrashed"
 )
 
 // fault says what became of a render, and what can be done about it.

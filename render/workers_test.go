@@ -213,7 +213,7 @@ func (h hostile) Build(_ context.Context, t tree.Tree, dir string) (render.Built
 
 func TestS04ARenderThatEndsItsProcessIsAFaultOfItsOwn(t *testing.T) {
 	for does, want := range map[string]struct {
-		reason string
+		reason fault.Reason
 		next   fault.Next
 		words  []string
 	}{

@@ -58,7 +58,7 @@ func TestAnExcludedFileIsNotSaidToBeMissing(t *testing.T) {
 			}
 			for _, at := range []tree.Tree{shown, over} {
 				_, err := rendertest.Objects(t.Context(), at, c.o)
-				if !fault.Is(err, c.reason) || !strings.Contains(err.Error(), c.want) {
+				if !fault.Is(err, fault.Reason(c.reason)) || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("%v, want %s: %s", err, c.reason, c.want)
 				}
 			}

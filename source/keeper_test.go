@@ -137,7 +137,7 @@ func (b *bench) good(name, file, content string) *source.Artifact {
 }
 
 // bad makes sure that a source has failed for a reason.
-func (b *bench) bad(name, reason string) source.State {
+func (b *bench) bad(name string, reason fault.Reason) source.State {
 	b.t.Helper()
 	s := b.state(name)
 	if s.Pending || fault.Of(s.Err) == nil || fault.Of(s.Err).Reason != reason {

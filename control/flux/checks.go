@@ -28,7 +28,7 @@ const defaultCheckVersion = "apps/v1"
 // checks reads spec.healthChecks and spec.healthCheckExprs.
 func (o Options) checks(k *kustomization) (out []engine.Check, exprs []engine.Expr, err error) {
 	invalid := func(format string, args ...any) error {
-		return &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec."+format, args...)}
+		return &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("spec."+format, args...)}
 	}
 	if n := len(k.Spec.HealthChecks); n > maxChecks {
 		return nil, nil, invalid("healthChecks: %d objects, which is more than the %d that one Kustomization may check; use spec.wait", n, maxChecks)

@@ -52,7 +52,7 @@ func (r *kustomizations) dependencies(k *kustomization) []engine.Dependency {
 func (r *kustomizations) mayTell(ctx context.Context, k *kustomization, key types.NamespacedName, user string, all bool) (bool, error) {
 	ref := object.Ref{Group: KustomizationKind.Group, Kind: KustomizationKind.Kind, Namespace: key.Namespace, Name: key.Name}
 	err := r.engine.MayRead(ctx, unitName(KustomizationKind.Kind, k.Namespace, k.Name), user, ref, KustomizationKind.Version)
-	if err != nil && (all || key.Namespace != k.Namespace || !fault.Is(err, accessDeniedReason)) {
+	if err != nil && (all || key.Namespace != k.Namespace || !fault.Is(err, fault.AccessDenied)) {
 		return false, err
 	}
 	return err == nil, nil

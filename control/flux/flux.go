@@ -129,7 +129,7 @@ func decode(u *unstructured.Unstructured, into any, legacy ...string) error {
 	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true)
 	if err != nil {
 		return &fault.Error{
-			Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("this version of plumb can't read it: %s%w", culprit(o, into), err),
+			Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("this version of plumb can't read it: %s%w", culprit(o, into), err),
 			Hint: "correct the field, or use a version that knows it",
 		}
 	}
@@ -163,20 +163,20 @@ func decodeKustomization(u *unstructured.Unstructured) (*kustomization, error) {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{
 			"patchesStrategicMerge": spec["patchesStrategicMerge"], "patchesJson6902": spec["patchesJson6902"],
 		}, &legacy); err != nil {
-			return nil, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: err}
+			return nil, &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: err}
 		}
 	}
 	for _, p := range legacy.PatchesStrategicMerge {
 		y, err := yaml.JSONToYAML(p.Raw)
 		if err != nil {
-			return nil, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.patchesStrategicMerge: %w", err)}
+			return nil, &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("spec.patchesStrategicMerge: %w", err)}
 		}
 		k.Spec.Patches = append(k.Spec.Patches, kustomize.Patch{Patch: string(y)})
 	}
 	for _, p := range legacy.PatchesJSON6902 {
 		b, err := json.Marshal(p.Patch)
 		if err != nil {
-			return nil, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.patchesJson6902: %w", err)}
+			return nil, &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("spec.patchesJson6902: %w", err)}
 		}
 		t := p.Target
 		k.Spec.Patches = append(k.Spec.Patches, kustomize.Patch{Patch: string(b), Target: &t})
@@ -197,19 +197,16 @@ func decodeGitRepository(u *unstructured.Unstructured) (*sourcev1.GitRepository,
 // unsupported is the error for a field that this version can't honour.
 func unsupported(field, what string) error {
 	return &fault.Error{
-		Next: fault.Stall, Reason: "UnsupportedField",
+		Next: fault.Stall, Reason: fault.UnsupportedField,
 		Err:  fmt.Errorf("spec.%s: %s", field, what),
 		Hint: "remove the field, or wait for a version that honours it",
 	}
 }
 
-// accessDeniedReason is the reason of what may not be referred to or read.
-const accessDeniedReason = "AccessDenied"
-
 // accessDenied is the error for a reference that leaves its namespace.
 func accessDenied(format string, args ...any) error {
 	return &fault.Error{
-		Next: fault.Stall, Reason: accessDeniedReason, Err: fmt.Errorf("CrossNamespaceDenied: "+format, args...),
+		Next: fault.Stall, Reason: fault.AccessDenied, Err: fmt.Errorf("CrossNamespaceDenied: "+format, args...),
 		Hint: "refer to an object in the same namespace, or start plumb with --no-cross-namespace-refs=false",
 	}
 }

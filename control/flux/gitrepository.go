@@ -19,7 +19,6 @@ import (
 
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/control/view"
-	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/source"
@@ -74,7 +73,7 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	session := r.refs.Begin(name)
 	defer session.End()
 	spec := sourceSpec(g, session, r.store)
-	if fault.Is(spec.Refused, report.Progressing) {
+	if fault.Is(spec.Refused, fault.Progressing) {
 		return ctrl.Result{}, nil // it has not been read yet, and wakes it
 	}
 	r.keeper.Put(spec)
@@ -156,21 +155,21 @@ func (r *gitRepositories) noArtifact(ctx context.Context, from string) error {
 	}
 	if err != nil {
 		return &fault.Error{
-			Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' not found", kind, key),
+			Next: fault.Wait, Reason: fault.ArtifactFailed, Err: fmt.Errorf("%s '%s' not found", kind, key),
 			Hint: "create it, or correct spec.sourceRef; nothing is pruned meanwhile",
 		}
 	}
 	var st sourcev1.GitRepositoryStatus
 	if err := decodeStatus(u, &st); err != nil {
-		return &fault.Error{Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("the status of %s '%s' can't be read: %w", kind, key, err)}
+		return &fault.Error{Next: fault.Wait, Reason: fault.ArtifactFailed, Err: fmt.Errorf("the status of %s '%s' can't be read: %w", kind, key, err)}
 	}
 	if c := report.Find(st.Conditions, report.Ready); c.Status == metav1.ConditionFalse {
-		return &fault.Error{Next: fault.Wait, Reason: meta.ArtifactFailedReason, Err: fmt.Errorf("%s '%s' is not ready: %s", kind, key, c.Message)}
+		return &fault.Error{Next: fault.Wait, Reason: fault.ArtifactFailed, Err: fmt.Errorf("%s '%s' is not ready: %s", kind, key, c.Message)}
 	}
 	if st.Artifact != nil {
-		return &fault.Error{Next: fault.Wait, Reason: engine.NotYetRead, Err: errors.New("the source is being read after a start")}
+		return &fault.Error{Next: fault.Wait, Reason: fault.NotYetRead, Err: errors.New("the source is being read after a start")}
 	}
-	return &fault.Error{Next: fault.Wait, Reason: report.Progressing, Err: fmt.Errorf("%s '%s' has no artifact yet", kind, key)}
+	return &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: fmt.Errorf("%s '%s' has no artifact yet", kind, key)}
 }
 
 // letGo removes the finalizer that another controller may have left: there is
@@ -200,7 +199,7 @@ func (r *gitRepositories) conclude(g *sourcev1.GitRepository, s source.State) {
 		c.Stall(reasonOf(err, "InvalidSpec"), err.Error())
 		st.ObservedGeneration = g.Generation
 		return
-	case fault.Is(err, "IncludeUnavailable"):
+	case fault.Is(err, source.ReasonIncludeUnavailable):
 		c.Set(sourcev1.IncludeUnavailableCondition, metav1.ConditionTrue, "NotFound", err.Error())
 		c.Retry("IncludeUnavailable", err.Error())
 		return

@@ -101,7 +101,7 @@ func secret(g *sourcev1.GitRepository, refs getter, field, name string) (map[str
 	ref := lookup.Ref{Kind: lookup.Secret, Namespace: g.Namespace, Name: name}
 	data, found, err := refs.Get(ref)
 	if err == nil && !found {
-		err = &fault.Error{Next: fault.Wait, Reason: "AuthenticationFailed", Err: fmt.Errorf("spec.%s: %s does not exist", field, ref), Hint: "create it"}
+		err = &fault.Error{Next: fault.Wait, Reason: fault.AuthenticationFailed, Err: fmt.Errorf("spec.%s: %s does not exist", field, ref), Hint: "create it"}
 	}
 	return data, err
 }
@@ -141,7 +141,7 @@ func checkNames(g *sourcev1.GitRepository) error {
 			return nil
 		}
 		return &fault.Error{
-			Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.%s: %q is no name: %s", field, name, strings.Join(errs, ", ")),
+			Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("spec.%s: %q is no name: %s", field, name, strings.Join(errs, ", ")),
 			Hint: "name an object of the same namespace",
 		}
 	}

@@ -140,7 +140,7 @@ func TestErrorsOfSourcesAreInWordsOfGitRepositories(t *testing.T) {
 		err    error
 		want   string
 		next   fault.Next
-		reason string
+		reason fault.Reason
 	}{
 		{
 			&fault.Error{Next: fault.Wait, Reason: source.ReasonIncludeUnavailable, Err: &source.IncludeError{Missing: "GitRepository/x/lib"}},

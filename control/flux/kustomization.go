@@ -128,8 +128,8 @@ func (r *kustomizations) unit(k *kustomization, refs getter) engine.Unit {
 	u := r.o.unit(k, refs)
 	u.Dialect, u.Origin = r, k.origin()
 	u.DependsOn = r.dependencies(k)
-	if fault.Is(u.Refused, report.Progressing) {
-		u.Refused = &fault.Error{Next: fault.Wait, Reason: engine.NotYetRead, Err: u.Refused}
+	if fault.Is(u.Refused, fault.Progressing) {
+		u.Refused = &fault.Error{Next: fault.Wait, Reason: fault.NotYetRead, Err: u.Refused}
 	}
 	if requested, ok := meta.ReconcileAnnotationValue(k.Annotations); ok && requested != k.Status.LastHandledReconcileAt {
 		u.Requested = requested
@@ -233,7 +233,7 @@ func standingOf(k *kustomization) engine.Standing {
 		return engine.Standing{}
 	}
 	s := engine.Standing{
-		Ready: string(ready.Status), Reason: ready.Reason, Message: ready.Message, Attempted: k.Status.LastAttemptedRevision,
+		Ready: string(ready.Status), Reason: fault.Reason(ready.Reason), Message: ready.Message, Attempted: k.Status.LastAttemptedRevision,
 	}
 	if cmp.Or(ready.ObservedGeneration, k.Status.ObservedGeneration) == k.Generation {
 		s.Digest = digestOfSpec(k)

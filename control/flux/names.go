@@ -16,7 +16,7 @@ import (
 func isName(field, namespace, name string) error {
 	invalid := func(what, value string, why []string) error {
 		return &fault.Error{
-			Next: fault.Stall, Reason: "InvalidSpec",
+			Next: fault.Stall, Reason: fault.InvalidSpec,
 			Err: fmt.Errorf("%s: %q is no name of %s: %s", field, clip(value), what, strings.Join(why, ", ")),
 		}
 	}

@@ -67,7 +67,7 @@ func (r *kustomizations) Report(ctx context.Context, u engine.Unit, out engine.O
 		return r.statuses.stall(ctx, stored, out.Err)
 	}
 	if err := decodeStatus(stored, &k.Status); err != nil {
-		return r.statuses.stall(ctx, stored, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("status: %w", err)})
+		return r.statuses.stall(ctx, stored, &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("status: %w", err)})
 	}
 	if u.Leaving {
 		return r.seenOff(ctx, k, stored, out)
@@ -109,7 +109,7 @@ func (r *kustomizations) seenOff(ctx context.Context, k *kustomization, stored *
 			k.Status.Inventory = toInventory(out.Inventory)
 		}
 	}
-	waits := out.Err != nil && fault.Of(out.Err).Reason == report.Progressing
+	waits := out.Err != nil && fault.Of(out.Err).Reason == fault.Progressing
 	c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
 	switch {
 	case out.Err == nil:

@@ -9,7 +9,6 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
@@ -23,7 +22,7 @@ const (
 // reasonOf returns the reason of an error as a condition has it.
 func reasonOf(err error, otherwise string) string {
 	if r := fault.Of(err).Reason; r != "" {
-		return r
+		return string(r)
 	}
 	return otherwise
 }
@@ -51,16 +50,16 @@ func conclude(k *kustomization, out engine.Outcome) {
 	switch {
 	case out.Stands:
 		return
-	case fault.Is(err, cluster.ReasonNotAnswering):
+	case fault.Is(err, fault.NotAnswering):
 		// Whatever was true there, nobody can see whether it still is.
-		c.Retry(cluster.ReasonNotAnswering, err.Error())
-		c.Set(report.Ready, metav1.ConditionUnknown, cluster.ReasonNotAnswering, err.Error())
+		c.Retry(string(fault.NotAnswering), err.Error())
+		c.Set(report.Ready, metav1.ConditionUnknown, string(fault.NotAnswering), err.Error())
 		return
 	case err == nil && len(out.Fights) > 0:
 		// Whether the rest is healthy, or comes to be, does not end a fight.
 		st.LastAppliedRevision = out.Revision
 		st.ObservedGeneration = k.Generation
-		c.Retry(engine.FieldConflict, fights(out.Fights))
+		c.Retry(string(fault.FieldConflict), fights(out.Fights))
 		if asked && out.Health == engine.Healthy {
 			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
 		}
@@ -77,7 +76,7 @@ func conclude(k *kustomization, out engine.Outcome) {
 		if asked {
 			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
 		}
-	case f.Next == fault.Wait && f.Reason == report.Progressing:
+	case f.Next == fault.Wait && f.Reason == fault.Progressing:
 		c.Progress("Reconciliation in progress: " + err.Error())
 		return
 	default:

@@ -12,9 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"plumb.dev/plumb/apply"
-	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/report"
@@ -87,7 +87,7 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	switch {
 	case ready.Status == metav1.ConditionTrue:
 		r.event(k, out.Revision, corev1.EventTypeNormal, ready.Reason, fmt.Sprintf("Reconciliation finished at %s, next run in %s", out.Revision, k.Spec.Interval.Duration))
-	case ready.Status == metav1.ConditionFalse, ready.Reason == cluster.ReasonNotAnswering:
+	case ready.Status == metav1.ConditionFalse, ready.Reason == string(fault.NotAnswering):
 		r.logOf(k, out).Error("reconciliation failed", "reason", ready.Reason, "err", ready.Message)
 		r.event(k, out.Revision, corev1.EventTypeWarning, ready.Reason, ready.Message)
 	}

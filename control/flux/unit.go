@@ -72,7 +72,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 			Enabled:    k.Spec.Prune,
 			AllowEmpty: strings.EqualFold(k.Annotations[allowEmpty], "true"),
 			Approved:   k.Annotations[approvePrune],
-			Held:       report.Find(k.Status.Conditions, report.Ready).Reason == "PruneHeld",
+			Held:       report.Find(k.Status.Conditions, report.Ready).Reason == string(fault.PruneHeld),
 			Protected:  []string{o.OwnNamespace},
 		},
 		Health:  engine.Health{Wait: k.Spec.Wait, Timeout: k.GetTimeout()},
@@ -81,7 +81,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 	}
 	if u.Remembers, err = inventoryOf(&k.Status); err != nil {
 		u.Unknown = true
-		return u, &fault.Error{Next: fault.Stall, Reason: "InvalidInventory", Err: fmt.Errorf("status.inventory: %w", err), Hint: "nothing is applied or pruned until it is repaired"}
+		return u, &fault.Error{Next: fault.Stall, Reason: fault.InvalidInventory, Err: fmt.Errorf("status.inventory: %w", err), Hint: "nothing is applied or pruned until it is repaired"}
 	}
 	if u.Target, err = o.target(k, refs); err != nil && !errors.Is(err, view.ErrOffline) {
 		u.Target.Invalid = true
@@ -93,7 +93,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 	if k.Spec.Decryption != nil {
 		// Without the field, what is encrypted would be refused all the same.
 		return u, &fault.Error{
-			Next: fault.Stall, Reason: "UnsupportedField", Err: errors.New("spec.decryption: this version of plumb does not decrypt"),
+			Next: fault.Stall, Reason: fault.UnsupportedField, Err: errors.New("spec.decryption: this version of plumb does not decrypt"),
 			Hint: "leave this Kustomization to a controller that does, or have its Secrets made in the cluster",
 		}
 	}
@@ -132,7 +132,7 @@ func (o Options) target(k *kustomization, refs getter) (t engine.Target, err err
 		return t, unsupported("kubeConfig.configMapRef", "this version of plumb connects only with a kubeconfig from a Secret")
 	}
 	if kc.SecretRef == nil {
-		return t, &fault.Error{Next: fault.Stall, Reason: "InvalidSpec", Err: fmt.Errorf("spec.kubeConfig names no Secret")}
+		return t, &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("spec.kubeConfig names no Secret")}
 	}
 	if err := isName("spec.kubeConfig", "", kc.SecretRef.Name); err != nil {
 		return t, err
@@ -143,7 +143,7 @@ func (o Options) target(k *kustomization, refs getter) (t engine.Target, err err
 		return t, err
 	}
 	missing := func(what string) error {
-		return &fault.Error{Next: fault.Wait, Reason: "ReconciliationFailed", Err: fmt.Errorf("spec.kubeConfig: %s", what), Hint: "create it"}
+		return &fault.Error{Next: fault.Wait, Reason: fault.ReconciliationFailed, Err: fmt.Errorf("spec.kubeConfig: %s", what), Hint: "create it"}
 	}
 	if !found {
 		return t, missing(ref.String() + " does not exist")
@@ -217,7 +217,7 @@ func (o Options) renderOptions(k *kustomization, refs getter) (r render.Options,
 		}
 		if !found && !f.Optional {
 			return r, &fault.Error{
-				Next: fault.Wait, Reason: "BuildFailed", Err: fmt.Errorf("spec.postBuild.substituteFrom: %s does not exist", ref),
+				Next: fault.Wait, Reason: fault.BuildFailed, Err: fmt.Errorf("spec.postBuild.substituteFrom: %s does not exist", ref),
 				Hint: "create it, or mark it optional",
 			}
 		}

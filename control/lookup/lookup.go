@@ -88,7 +88,7 @@ func (h *held) get() (data map[string][]byte, found bool, err error) {
 	case h.err != nil:
 		return nil, false, &fault.Error{Next: fault.Retry, Err: fmt.Errorf("read %s: %w", h.ref, h.err)}
 	default:
-		return nil, false, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: fmt.Errorf("%s has not been read yet", h.ref)}
+		return nil, false, &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: fmt.Errorf("%s has not been read yet", h.ref)}
 	}
 	return h.data, h.data != nil, nil
 }
@@ -122,7 +122,7 @@ func (p Peek) Get(ref Ref) (data map[string][]byte, found bool, err error) {
 	h := p.r.held[ref]
 	p.r.mu.Unlock()
 	if h == nil {
-		return nil, false, &fault.Error{Next: fault.Wait, Reason: "Progressing", Err: fmt.Errorf("%s has not been read yet", ref)}
+		return nil, false, &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: fmt.Errorf("%s has not been read yet", ref)}
 	}
 	return h.get()
 }

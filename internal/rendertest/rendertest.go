@@ -63,7 +63,7 @@ func MustRender(t testing.TB, m map[string]string, o Options) render.Result {
 
 // Refused renders m and expects a Stall of the reason, whose message holds all
 // of words.
-func Refused(t *testing.T, m map[string]string, o Options, reason string, words ...string) error {
+func Refused(t *testing.T, m map[string]string, o Options, reason fault.Reason, words ...string) error {
 	t.Helper()
 	r, err := Objects(t.Context(), tree.FromFiles(m), o)
 	if err == nil {

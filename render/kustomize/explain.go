@@ -30,7 +30,7 @@ func (s *source) explain(err error) error {
 	msg = strings.ReplaceAll(msg, mount+"/", "")
 	msg = strings.ReplaceAll(msg, mount, ".")
 	msg = render.Mask(msg, s.secrets())
-	reason := render.BuildFailed
+	reason := fault.Reason(render.BuildFailed)
 	if cyclic(msg) {
 		reason = "RenderCycle"
 	}

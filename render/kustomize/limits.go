@@ -49,6 +49,6 @@ func tooLarge(format string, args ...any) error {
 	return stall(render.TooLarge, "", fmt.Errorf(format, args...))
 }
 
-func stall(reason, hint string, err error) error {
+func stall(reason fault.Reason, hint string, err error) error {
 	return &fault.Error{Next: fault.Stall, Reason: reason, Hint: hint, Err: err}
 }

@@ -46,7 +46,7 @@ func TestA01LinksThatLeadOutAreRefused(t *testing.T) {
 
 func TestA02PathsStayInTheSource(t *testing.T) {
 	m := files("apps/a.yaml", configMap("a", "x"), "etc/passwd", "x", "file", "x", "current", "-> apps", "out", "-> ../apps")
-	for path, reason := range map[string]string{
+	for path, reason := range map[string]fault.Reason{
 		"../../etc": "InvalidPath", "/etc": "InvalidPath", "/": "InvalidPath", "apps/../..": "InvalidPath", "..": "InvalidPath", "apps\x00": "InvalidPath",
 		"missing": "PathNotFound", "apps/missing": "PathNotFound", "file": "PathNotFound", "file/x": "PathNotFound", "out": "PathEscapesSource",
 	} {
@@ -286,7 +286,7 @@ func TestB06BombsAreRefused(t *testing.T) {
 	refused(t, files("apps/a.yaml", configMap("a", "x")), options{Path: "apps", Patches: []kustomize.Patch{{Patch: head + bomb}}}, "ManifestTooLarge")
 }
 
-func reasonOf(m map[string]string) string {
+func reasonOf(m map[string]string) fault.Reason {
 	_, err := objects(context.Background(), tree.FromFiles(m), options{Path: "apps"})
 	return fault.Of(err).Reason
 }

@@ -42,7 +42,7 @@ const (
 	ReasonInvalidSubmodule   = "InvalidSubmodule"      // a submodule that can't be mounted
 )
 
-func failure(reason, format string, args ...any) *fault.Error {
+func failure(reason fault.Reason, format string, args ...any) *fault.Error {
 	return &fault.Error{Next: fault.Retry, Reason: reason, Err: fmt.Errorf(format, args...)}
 }
 
@@ -103,7 +103,7 @@ func explain(ctx context.Context, r Remote, doing string, err error) error {
 }
 
 // classify names the cause of an error of the network.
-func classify(err error) (reason string, plain error) {
+func classify(err error) (reason fault.Reason, plain error) {
 	// net/http prefixes its errors with the URL, query and all.
 	var ue *url.Error
 	for errors.As(err, &ue) {

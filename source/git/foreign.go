@@ -34,7 +34,10 @@ func sshError(err error) error {
 // A phrase is what servers say, in lower case, and what it means. Git's
 // protocol has an ERR packet with words and no code, and over SSH there is only
 // the standard error.
-type phrase struct{ words, reason string }
+type phrase struct {
+	words  string
+	reason fault.Reason
+}
 
 var phrases = []phrase{
 	{"not our ref", ReasonReferenceNotFound},                      // git upload-pack, to a want of what is not advertised

@@ -71,7 +71,7 @@ func wantFault(t testing.TB, err error, next fault.Next, reason string) *fault.E
 		t.Fatalf("no error, want %s", reason)
 	}
 	f := fault.Of(err)
-	if f.Next != next || f.Reason != reason {
+	if f.Next != next || f.Reason != fault.Reason(reason) {
 		t.Fatalf("error is %s %s: %v; want %s %s", f.Next, f.Reason, err, next, reason)
 	}
 	return f

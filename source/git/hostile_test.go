@@ -204,7 +204,7 @@ func TestA04HostileAddressesReachNoServerAndNoProgram(t *testing.T) {
 			reason = git.ReasonInvalidSemver
 		}
 		wantFault(t, err, fault.Stall, reason)
-		if err := ref.Validate(); !fault.Is(err, reason) {
+		if err := ref.Validate(); !fault.Is(err, fault.Reason(reason)) {
 			t.Errorf("%+v: Validate says %v", ref, err)
 		}
 	}
@@ -370,7 +370,7 @@ func TestA06BombsStayWithinTheirBudget(t *testing.T) {
 			_, err := try(t, s, r, onMain)
 			runtime.ReadMemStats(&after)
 			f := fault.Of(err)
-			if err == nil || (c.reason != "" && f.Reason != c.reason) || (c.reason == "" && f.Reason != git.ReasonTooLarge && f.Reason != git.ReasonCorrupt) {
+			if err == nil || (c.reason != "" && f.Reason != fault.Reason(c.reason)) || (c.reason == "" && f.Reason != git.ReasonTooLarge && f.Reason != git.ReasonCorrupt) {
 				t.Errorf("error is %s: %v; want %s", f.Reason, err, c.reason)
 			}
 			if got := read(t, good.Tree, "a"); got != "1" {

@@ -358,7 +358,7 @@ func dialThrough(ctx context.Context, p Proxy, dial dialFunc, addr string) (net.
 	head.N = math.MaxInt64 // what follows is the server's
 	if resp.StatusCode != http.StatusOK {
 		conn.Close()
-		reason := ReasonConnectionFailed
+		reason := fault.Reason(ReasonConnectionFailed)
 		if resp.StatusCode == http.StatusProxyAuthRequired {
 			reason = ReasonAuthFailed
 		}

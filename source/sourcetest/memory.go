@@ -201,7 +201,7 @@ func (m *Memory) ask(ctx context.Context, password string) (files map[string]str
 	}
 }
 
-func failure(reason, format string, args ...any) *fault.Error {
+func failure(reason fault.Reason, format string, args ...any) *fault.Error {
 	return &fault.Error{Next: fault.Retry, Reason: reason, Err: fmt.Errorf(format, args...)}
 }
 
