@@ -202,11 +202,21 @@ func (s *stream) settle(f *following, digest string, obj *unstructured.Unstructu
 	return c
 }
 
-func (s *stream) unsettle(f *following) {
+// doubt forgets that the object was as desired, and unsettle what that was, too.
+func (s *stream) doubt(f *following) { s.forget(f, false) }
+
+func (s *stream) unsettle(f *following) { s.forget(f, true) }
+
+func (s *stream) forget(f *following, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if fo := s.records[f.name()].of(f); fo != nil {
-		fo.baseline, fo.digest = 0, ""
+	fo := s.records[f.name()].of(f)
+	if fo == nil {
+		return
+	}
+	fo.baseline = 0
+	if all {
+		fo.digest = ""
 	}
 }
 

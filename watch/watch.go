@@ -407,8 +407,15 @@ func (w *Watch) Settle(unit string, ref object.Ref, digest string, obj *unstruct
 	}
 }
 
-// Unsettle forgets that the object was as the unit wanted it, so that the next
-// plan looks at it afresh.
+// Doubt forgets that the object is as the unit wants it, so that the next plan
+// looks at it afresh. What it was to be last is still known.
+func (w *Watch) Doubt(unit string, ref object.Ref) {
+	for s, f := range w.records(unit, ref) {
+		s.doubt(f)
+	}
+}
+
+// Unsettle forgets that there was an object that the unit wanted.
 func (w *Watch) Unsettle(unit string, ref object.Ref) {
 	for s, f := range w.records(unit, ref) {
 		s.unsettle(f)
