@@ -19,14 +19,6 @@ const (
 	succeeded   = meta.SucceededReason
 )
 
-// reasonOf returns the reason of an error as a condition has it.
-func reasonOf(err error, otherwise string) string {
-	if r := fault.Of(err).Reason; r != "" {
-		return string(r)
-	}
-	return otherwise
-}
-
 // conclude writes into the status of k what a look has shown.
 func conclude(k *kustomization, out engine.Outcome) {
 	st, err := &k.Status, out.Err
