@@ -44,16 +44,20 @@ type Applier struct {
 	Settled func(ref object.Ref, digest string, live *unstructured.Unstructured)
 	// Namespaces are never pruned.
 	Namespaces []string
-	// Dry has Prune stop short of deleting.
+	// Dry has the server try what would be written, and stops short of deleting.
 	Dry bool
-	// Secrets are what no error and no [Change] may quote; nil: nothing.
+	// Coming are namespaces that would be there by now, with Dry.
+	Coming map[string]bool
+	// Secrets are what no error and no [Result] may quote; nil: nothing.
 	Secrets func() *secret.Values
 }
 
 // Settle tells of what needs no write.
-func (a *Applier) Settle(changes []*Change) {
-	for _, c := range changes {
-		a.Settled(c.Ref, c.item.Digest, c.live)
+func (a *Applier) Settle(p *Plan) {
+	for _, c := range p.Changes {
+		if c.Action == Settle {
+			a.Settled(c.Ref, c.item.Digest, c.live)
+		}
 	}
 }
 
@@ -62,14 +66,14 @@ func (a *Applier) Settle(changes []*Change) {
 // [Corrections]. What may be refused only for the lack of what the same stage
 // brings is left [Untried], see [Applier.TryRest], and so is what there was no
 // answer about.
-func (a *Applier) Try(ctx context.Context, stage []*Change) error {
+func (a *Applier) Try(ctx context.Context, stage []*Result) error {
 	// One object is as good as its own trial, if it is known that it is
 	// ours and has to change: nothing can be left half-way.
-	if len(stage) == 1 && !a.Force {
+	if len(stage) == 1 && !a.Force && !a.Dry {
 		if c := stage[0]; c.Action == Update && c.Cause != First && !c.item.Policy.Force {
 			if c.live == nil {
 				if err := a.read(ctx, c); err != nil {
-					return err
+					return c.refuse(err)
 				}
 			}
 			if c.Action == Nothing || c.Action == Update && a.Mine(c.live) {
@@ -79,16 +83,24 @@ func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 		}
 	}
 	bringing := enablers(stage)
-	return each(stage, func(c *Change) error {
-		if bringing.admits(c) {
+	return each(stage, func(c *Result) error {
+		if c.KindComes() {
+			c.trial = passed
+			return nil
+		}
+		if bringing.admits(c) && !a.Dry {
 			return nil
 		}
 		err := a.ask(ctx, c)
 		switch {
+		case a.Dry && bringing.mayMend(c, err):
+			c.pass(unchecked)
+		case a.Dry && c.Action == Create && apierrors.IsNotFound(err) && a.Coming[c.Ref.Namespace]:
+			c.pass(Unchecked)
 		case bringing.mayMend(c, err):
-			c.trial = unasked
+			c.trial, c.Did, c.Err = unasked, Open, nil
 		case noAnswer(err) && len(stage) > 1:
-			c.trial = unanswered
+			c.trial, c.Did = unanswered, Open
 		default:
 			return err
 		}
@@ -96,46 +108,56 @@ func (a *Applier) Try(ctx context.Context, stage []*Change) error {
 	})
 }
 
-func (a *Applier) ask(ctx context.Context, c *Change) error {
-	c.trial = passed
-	err := a.try(ctx, c)
+// pass notes that a change is as good as tried, and why it was not.
+func (r *Result) pass(why string) { r.trial, r.Did, r.Err, r.Why = passed, Open, nil, why }
+
+// refuse notes that a change is refused.
+func (r *Result) refuse(err error) error {
 	if err != nil {
-		c.trial = refused
+		r.trial, r.Did, r.Err = refused, Refused, err
 	}
 	return err
 }
 
-// Corrections returns those changes of a stage that put right what somebody
-// changed, and were not refused: they bring nothing new, so they need not wait
-// until the rest can be made too.
-func Corrections(stage []*Change) []*Change {
-	return slices.DeleteFunc(slices.Clone(stage), func(c *Change) bool { return c.Cause != Drift || c.trial != passed })
+func (a *Applier) ask(ctx context.Context, c *Result) error {
+	c.trial, c.Did, c.Err = passed, Open, nil
+	return c.refuse(a.try(ctx, c))
 }
 
-// Stage makes the changes of one stage, which were tried before. It returns
-// those that were made; those that turned out to need no write are not among
-// them.
-func (a *Applier) Stage(ctx context.Context, stage []*Change) ([]*Change, error) {
-	var mu sync.Mutex
-	var made []*Change
-	err := each(stage, func(c *Change) error {
-		if c.Action == Nothing || c.Action == Hold {
+// Corrections returns those changes of a stage that put back what was applied
+// before, and were not refused: they bring nothing new, so they need not wait
+// until the rest can be made too.
+func Corrections(stage []*Result) []*Result {
+	return slices.DeleteFunc(slices.Clone(stage), func(c *Result) bool { return !c.Back || c.trial != passed })
+}
+
+// Stage makes the changes of one stage, which were tried before.
+func (a *Applier) Stage(ctx context.Context, stage []*Result) error {
+	return each(stage, func(c *Result) error {
+		switch {
+		case c.Action == Nothing:
+			c.Did = Unneeded
 			return nil
+		case c.Action == Hold:
+			return nil
+		case a.Dry:
+			return a.would(ctx, c)
 		}
 		done, err := a.write(ctx, c)
 		if done {
-			mu.Lock()
-			made = append(made, c)
-			mu.Unlock()
+			c.Did = Written
+		} else if err == nil {
+			c.Did = Unneeded
+		} else {
+			c.Did = Refused
 		}
+		c.Err = err
 		return err
 	})
-	slices.SortFunc(made, func(a, b *Change) int { return object.Compare(a.Ref, b.Ref) })
-	return made, err
 }
 
-// each runs f for every change, some at a time, and joins the errors in order.
-func each(changes []*Change, f func(*Change) error) error {
+// each runs f for every result, some at a time, and joins the errors in order.
+func each(changes []*Result, f func(*Result) error) error {
 	errs := make([]error, len(changes))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, parallel)
@@ -152,11 +174,11 @@ func each(changes []*Change, f func(*Change) error) error {
 	return errors.Join(errs...)
 }
 
-func (a *Applier) resource(ctx context.Context, c *Change) (dynamic.ResourceInterface, error) {
+func (a *Applier) resource(ctx context.Context, c *Result) (dynamic.ResourceInterface, error) {
 	return a.Client.Resource(ctx, c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
 }
 
-func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured.Unstructured, error) {
+func (a *Applier) patch(ctx context.Context, c *Result, dry bool) (*unstructured.Unstructured, error) {
 	r, err := a.resource(ctx, c)
 	if err != nil {
 		return nil, a.about(ctx, c, err)
@@ -184,7 +206,7 @@ func (a *Applier) patch(ctx context.Context, c *Change, dry bool) (*unstructured
 // try asks the server what would come of c. An object that turns out to exist
 // although the watch, which sees only what carries a mark, does not know it,
 // is looked at before it is taken.
-func (a *Applier) try(ctx context.Context, c *Change) error {
+func (a *Applier) try(ctx context.Context, c *Result) error {
 	if c.Action == Update && c.live == nil {
 		if err := a.read(ctx, c); err != nil || c.Action == Nothing {
 			return err
@@ -216,10 +238,10 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 	if err != nil {
 		return a.refused(ctx, c, err)
 	}
+	c.dry = want
 	if c.partial() {
 		return nil
 	}
-	c.dry = want
 	if c.live != nil && c.Action == Update && !owned.NeedsUndo(c.live, c.item.Policy.Managers(a.Managers)) &&
 		want.GetResourceVersion() == c.live.GetResourceVersion() && len(owned.Diff(want, c.live)) == 0 &&
 		owned.Print(want, a.Managers) == owned.Print(c.live, a.Managers) {
@@ -232,7 +254,7 @@ func (a *Applier) try(ctx context.Context, c *Change) error {
 
 // tryNew asks the server whether it would take an object that should not exist
 // yet. Only whether it does matters of the answer, so no more is asked for.
-func (a *Applier) tryNew(ctx context.Context, c *Change) (exists bool, err error) {
+func (a *Applier) tryNew(ctx context.Context, c *Result) (exists bool, err error) {
 	r, err := a.Client.Metadata(ctx, c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
 	if err != nil {
 		return false, err
@@ -250,7 +272,7 @@ func (a *Applier) tryNew(ctx context.Context, c *Change) (exists bool, err error
 	return got.GetResourceVersion() != "", nil
 }
 
-func (a *Applier) take(ctx context.Context, c *Change) error {
+func (a *Applier) take(ctx context.Context, c *Result) error {
 	if a.Mine(c.live) {
 		return nil
 	}
@@ -261,7 +283,7 @@ func (a *Applier) take(ctx context.Context, c *Change) error {
 }
 
 // read gets the live object for a change whose live object is not at hand.
-func (a *Applier) read(ctx context.Context, c *Change) error {
+func (a *Applier) read(ctx context.Context, c *Result) error {
 	r, err := a.resource(ctx, c)
 	if err != nil {
 		return a.about(ctx, c, err)
@@ -282,7 +304,7 @@ func (a *Applier) read(ctx context.Context, c *Change) error {
 }
 
 // write makes the change. done is false if nothing needed to be written.
-func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
+func (a *Applier) write(ctx context.Context, c *Result) (done bool, err error) {
 	if c.Action == Recreate {
 		if err := a.remove(ctx, c, c.live); err != nil && !apierrors.IsNotFound(err) {
 			return false, a.about(ctx, c, fmt.Errorf("delete in order to recreate: %w", err))
@@ -328,7 +350,7 @@ func (a *Applier) write(ctx context.Context, c *Change) (done bool, err error) {
 // update writes the object, once the fields that are taken back are its own.
 // Where fields are left as they are, it writes to the version that was looked
 // at, and looks again if there is another. after is nil if there is none.
-func (a *Applier) update(ctx context.Context, c *Change) (before, after *unstructured.Unstructured, err error) {
+func (a *Applier) update(ctx context.Context, c *Result) (before, after *unstructured.Unstructured, err error) {
 	const attempts = 5
 	before = c.live
 	for n := 1; ; n++ {
@@ -368,7 +390,7 @@ func (a *Applier) update(ctx context.Context, c *Change) (before, after *unstruc
 
 // takeOver takes over the fields of others that have to be taken back, unless
 // applying does that by overwriting them; rest says that it should.
-func (a *Applier) takeOver(ctx context.Context, c *Change) (rest bool, err error) {
+func (a *Applier) takeOver(ctx context.Context, c *Result) (rest bool, err error) {
 	m := c.Managers(a.Managers)
 	if c.Action != Update || c.live == nil || !owned.NeedsUndo(c.live, m) {
 		return false, nil
@@ -379,7 +401,7 @@ func (a *Applier) takeOver(ctx context.Context, c *Change) (rest bool, err error
 	return false, a.undo(ctx, c, m)
 }
 
-func (a *Applier) refusedFinally(ctx context.Context, c *Change, err error) error {
+func (a *Applier) refusedFinally(ctx context.Context, c *Result, err error) error {
 	if e := a.refused(ctx, c, err); e != nil || c.Action == Hold {
 		return e
 	}
@@ -389,7 +411,7 @@ func (a *Applier) refusedFinally(ctx context.Context, c *Change, err error) erro
 // undo makes the fields of managers that may own none the unit's own, so that
 // applying removes those that are not desired. Should the object have changed
 // since it was looked at, it is looked at again.
-func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
+func (a *Applier) undo(ctx context.Context, c *Result, m owned.Managers) error {
 	r, err := a.resource(ctx, c)
 	if err != nil {
 		return a.about(ctx, c, err)
@@ -416,7 +438,7 @@ func (a *Applier) undo(ctx context.Context, c *Change, m owned.Managers) error {
 	return nil
 }
 
-func (a *Applier) get(ctx context.Context, c *Change) (*unstructured.Unstructured, error) {
+func (a *Applier) get(ctx context.Context, c *Result) (*unstructured.Unstructured, error) {
 	r, err := a.resource(ctx, c)
 	if err != nil {
 		return nil, err
@@ -425,7 +447,7 @@ func (a *Applier) get(ctx context.Context, c *Change) (*unstructured.Unstructure
 }
 
 // remove deletes exactly the object that was looked at.
-func (a *Applier) remove(ctx context.Context, c *Change, live *unstructured.Unstructured) error {
+func (a *Applier) remove(ctx context.Context, c *Result, live *unstructured.Unstructured) error {
 	r, err := a.resource(ctx, c)
 	if err != nil {
 		return err

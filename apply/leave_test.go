@@ -88,22 +88,26 @@ func (d *desk) patch(manager, patch string) {
 }
 
 // write plans for what is known of the live PodTemplate, and makes the change.
-func (d *desk) write(live *unstructured.Unstructured, leave []owned.Path) (*apply.Change, []*apply.Change) {
+func (d *desk) write(live *unstructured.Unstructured, leave []owned.Path) (*apply.Result, []*apply.Result) {
 	d.t.Helper()
 	d.settled = false
-	p, _ := apply.Make([]apply.Item{d.item}, nil, managers, apply.Order{}, func(object.Ref) (apply.Live, bool) {
-		return apply.Live{Exists: live != nil, Digest: "1", Object: live}, true
-	}, func(*unstructured.Unstructured) apply.Policy { return apply.Policy{} })
-	if len(p.Stages) == 0 {
+	p, _ := apply.Make(apply.Facts{
+		Items: []apply.Item{d.item}, Managers: managers,
+		Live: func(object.Ref) (apply.Live, bool) {
+			return apply.Live{Exists: live != nil, Digest: "1", Object: live}, true
+		},
+		Policy: func(*unstructured.Unstructured) apply.Policy { return apply.Policy{} },
+	})
+	stages := p.Stages()
+	if len(stages) == 0 {
 		d.t.Fatal("there is nothing to write")
 	}
-	c := p.Stages[0][0]
-	c.Leave = leave
-	made, err := d.applier.Stage(context.Background(), p.Stages[0])
-	if err != nil {
+	stages[0][0].Leave = leave // as the rule of fights does
+	record := apply.Begin(p)
+	if err := d.applier.Stage(context.Background(), record.Of(stages[0])); err != nil {
 		d.t.Fatal(err)
 	}
-	return c, made
+	return record.All()[0], record.That(apply.Written)
 }
 
 // is compares what is live, and who owns the image.

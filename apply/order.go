@@ -78,24 +78,24 @@ func builtIn(r object.Ref) bool {
 	return scheme.Scheme.IsGroupRegistered(r.Group) || r.Group == "apiextensions.k8s.io" || r.Group == "apiregistration.k8s.io"
 }
 
-func inOrder(a, b *Change) int {
-	stepA, atA := place(a.Ref)
-	stepB, atB := place(b.Ref)
+func inOrder(a, b object.Ref) int {
+	stepA, atA := place(a)
+	stepB, atB := place(b)
 	return cmp.Or(cmp.Compare(stepA, stepB), cmp.Compare(atA, atB))
 }
 
 // Steps divides a stage, which is in order, into what is written side by side.
 // What there was no answer about comes last.
-func Steps(stage []*Change) [][]*Change {
-	late := slices.DeleteFunc(slices.Clone(stage), func(c *Change) bool { return !isLate(c) })
-	steps := split(slices.DeleteFunc(slices.Clone(stage), isLate), func(c *Change) int { step, _ := place(c.Ref); return step })
+func Steps(stage []*Result) [][]*Result {
+	late := slices.DeleteFunc(slices.Clone(stage), func(c *Result) bool { return !isLate(c) })
+	steps := split(slices.DeleteFunc(slices.Clone(stage), isLate), func(c *Result) int { step, _ := place(c.Ref); return step })
 	if len(late) > 0 {
 		steps = append(steps, late)
 	}
 	return steps
 }
 
-func split(changes []*Change, by func(*Change) int) (parts [][]*Change) {
+func split[T any](changes []T, by func(T) int) (parts [][]T) {
 	for i, c := range changes {
 		if i == 0 || by(c) != by(changes[i-1]) {
 			parts = append(parts, nil)
@@ -157,11 +157,11 @@ func (o Order) leaves(r object.Ref) int {
 // sort puts changes in the order of deletion.
 func (o Order) sort(changes []*Change) {
 	slices.SortStableFunc(changes, func(a, b *Change) int {
-		return cmp.Or(cmp.Compare(o.leaves(a.Ref), o.leaves(b.Ref)), -inOrder(a, b), object.Compare(a.Ref, b.Ref))
+		return cmp.Or(cmp.Compare(o.leaves(a.Ref), o.leaves(b.Ref)), -inOrder(a.Ref, b.Ref), object.Compare(a.Ref, b.Ref))
 	})
 }
 
 // Leaving divides what is deleted, which is in order, into its steps.
-func (o Order) Leaving(prune []*Change) [][]*Change {
-	return split(prune, func(c *Change) int { return o.leaves(c.Ref) })
+func Leaving(prune []*Result) [][]*Result {
+	return split(prune, func(c *Result) int { return c.Stage })
 }

@@ -36,7 +36,7 @@ func itemsOf(refs []object.Ref) (items []apply.Item) {
 }
 
 // groups are the kinds of each part, a line for each.
-func groups(parts [][]*apply.Change) string {
+func groups(parts [][]*apply.Result) string {
 	var lines []string
 	for _, part := range parts {
 		var kinds []string
@@ -50,13 +50,13 @@ func groups(parts [][]*apply.Change) string {
 
 // What decides about others is written before them, and what they mount.
 func TestStepsOfAStage(t *testing.T) {
-	p, _ := apply.Make(itemsOf(mixed), nil, self, apply.Order{}, func(object.Ref) (apply.Live, bool) { return apply.Live{}, true }, nil)
+	p, _ := apply.Make(apply.Facts{Items: itemsOf(mixed), Managers: self, Live: func(object.Ref) (apply.Live, bool) { return apply.Live{}, true }})
 	want := `LimitRange ServiceAccount Role.rbac.authorization.k8s.io
 RoleBinding.rbac.authorization.k8s.io
 Secret
 Deployment.apps Database.example.com Kustomization.kustomize.toolkit.fluxcd.io GitRepository.source.toolkit.fluxcd.io Pod Secret.example.com
 ValidatingWebhookConfiguration.admissionregistration.k8s.io`
-	if diff := cmp.Diff(want, groups(apply.Steps(p.Stages[1]))); diff != "" {
+	if diff := cmp.Diff(want, groups(apply.Steps(apply.Begin(p).Of(p.Stages()[1])))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -65,7 +65,7 @@ ValidatingWebhookConfiguration.admissionregistration.k8s.io`
 // account, a source, a definition.
 func TestStepsOfADeletion(t *testing.T) {
 	order := apply.Order{Needed: []string{"source.toolkit.fluxcd.io/GitRepository"}}
-	p, _ := apply.Make(nil, apply.Inventory(itemsOf(mixed)), self, order, nil, nil)
+	p, _ := apply.Make(apply.Facts{Inventory: apply.Inventory(itemsOf(mixed)), Managers: self, Order: order, Pruning: apply.Pruning{Leaving: true}})
 	want := `ValidatingWebhookConfiguration.admissionregistration.k8s.io
 Database.example.com Kustomization.kustomize.toolkit.fluxcd.io Secret.example.com
 GitRepository.source.toolkit.fluxcd.io
@@ -73,7 +73,7 @@ Deployment.apps Pod
 Secret
 RoleBinding.rbac.authorization.k8s.io Role.rbac.authorization.k8s.io ServiceAccount LimitRange
 CustomResourceDefinition.apiextensions.k8s.io Namespace`
-	if diff := cmp.Diff(want, groups(order.Leaving(p.Prune))); diff != "" {
+	if diff := cmp.Diff(want, groups(apply.Leaving(apply.Begin(p).Of(p.Surplus())))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -81,10 +81,10 @@ CustomResourceDefinition.apiextensions.k8s.io Namespace`
 // A namespace that is being deleted takes nothing new.
 func TestNothingIsPlannedIntoANamespaceThatEnds(t *testing.T) {
 	items := itemsOf([]object.Ref{{Kind: "Namespace", Name: "shop"}, {Kind: "Secret", Namespace: "shop", Name: "a"}, {Kind: "Secret", Namespace: "other", Name: "b"}})
-	p, _ := apply.Make(items, nil, self, apply.Order{}, func(r object.Ref) (apply.Live, bool) {
+	p, _ := apply.Make(apply.Facts{Items: items, Managers: self, Live: func(r object.Ref) (apply.Live, bool) {
 		return apply.Live{Exists: r.Kind == "Namespace", Deleting: r.Kind == "Namespace"}, true
-	}, nil)
-	want := "0 create Secret/other/b: first\nhold Namespace/shop\nhold Secret/shop/a\n"
+	}})
+	want := "hold Namespace/shop\nhold Secret/shop/a\n3 create Secret/other/b: first\n"
 	if diff := cmp.Diff(want, text(p)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

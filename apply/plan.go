@@ -1,10 +1,12 @@
 // Package apply brings a cluster from what it holds to what is desired, by
 // server-side apply.
 //
-// First it plans: [Make] compares desired objects with what the watch knows of
-// the live ones and says for each what has to happen, and why. A plan is a
-// value; the controller acts on it and the command line prints it. Then an
-// [Applier] acts, a stage at a time, in the name of the unit.
+// First it plans: [Make] makes a [Plan] of [Facts], which somebody has observed,
+// by a list of named rules. It says for each object what has to happen, and
+// why, and nobody changes it afterwards. Then an [Applier] acts, a stage at a
+// time, in the name of the unit, and what became of the plan is in a [Record]
+// beside it. The controller and the command line take the same way; the
+// latter has the server try what the former writes.
 //
 // Nothing is deleted without proof: it was in this unit's inventory, a
 // complete render of a known revision no longer holds it, it still carries
@@ -98,135 +100,142 @@ var causes = [...]string{"git", "drift", "first"}
 // String returns the cause in a word.
 func (c Cause) String() string { return causes[c] }
 
-// A Change is one step of a plan, and after it was made, its record.
+// A Permission is how much of what has to happen may be done.
+type Permission uint8
+
+// The permissions.
+const (
+	Everything   Permission = iota
+	CorrectDrift            // what somebody changed in what was applied, and nothing new
+	LookOnly                // nothing; what would be done is in the plan
+	Suspended               // not even to look
+)
+
+var permissions = [...]string{"everything", "correct drift", "look only", "suspended"}
+
+// String returns the permission in a few words.
+func (p Permission) String() string { return permissions[p] }
+
+// A Change is what a [Plan] says of one object.
 type Change struct {
 	Ref     object.Ref
 	Version string
 	Action  Action
-	Cause   Cause
-	Why     string        // for Hold and Release
-	Reason  fault.Reason  // for Hold: that of the error, if it takes more than time
-	Fields  []owned.Field // that are changed, whoever did; secret values are masked
-
+	// Needs is what has to happen to the object, where Action is Hold.
+	Needs Action
+	Cause Cause
+	// Rule has had the last word about it.
+	Rule Rule
+	// Why is for people, where that it is not as desired does not say it.
+	Why string
+	// Reason is that of the error, for a Hold that takes more than time.
+	Reason fault.Reason
+	// WaitsFor are the objects that have to be there, or to be gone, first.
+	WaitsFor []object.Ref
+	// Back: it puts back what was applied before, and brings nothing new.
+	Back bool
+	// Surplus: it is in the inventory and no longer desired.
+	Surplus bool
+	// Stage is its place in the order of writing, or in that of deletion.
+	Stage int
+	// By is who wants it now, of what is released for that.
+	By string
 	// Leave are fields that are left as they are, see [owned.Leave].
 	Leave []owned.Path
-	// Lost are the fields that others had taken from an object whose drift
-	// was corrected, and After is the object since then.
-	Lost  []owned.Loss
-	After *unstructured.Unstructured
 
-	item  *Item
-	live  *unstructured.Unstructured
-	trial trial
-	dry   *unstructured.Unstructured // what the server would make of it, if it was asked
+	item    *Item
+	live    *unstructured.Unstructured
+	unknown bool // the cluster does not have its kind
 }
 
-// A trial is what the server has said of a change that was not made yet.
-type trial uint8
+// Writes reports whether it is to be created or updated.
+func (c *Change) Writes() bool { return c.Action == Create || c.Action == Update }
 
-const (
-	unasked trial = iota
-	unanswered
-	passed
-	refused
-)
+// KindComes reports whether it is of a kind that the cluster does not have,
+// and that one of the plan's objects defines.
+func (c *Change) KindComes() bool { return c.unknown && c.Action == Create }
 
-// A Plan is what has to happen, in order.
+// Desired returns what the object should be; it is nil for what is surplus.
+func (c *Change) Desired() *unstructured.Unstructured {
+	if c.item == nil {
+		return nil
+	}
+	return c.item.Object()
+}
+
+// Digest returns that of the desired object.
+func (c *Change) Digest() string { return c.item.Digest }
+
+// Live returns the object as it was observed; it may be nil, and must not be
+// changed.
+func (c *Change) Live() *unstructured.Unstructured { return c.live }
+
+// Managers returns whose fields count for the object.
+func (c *Change) Managers(m owned.Managers) owned.Managers { return c.item.Policy.Managers(m) }
+
+// A Plan says of every object of a unit what has to happen. It is not changed
+// once it is made.
 type Plan struct {
-	Stages [][]*Change // creations and updates
-	Settle []*Change
-	Prune  []*Change // what is in the inventory and no longer desired, in order of deletion
-	Hold   []*Change
+	// Changes are those of the desired objects in the order of writing, and
+	// then those of the surplus ones in the order of deletion.
+	Changes []*Change
+	// Guard is what speaks against pruning as a whole; nil: nothing.
+	Guard error
+	// Withheld says that pruning waits for somebody to approve it.
+	Withheld bool
+
+	fights Fights
 }
 
-// Writes returns the number of objects that would be created or updated.
-func (p Plan) Writes() int {
-	n := 0
-	for _, s := range p.Stages {
-		n += len(s)
-	}
-	return n
+// Stages returns what is to be written, stage by stage.
+func (p *Plan) Stages() [][]*Change {
+	return split(p.with(func(c *Change) bool { return !c.Surplus && c.Writes() }), func(c *Change) int { return c.Stage })
 }
 
-// Make plans. live returns what is known of each object that is desired; for
-// one that it knows nothing of, everything waits. policy reads what a live
-// object says about itself: one that asks to be left alone is.
-func Make(items []Item, inventory []Entry, m owned.Managers, order Order, live func(object.Ref) (Live, bool), policy func(*unstructured.Unstructured) Policy) (p Plan, ok bool) {
-	desired := make(map[object.Ref]bool, len(items))
-	ending := namespacesThatEnd(items, live)
-	stages := map[int][]*Change{}
-	for i := range items {
-		it := &items[i]
-		desired[it.Ref] = true
-		if it.Policy.Mode == Ignore {
-			continue
-		}
-		l, known := live(it.Ref)
-		if !known {
-			return Plan{}, false
-		}
-		c := &Change{Ref: it.Ref, Version: it.Version, item: it, live: l.Object}
-		switch {
-		case l.Digest == "":
-			c.Cause = First
-		case l.Digest == it.Digest:
-			c.Cause = Drift
-		}
-		switch {
-		case l.Exists && l.Deleting:
-			c.Action, c.Why = Hold, "it is being deleted; it is created again once it is gone"
-			p.Hold = append(p.Hold, c)
-			continue
-		case ending[it.Ref.Namespace]:
-			c.Action, c.Reason, c.Why = Hold, fault.NamespaceTerminating, "its namespace is being deleted; it is created again once that is gone"
-			p.Hold = append(p.Hold, c)
-			continue
-		case !l.Exists:
-			c.Action = Create
-		case it.Policy.Mode == IfNotPresent:
-			continue
-		case l.Settled && l.Digest == it.Digest:
-			continue
-		case l.Object != nil && owned.Same(it.Object(), l.Object, managers(m, it.Policy)):
-			c.Action = Settle
-			p.Settle = append(p.Settle, c)
-			continue
-		case l.Object != nil && policy(l.Object).Mode == Ignore:
-			continue
-		default:
-			c.Action = Update
-		}
-		n := order.stage(it.Ref)
-		stages[n] = append(stages[n], c)
-	}
-	for n := range lastStage + 1 {
-		if s := stages[n]; len(s) > 0 {
-			slices.SortStableFunc(s, inOrder)
-			p.Stages = append(p.Stages, s)
-		}
-	}
-	for _, e := range inventory {
-		if !desired[e.Ref] {
-			p.Prune = append(p.Prune, &Change{Ref: e.Ref, Version: e.Version, Action: Delete, Cause: Git})
-		}
-	}
-	order.sort(p.Prune)
-	return p, true
+// Surplus returns what is in the inventory and no longer desired.
+func (p *Plan) Surplus() []*Change { return p.with(func(c *Change) bool { return c.Surplus }) }
+
+// Held returns what something speaks against.
+func (p *Plan) Held() []*Change { return p.with(func(c *Change) bool { return c.Action == Hold }) }
+
+// Holds reports whether a rule speaks against something.
+func (p *Plan) Holds(by Rule) bool {
+	return slices.ContainsFunc(p.Changes, func(c *Change) bool { return c.Action == Hold && c.Rule == by })
 }
 
-// namespacesThatEnd are those of items that are being deleted: they take
-// nothing new.
-func namespacesThatEnd(items []Item, live func(object.Ref) (Live, bool)) map[string]bool {
-	ending := map[string]bool{}
-	for _, it := range items {
-		if it.Ref.Kind != "Namespace" || it.Ref.Group != "" || it.Policy.Mode == Ignore {
-			continue
-		}
-		if l, known := live(it.Ref); known && l.Exists && l.Deleting {
-			ending[it.Ref.Name] = true
+// Fights returns how fights stand at the time of the plan.
+func (p *Plan) Fights() Fights { return p.fights.clone() }
+
+// Slim returns p without the objects, for who wants to keep it. What it says of
+// them stays.
+func (p *Plan) Slim() *Plan {
+	if p == nil {
+		return nil
+	}
+	out := &Plan{Changes: make([]*Change, len(p.Changes)), Guard: p.Guard, Withheld: p.Withheld}
+	for i, c := range p.Changes {
+		slim := *c
+		slim.item, slim.live = nil, nil
+		out.Changes[i] = &slim
+	}
+	return out
+}
+
+func (p *Plan) of(r object.Ref) *Change {
+	i := slices.IndexFunc(p.Changes, func(c *Change) bool { return c.Ref == r })
+	if i < 0 {
+		return nil
+	}
+	return p.Changes[i]
+}
+
+func (p *Plan) with(f func(*Change) bool) (out []*Change) {
+	for _, c := range p.Changes {
+		if f(c) {
+			out = append(out, c)
 		}
 	}
-	return ending
+	return out
 }
 
 func managers(m owned.Managers, p Policy) owned.Managers {
@@ -282,24 +291,3 @@ func sorted(e []Entry) []Entry {
 	slices.SortFunc(e, func(a, b Entry) int { return object.Compare(a.Ref, b.Ref) })
 	return e
 }
-
-// Desired returns what the object should be; it is nil for what is pruned.
-func (c *Change) Desired() *unstructured.Unstructured {
-	if c.item == nil {
-		return nil
-	}
-	return c.item.Object()
-}
-
-// Digest returns that of the desired object.
-func (c *Change) Digest() string { return c.item.Digest }
-
-// Live returns the object as it was looked at; it may be nil, and must not be
-// changed.
-func (c *Change) Live() *unstructured.Unstructured { return c.live }
-
-// Managers returns whose fields count for the object.
-func (c *Change) Managers(m owned.Managers) owned.Managers { return c.item.Policy.Managers(m) }
-
-// partial reports whether some fields are left as they are.
-func (c *Change) partial() bool { return len(c.Leave) > 0 && c.Action == Update && c.live != nil }

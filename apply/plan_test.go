@@ -40,15 +40,18 @@ func ref(kind, name string) object.Ref {
 }
 
 // text is a plan in a line for each thing to do.
-func text(p apply.Plan) string {
+func text(p *apply.Plan) string {
 	var b strings.Builder
-	for i, s := range p.Stages {
-		for _, c := range s {
-			fmt.Fprintf(&b, "%d %s %s: %s\n", i, c.Action, c.Ref, c.Cause)
-		}
+	if p == nil {
+		return ""
 	}
-	for _, c := range append(append(p.Settle, p.Hold...), p.Prune...) {
-		fmt.Fprintf(&b, "%s %s\n", c.Action, c.Ref)
+	for _, c := range p.Changes {
+		switch {
+		case c.Writes():
+			fmt.Fprintf(&b, "%d %s %s: %s\n", c.Stage, c.Action, c.Ref, c.Cause)
+		case c.Action != apply.Nothing:
+			fmt.Fprintf(&b, "%s %s\n", c.Action, c.Ref)
+		}
 	}
 	return b.String()
 }
@@ -62,18 +65,18 @@ func TestMakeDecides(t *testing.T) {
 		says   apply.Policy // of the live object about itself
 		want   string
 	}{
-		{what: "it was never there", want: "0 create ConfigMap/shop/a: first"},
-		{what: "it was there, and is gone", live: apply.Live{Digest: "now"}, want: "0 create ConfigMap/shop/a: drift"},
-		{what: "it was as Git had it before", live: apply.Live{Exists: true, Settled: true, Digest: "before"}, want: "0 update ConfigMap/shop/a: git"},
+		{what: "it was never there", want: "3 create ConfigMap/shop/a: first"},
+		{what: "it was there, and is gone", live: apply.Live{Digest: "now"}, want: "3 create ConfigMap/shop/a: drift"},
+		{what: "it was as Git had it before", live: apply.Live{Exists: true, Settled: true, Digest: "before"}, want: "3 update ConfigMap/shop/a: git"},
 		{what: "it is as Git has it", live: apply.Live{Exists: true, Settled: true, Digest: "now"}},
-		{what: "somebody changed it", live: apply.Live{Exists: true, Digest: "now", Object: cm("theirs", "rival")}, want: "0 update ConfigMap/shop/a: drift"},
+		{what: "somebody changed it", live: apply.Live{Exists: true, Digest: "now", Object: cm("theirs", "rival")}, want: "3 update ConfigMap/shop/a: drift"},
 		{what: "somebody changed it, and back", live: apply.Live{Exists: true, Digest: "now", Object: cm("git", self.Self)}, want: "settle ConfigMap/shop/a"},
 		{what: "after a start it is found as desired", live: apply.Live{Exists: true, Object: cm("git", self.Self)}, want: "settle ConfigMap/shop/a"},
-		{what: "after a start it can't be told", live: apply.Live{Exists: true, Object: cm("git", "rival")}, want: "0 update ConfigMap/shop/a: first"},
+		{what: "after a start it can't be told", live: apply.Live{Exists: true, Object: cm("git", "rival")}, want: "3 update ConfigMap/shop/a: first"},
 		{what: "it is being deleted", live: apply.Live{Exists: true, Deleting: true, Settled: true, Digest: "now"}, want: "hold ConfigMap/shop/a"},
 		{what: "Git says to leave it alone", policy: apply.Policy{Mode: apply.Ignore}},
 		{what: "it says so itself", live: apply.Live{Exists: true, Digest: "now", Object: cm("theirs", "rival")}, says: apply.Policy{Mode: apply.Ignore}},
-		{what: "it is only created", policy: apply.Policy{Mode: apply.IfNotPresent}, want: "0 create ConfigMap/shop/a: first"},
+		{what: "it is only created", policy: apply.Policy{Mode: apply.IfNotPresent}, want: "3 create ConfigMap/shop/a: first"},
 		{what: "and never again", policy: apply.Policy{Mode: apply.IfNotPresent}, live: apply.Live{Exists: true, Object: cm("theirs", "rival")}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -81,9 +84,11 @@ func TestMakeDecides(t *testing.T) {
 				Ref: ref("ConfigMap", "a"), Version: "v1", Digest: "now", Policy: c.policy,
 				Object: func() *unstructured.Unstructured { return cm("git", "") },
 			}}
-			p, ok := apply.Make(items, apply.Inventory(items), self, apply.Order{},
-				func(object.Ref) (apply.Live, bool) { return c.live, true },
-				func(*unstructured.Unstructured) apply.Policy { return c.says })
+			p, ok := apply.Make(apply.Facts{
+				Items: items, Inventory: apply.Inventory(items), Managers: self,
+				Live:   func(object.Ref) (apply.Live, bool) { return c.live, true },
+				Policy: func(*unstructured.Unstructured) apply.Policy { return c.says },
+			})
 			if diff := cmp.Diff(c.want, strings.TrimSpace(text(p))); !ok || diff != "" {
 				t.Errorf("known %v, -want +got:\n%s", ok, diff)
 			}
@@ -94,8 +99,8 @@ func TestMakeDecides(t *testing.T) {
 // Nothing is planned from what is not known.
 func TestMakeWaitsForEveryObject(t *testing.T) {
 	items := []apply.Item{{Ref: ref("ConfigMap", "a")}, {Ref: ref("ConfigMap", "b")}}
-	p, ok := apply.Make(items, nil, self, apply.Order{}, func(r object.Ref) (apply.Live, bool) { return apply.Live{}, r.Name == "a" }, nil)
-	if ok || p.Writes() != 0 {
+	p, ok := apply.Make(apply.Facts{Items: items, Managers: self, Live: func(r object.Ref) (apply.Live, bool) { return apply.Live{}, r.Name == "a" }})
+	if ok || p != nil {
 		t.Errorf("it plans %q, knowing nothing of b", text(p))
 	}
 }
@@ -111,7 +116,7 @@ func TestMakeOrders(t *testing.T) {
 		items = append(items, apply.Item{Ref: r, Version: "v1"})
 	}
 	missing := func(object.Ref) (apply.Live, bool) { return apply.Live{}, true }
-	p, _ := apply.Make(items, nil, self, apply.Order{Stage: []string{"setting"}}, missing, nil)
+	p, _ := apply.Make(apply.Facts{Items: items, Managers: self, Order: apply.Order{Stage: []string{"setting"}}, Live: missing})
 	want := `0 create Namespace/shop: first
 0 create CustomResourceDefinition/x: first
 1 create PriorityClass/high: first
@@ -124,7 +129,7 @@ func TestMakeOrders(t *testing.T) {
 	if diff := cmp.Diff(want, text(p)); diff != "" {
 		t.Errorf("created: -want +got:\n%s", diff)
 	}
-	p, _ = apply.Make(nil, apply.Inventory(items), self, apply.Order{Stage: []string{"setting"}}, missing, nil)
+	p, _ = apply.Make(apply.Facts{Inventory: apply.Inventory(items), Managers: self, Order: apply.Order{Stage: []string{"setting"}}, Pruning: apply.Pruning{Leaving: true}})
 	want = `delete ValidatingWebhookConfiguration/shop/w
 delete Deployment/shop/web
 delete ConfigMap/shop/c

@@ -22,77 +22,77 @@ import (
 	"plumb.dev/plumb/object"
 )
 
-// A Pruned is what became of one object that should go.
-type Pruned struct {
-	*Change
-	// Gone: it was seen to be absent, or is no longer ours. Only then may it
-	// leave the inventory.
-	Gone bool
-	// Deleted: this call deleted it, or would have.
-	Deleted bool
-	// Going: it is being deleted, and still there.
-	Going bool
-}
-
 // Prune deletes the object of c, if it may be deleted. Every answer but a
 // clear one keeps the object and its place in the inventory. leaving are the
 // objects that were deleted before it, or would be: only those are no reason
 // to keep what they are in.
-func (a *Applier) Prune(ctx context.Context, c *Change, leaving map[object.Ref]bool) (Pruned, error) {
-	p := Pruned{Change: c}
+func (a *Applier) Prune(ctx context.Context, c *Result, leaving map[object.Ref]bool) error {
+	c.Err = a.prune(ctx, c, leaving)
+	if c.Err != nil && c.Did == Open {
+		c.Did = Refused
+	}
+	return c.Err
+}
+
+func (a *Applier) prune(ctx context.Context, c *Result, leaving map[object.Ref]bool) error {
 	live, err := a.get(ctx, c)
 	switch {
 	case apierrors.IsNotFound(err):
-		p.Gone, c.Action, c.Why = true, Release, "it is gone"
-		return p, nil
+		c.release(Gone, "it is gone")
+		return nil
 	case fault.Is(err, fault.UnknownKind):
-		c.Action, c.Why = Hold, "the cluster does not have its kind now, so nothing is known of it"
-		return p, nil
+		c.hold("the cluster does not have its kind now, so nothing is known of it")
+		return nil
 	case err != nil:
-		return p, a.about(ctx, c, fmt.Errorf("read before pruning: %w", err))
+		return a.about(ctx, c, fmt.Errorf("read before pruning: %w", err))
 	}
 	if !a.Mine(live) {
-		p.Gone, c.Action, c.Why = true, Release, "it does not carry the mark of this unit"
-		return p, nil
+		c.release(Left, "it does not carry the mark of this unit")
+		return nil
 	}
 	policy := a.Policy(live)
 	if policy.Keep {
-		p.Gone, c.Action, c.Why = true, Release, "it is marked to be kept"
-		return p, nil
+		c.release(Left, "it is marked to be kept")
+		return nil
 	}
 	if live.GetDeletionTimestamp() != nil {
-		p.Going = true
-		c.Action, c.Why = Hold, "it is being deleted"
+		why := "it is being deleted"
 		if f := live.GetFinalizers(); len(f) > 0 {
-			c.Why += ", held by " + strings.Join(f, ", ")
+			why += ", held by " + strings.Join(f, ", ")
 		}
-		return p, nil
+		c.hold(why)
+		c.Did = Going
+		return nil
 	}
 	if !policy.PruneProtected {
 		why, err := a.protected(ctx, live, leaving)
 		if err != nil {
-			return p, a.about(ctx, c, fmt.Errorf("find out whether it may be pruned: %w", err))
+			return a.about(ctx, c, fmt.Errorf("find out whether it may be pruned: %w", err))
 		}
 		if why != "" {
-			c.Action, c.Why = Hold, why
-			return p, &fault.Error{
+			c.hold(why)
+			return &fault.Error{
 				Next: fault.Stall, Reason: fault.PruneProtected, Object: c.Ref, Err: errors.New("not pruned: " + why),
 				Hint: "delete it by hand, or put it back into the source",
 			}
 		}
 	}
 	if a.Dry {
-		p.Deleted = true
-		return p, nil
+		c.Did = Would
+		return nil
 	}
 	if err := a.remove(ctx, c, live); err != nil && !apierrors.IsNotFound(err) {
-		return p, a.about(ctx, c, fmt.Errorf("prune: %w", err))
+		return a.about(ctx, c, fmt.Errorf("prune: %w", err))
 	}
-	p.Deleted = true
+	c.Did = Deleted
 	_, err = a.get(ctx, c)
-	p.Gone = apierrors.IsNotFound(err)
-	p.Going = !p.Gone
-	return p, nil
+	c.Absent = apierrors.IsNotFound(err)
+	return nil
+}
+
+// release notes that there is nothing to delete, or nothing of ours.
+func (r *Result) release(did Did, why string) {
+	r.Action, r.Did, r.Absent, r.Why = Release, did, true, why
 }
 
 // protected says why an object must not be pruned, or nothing.

@@ -21,7 +21,7 @@ import (
 
 // about gives an error from the server its object, its class and what to do
 // next, as far as the server's status, or one more question, tells them.
-func (a *Applier) about(ctx context.Context, c *Change, err error) error {
+func (a *Applier) about(ctx context.Context, c *Result, err error) error {
 	var f *fault.Error
 	if errors.As(err, &f) {
 		if f.Object.IsZero() {
@@ -71,7 +71,7 @@ func detailsOf(err error) metav1.StatusDetails {
 // kindIsGone reports whether the server no longer knows the resource of c: then
 // it answers as any web server does about an address that it does not have,
 // and not about an object.
-func (a *Applier) kindIsGone(ctx context.Context, c *Change, err error) bool {
+func (a *Applier) kindIsGone(ctx context.Context, c *Result, err error) bool {
 	if !apierrors.IsNotFound(err) || !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
 		return false
 	}
@@ -83,7 +83,7 @@ func (a *Applier) kindIsGone(ctx context.Context, c *Change, err error) bool {
 // denied returns what the identity of the unit may not do to the object of c,
 // of what c needs. It is empty if it may do all of it, or that can't be told:
 // then it was refused for something else, such as a quota or a policy.
-func (a *Applier) denied(ctx context.Context, c *Change) string {
+func (a *Applier) denied(ctx context.Context, c *Result) string {
 	m, err := a.Client.Mapping(ctx, c.Ref.GroupKind().WithVersion(c.Version))
 	if err != nil {
 		return ""
@@ -104,8 +104,8 @@ func (a *Applier) denied(ctx context.Context, c *Change) string {
 }
 
 // verbs are the rights that c takes.
-func (c *Change) verbs() []string {
-	switch c.Action {
+func (r *Result) verbs() []string {
+	switch r.Action {
 	case Create:
 		return []string{"patch", "create"}
 	case Delete:
@@ -184,9 +184,9 @@ func shownAs(err error, text string) error {
 }
 
 // refused makes the error of a refused change, or a Recreate of it.
-func (a *Applier) refused(ctx context.Context, c *Change, err error) error {
+func (a *Applier) refused(ctx context.Context, c *Result, err error) error {
 	if c.partial() && apierrors.IsInvalid(err) {
-		c.Action, c.Why = Hold, "the rest of it can't be written without what is fought over"
+		c.hold("the rest of it can't be written without what is fought over")
 		return nil
 	}
 	if c.live == nil || !a.onlyAnew(ctx, c, err) {
@@ -222,7 +222,7 @@ func holdsData(live *unstructured.Unstructured) bool {
 // onlyAnew reports whether the server refused to change an object to what it
 // would accept as a new one. It has no code for that, and says it in many
 // words; so it is asked, about an object of another name.
-func (a *Applier) onlyAnew(ctx context.Context, c *Change, err error) bool {
+func (a *Applier) onlyAnew(ctx context.Context, c *Result, err error) bool {
 	if !apierrors.IsInvalid(err) {
 		return false
 	}

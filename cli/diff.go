@@ -9,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/inspect"
+	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
 )
 
@@ -114,6 +116,9 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name 
 		if u.Source, err = src.Dialect.Artifact(ctx, src.Object, r, store, view.Want{Revision: want}); err != nil {
 			return nil, fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb diff %s --path DIR", src.Ref, want, err, f.Ref.Name)
 		}
+		if u.Last, err = last(ctx, r, f, src, store); err != nil {
+			return nil, fmt.Errorf("fetch %s at %s, which was applied last: %w", src.Ref, f.Revision, err)
+		}
 	}
 	d, err := s.Diff(ctx, f, u, r)
 	if err != nil {
@@ -123,6 +128,18 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name 
 		d.Path, d.Revision = o.path, ""
 	}
 	return d, nil
+}
+
+// last is what was applied last, or nil if the source does not have it any more.
+func last(ctx context.Context, r *inspect.Reader, f, src *inspect.Found, store *git.Store) (*source.Artifact, error) {
+	if f.Revision == "" {
+		return nil, nil
+	}
+	a, err := src.Dialect.Artifact(ctx, src.Object, r, store, view.Want{Revision: f.Revision})
+	if fault.Is(err, git.ReasonReferenceNotFound) {
+		return nil, nil
+	}
+	return a, err
 }
 
 // openStore opens a store of repositories for one command: the one that is

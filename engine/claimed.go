@@ -97,15 +97,15 @@ func (x *claimIndex) allLost() (units []string) {
 // claim it, and names the units that might claim some but can't be asked: those
 // of which nothing is known, and those of the same source as u that the newest
 // revision has broken.
-func (e *Engine) claimants(ctx context.Context, u Unit, prune []*apply.Change) (claimed map[object.Ref][]Unit, broken, unknown []string, err error) {
+func (e *Engine) claimants(ctx context.Context, u Unit, prune []apply.Entry) (claimed map[object.Ref][]Unit, broken, unknown []string, err error) {
 	e.complete(ctx)
 	if unknown = e.registry.opaque(); len(unknown) > 0 {
 		return nil, nil, unknown, nil
 	}
-	if u.Source.Tree != nil && !e.isNewest(ctx, u) {
+	if u.Source != nil && u.Source.Tree != nil && !e.isNewest(ctx, u) {
 		return nil, nil, nil, &fault.Error{
 			Next: fault.Wait, Reason: fault.Progressing,
-			Err: fmt.Errorf("%s not pruned yet: there is a newer revision than %s", count(prune), u.Source.Revision),
+			Err: fmt.Errorf("not pruned yet: there is a newer revision than %s", u.Source.Revision),
 		}
 	}
 	if err := e.upToDate(ctx, u.Target.Cluster); err != nil {
@@ -124,7 +124,7 @@ func (e *Engine) claimants(ctx context.Context, u Unit, prune []*apply.Change) (
 		}
 	}
 	for _, name := range e.index.allLost() {
-		if other, ok := e.other(ctx, name, u); ok && other.Source != nil && other.Source.Source == u.Source.Source && e.brokeJustNow(other) {
+		if other, ok := e.other(ctx, name, u); ok && other.Source != nil && u.Source != nil && other.Source.Source == u.Source.Source && e.brokeJustNow(other) {
 			broken = append(broken, name)
 		}
 	}

@@ -2,10 +2,7 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +12,6 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/engine/loop"
-	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
@@ -90,7 +86,7 @@ type state struct {
 	judges   map[Expr]*health.Judge
 	since    time.Time // when waiting for health began, and for what
 	sinceFor string
-	contests map[object.Ref]*contest  // objects that somebody has changed of late
+	fights   apply.Fights             // over objects that somebody has changed of late
 	ending   map[object.Ref]time.Time // objects that are being deleted: since when that is known
 	held     bool                     // pruning
 	waits    bool                     // for all its objects to be healthy
@@ -181,7 +177,7 @@ func (e *Engine) state(u Unit) *state {
 	e.mu.Lock()
 	st := e.states[u.Name]
 	if st == nil {
-		st = &state{contests: make(map[object.Ref]*contest), judges: make(map[Expr]*health.Judge)}
+		st = &state{fights: make(apply.Fights), judges: make(map[Expr]*health.Judge)}
 		e.states[u.Name] = st
 	}
 	e.mu.Unlock()
@@ -209,7 +205,7 @@ func (e *Engine) Rests(unit string) bool {
 		p = e.at[st.cluster]
 	}
 	e.mu.Unlock()
-	if p == nil || st.prepFor == "" || len(st.prepared) != len(st.inventory)+st.ignored || len(st.contests) > 0 {
+	if p == nil || st.prepFor == "" || len(st.prepared) != len(st.inventory)+st.ignored || len(st.fights) > 0 {
 		return false
 	}
 	if synced, err := p.watch.Synced(unit); !synced || err != nil {
@@ -249,7 +245,8 @@ func (e *Engine) Forget(unit string) {
 }
 
 // Doubt has the next run of a unit ask the server about every object, instead
-// of relying on what the watch has shown.
+// of relying on what the watch has shown, and put back at once what was fought
+// over.
 func (e *Engine) Doubt(unit string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -261,8 +258,9 @@ func (e *Engine) Doubt(unit string) {
 	if p == nil {
 		return
 	}
+	st.fights = make(apply.Fights)
 	for _, it := range st.inventory {
-		p.watch.Unsettle(unit, it.Ref)
+		p.watch.Doubt(unit, it.Ref)
 	}
 }
 
@@ -281,258 +279,48 @@ func (e *Engine) Read(ctx context.Context, t Target, ref object.Ref, version str
 
 // Run does for u what can be done now. The outcome holds all that was learned,
 // also when there is an error.
-func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (out Outcome, err error) {
-	st := e.state(u)
-	out.Revision, out.Commit = u.Source.Revision, u.Source.Commit
-	defer func() {
-		out.Inventory = st.inventory
-		st.fought(time.Now(), &out)
-	}()
-	p, err := e.place(u.Target, u.Name)
-	if err != nil {
-		return out, err
+func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (Outcome, error) {
+	if u.Permission == apply.Suspended {
+		return Outcome{State: Suspended, Inventory: e.state(u).inventory}, nil
 	}
-	if st.cluster != u.Target.Cluster {
+	w, err := e.begin(u, ledger)
+	if err != nil {
+		return w.end(err)
+	}
+	return w.end(w.forward(ctx))
+}
+
+// forward takes a unit to its source.
+func (w *pass) forward(ctx context.Context) (err error) {
+	if w.st.cluster != w.unit.Target.Cluster {
 		// The objects in the inventory are on another cluster: that they
 		// are not on this one proves nothing.
-		e.leave(st.cluster, u.Name)
-		st.cluster = u.Target.Cluster
+		w.leave(w.st.cluster, w.unit.Name)
+		w.st.cluster = w.unit.Target.Cluster
 	}
-	client, err := p.As(u.Target.User)
-	if err != nil {
-		return out, err
+	if err := w.observeDesired(ctx); err != nil {
+		return err
 	}
-
-	rendered, err := e.render(ctx, u, st)
-	if err != nil {
-		return out, fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err)
+	defer w.st.source.pack()
+	defer func() { err = w.explain(ctx, w.unit, w.st, w.place, err) }()
+	if err := w.observeLive(ctx); err != nil {
+		return err
 	}
-	out.Rendered, out.Digest = true, rendered.Digest
-	items, unknown, err := e.items(ctx, u, st, p, rendered)
-	if err != nil {
-		return out, err
+	if err := w.makePlan(w.facts(ctx, w.place.live(w.unit, w.st))); err != nil {
+		return err
 	}
-	out.Left = left(items)
-	defer st.source.pack()
-	defer func() { err = e.explain(ctx, u, st, p, err) }()
-	kindErr, err := e.follow(ctx, u, st, p, items)
-	if err != nil {
-		return out, err
+	w.applier = w.actor(ctx)
+	if err := w.act(ctx); err != nil {
+		return err
 	}
-	if kindErr == nil && len(unknown) > 0 {
-		kindErr = errors.New("a kind has come since; trying again")
+	if w.plan.Holds(apply.RuleUnknownKind) {
+		return w.kindErr
 	}
-	if synced, err := p.watch.Synced(u.Name); !synced {
-		if err == nil {
-			err = errors.New("the watch on the objects of this unit is starting")
-		}
-		return out, &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: err}
-	} else if err != nil {
-		return out, err
+	if err := w.heldUp(time.Now()); err != nil {
+		return err
 	}
-
-	plan, ok := apply.Make(items, st.inventory, u.Managers, u.Order, p.live(u, st), u.Policy)
-	if !ok {
-		return out, &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: errors.New("an object of this unit is not known yet")}
+	if err := w.place.untouched(ctx, w.unit, w.items); err != nil {
+		return err
 	}
-	out.Planned = true
-	dropExpired(u, &plan)
-	out.Held = append(out.Held, plan.Hold...)
-	st.contested(&plan, u.Managers, time.Now(), &out)
-
-	a := e.applier(ctx, u, p, client, items)
-	a.Settle(plan.Settle)
-	before := len(st.inventory)
-	if err := e.write(ctx, u, st, a, p, plan, items, unknown, ledger, &out); err != nil {
-		return out, err
-	}
-	if len(unknown) > 0 {
-		return out, kindErr
-	}
-	err = e.prune(ctx, u, st, a, plan.Prune, before, &out)
-	for _, c := range plan.Prune {
-		p.watch.Unsettle(u.Name, c.Ref) // should it come back, it is new
-	}
-	if err != nil {
-		return out, err
-	}
-	if err := st.heldUp(plan.Hold, time.Now(), &out); err != nil {
-		return out, err
-	}
-	if err := p.untouched(ctx, u, items); err != nil {
-		return out, err
-	}
-	out.Applied = true
-	return out, e.judge(u, st, p, items, &out)
-}
-
-// write makes the changes of the plan, stage by stage and step by step. What
-// they bring is in the stored inventory before it is written, but not before
-// the server has let it pass: what was refused was never there. A stage of which
-// something is refused is not written, but for what the refused object may
-// have lacked.
-func (e *Engine) write(ctx context.Context, u Unit, st *state, a *apply.Applier, p *place, plan apply.Plan, items []apply.Item, unknown []object.Ref, ledger Ledger, out *Outcome) error {
-	entries := apply.Inventory(items)
-	st.inventory = apply.Union(apply.Without(entries, refs(plan.Stages...)), apply.Without(st.inventory, ignored(items)))
-	for i, stage := range plan.Stages {
-		if len(unknown) > 0 && i == len(plan.Stages)-1 {
-			// Part of the last stage can't be written, so none of it is,
-			// except what had been applied before.
-			stage = slices.DeleteFunc(slices.Clone(stage), func(c *apply.Change) bool {
-				return c.Cause != apply.Drift && !isDefinition(c.Ref)
-			})
-		}
-		if err := a.Try(ctx, stage); err != nil {
-			return errors.Join(err, e.correct(ctx, st, a, stage, plan.Stages[i+1:], out))
-		}
-		steps := apply.Steps(stage)
-		for n, step := range steps {
-			rest := slices.Concat(steps[n:]...)
-			if err := a.TryRest(ctx, step, rest); err != nil {
-				return errors.Join(err, e.correct(ctx, st, a, rest, plan.Stages[i+1:], out))
-			}
-			if err := st.remember(ctx, rest, entries, ledger); err != nil {
-				return err
-			}
-			if err := e.makeStep(ctx, st, a, step, out); err != nil {
-				return err
-			}
-		}
-		if err := established(u, p, stage); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remember stores those entries of the inventory that changes bring, if the
-// server has let them pass.
-func (st *state) remember(ctx context.Context, changes []*apply.Change, entries []apply.Entry, ledger Ledger) error {
-	brings := refs(apply.Tried(changes))
-	grown := apply.Union(slices.DeleteFunc(slices.Clone(entries), func(e apply.Entry) bool { return !brings[e.Ref] }), st.inventory)
-	if slices.Equal(grown, st.inventory) {
-		return nil
-	}
-	if err := ledger.Store(ctx, grown); err != nil {
-		return fmt.Errorf("store the inventory, before writing what is new in it: %w", err)
-	}
-	st.inventory = grown
-	return nil
-}
-
-// makeStep makes the changes of a step that was tried, and notes them.
-func (e *Engine) makeStep(ctx context.Context, st *state, a *apply.Applier, stage []*apply.Change, out *Outcome) error {
-	made, err := a.Stage(ctx, stage)
-	out.Changes = append(out.Changes, made...)
-	for _, c := range made {
-		st.corrected(c, time.Now())
-	}
-	for _, c := range stage {
-		if c.Action == apply.Hold {
-			out.Held = append(out.Held, c)
-		}
-	}
-	return err
-}
-
-// correct puts right what somebody changed, where a stage as a whole was
-// refused: a commit that can't be applied must not keep the rest of its unit
-// from being held true.
-func (e *Engine) correct(ctx context.Context, st *state, a *apply.Applier, refused []*apply.Change, later [][]*apply.Change, out *Outcome) error {
-	errs := []error{a.Try(ctx, slices.DeleteFunc(apply.Untried(refused), func(c *apply.Change) bool { return c.Cause != apply.Drift }))}
-	corrections := apply.Corrections(refused)
-	for _, stage := range later {
-		stage = slices.DeleteFunc(slices.Clone(stage), func(c *apply.Change) bool { return c.Cause != apply.Drift })
-		errs = append(errs, a.Try(ctx, stage))
-		corrections = append(corrections, apply.Corrections(stage)...)
-	}
-	return errors.Join(append(errs, e.makeStep(ctx, st, a, corrections, out))...)
-}
-
-// ignored are the objects that the source says are not its own any more.
-func ignored(items []apply.Item) map[object.Ref]bool {
-	set := make(map[object.Ref]bool)
-	for _, it := range items {
-		if it.Policy.Mode == apply.Ignore {
-			set[it.Ref] = true
-		}
-	}
-	return set
-}
-
-// endingGrace is how long an object may be on its way out before its unit is
-// no longer said to be ready.
-const endingGrace = 10 * time.Second
-
-// heldUp says what the first object of a plan that has to wait waits for.
-func (st *state) heldUp(hold []*apply.Change, now time.Time, out *Outcome) error {
-	before := st.ending
-	st.ending = make(map[object.Ref]time.Time, len(hold))
-	for _, c := range hold {
-		st.ending[c.Ref] = now
-		if since, ok := before[c.Ref]; ok {
-			st.ending[c.Ref] = since
-		}
-	}
-	if len(hold) == 0 {
-		return nil
-	}
-	first := hold[0]
-	e := &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Object: first.Ref, Err: errors.New(first.Why)}
-	switch over := st.ending[first.Ref].Add(endingGrace); {
-	case first.Reason != "":
-		e.Reason = first.Reason
-	case now.Before(over):
-		out.Next = sooner(out.Next, over)
-	default:
-		e.Reason, e.Hint = fault.Terminating, "see its finalizers"
-	}
-	return e
-}
-
-// refs are the objects of some stages.
-func refs(stages ...[]*apply.Change) map[object.Ref]bool {
-	set := make(map[object.Ref]bool)
-	for _, s := range stages {
-		for _, c := range s {
-			set[c.Ref] = true
-		}
-	}
-	return set
-}
-
-func isDefinition(r object.Ref) bool {
-	return r.Kind == "CustomResourceDefinition" || r.Kind == "Namespace"
-}
-
-// established makes what follows a stage wait for its CRDs. Their own events
-// wake the unit.
-func established(u Unit, p *place, stage []*apply.Change) error {
-	for _, c := range stage {
-		if c.Ref.Kind != "CustomResourceDefinition" {
-			continue
-		}
-		p.Forget()
-		l, _ := p.watch.Live(u.Name, c.Ref)
-		if l.Health.Status != health.Current {
-			return &fault.Error{
-				Next: fault.Wait, Reason: fault.Progressing, Object: c.Ref,
-				Err: errors.New("waits for the definition to be established"),
-			}
-		}
-	}
-	return nil
-}
-
-// applier returns what acts for u.
-func (e *Engine) applier(ctx context.Context, u Unit, p *place, client *cluster.Client, items []apply.Item) *apply.Applier {
-	a := &apply.Applier{
-		Client: client, Managers: u.Managers, Force: u.Force, Policy: u.Policy,
-		Namespaces: append([]string{u.Namespace}, u.Prune.Protected...),
-		Secrets:    secretsOf(u, items),
-	}
-	a.Mine = mine(u)
-	a.MayTake = e.mayTake(ctx, u)
-	a.Settled = settled(u, p)
-	return a
+	return w.judge()
 }

@@ -6,17 +6,16 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/watch/health"
 )
 
-// judge says how healthy u is. It waits for nothing: the events of the objects
-// wake the unit, and out.Next is when its time is up.
-func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Outcome) error {
+// judge says how healthy the unit is. It waits for nothing: the events of the
+// objects wake it, and out.Next is when its time is up.
+func (w *pass) judge() error {
+	u, st, p, items, out := w.unit, w.st, w.place, w.items, &w.out
 	st.waits = u.Health.Wait
 	var refs []object.Ref
 	if u.Health.Wait {
@@ -31,7 +30,7 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 		}
 	}
 	if err := st.unjudged(u, p); err != nil {
-		out.Health = Unhealthy
+		out.Health = Ill
 		return err
 	}
 	if len(refs) == 0 {
@@ -42,10 +41,8 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 	if key := fmt.Sprintf("%s %s", out.Digest, u.Digest); st.sinceFor != key {
 		st.sinceFor, st.since = key, time.Now()
 	}
-	for _, c := range out.Changes {
-		if c.Action != apply.Release {
-			st.since = time.Now() // drift was corrected: that takes its time again
-		}
+	if len(w.record.That(apply.Written, apply.Deleted)) > 0 {
+		st.since = time.Now() // drift was corrected: that takes its time again
 	}
 	out.Since = st.since
 	failed, secrets := false, secretsOf(u, items)
@@ -68,37 +65,37 @@ func (e *Engine) judge(u Unit, st *state, p *place, items []apply.Item, out *Out
 		if h.Message != "" {
 			h.Message = secrets().Hide(h.Message) // whoever wrote the status may quote what it was given
 		}
-		out.Pending = append(out.Pending, Pending{ref, h})
+		out.Unwell = append(out.Unwell, Unwell{ref, h})
 	}
-	slices.SortFunc(out.Pending, func(a, b Pending) int { return object.Compare(a.Ref, b.Ref) })
+	slices.SortFunc(out.Unwell, func(a, b Unwell) int { return object.Compare(a.Ref, b.Ref) })
 	switch {
-	case len(out.Pending) == 0:
+	case len(out.Unwell) == 0:
 		out.Health = Healthy
 		st.since = time.Time{}
 		return nil
 	case failed:
-		out.Health = Unhealthy
-		return &fault.Error{Next: fault.Wait, Reason: fault.HealthCheckFailed, Err: fmt.Errorf("failed: %s", list(out.Pending, true))}
+		out.Health = Ill
+		return &fault.Error{Next: fault.Wait, Reason: fault.HealthCheckFailed, Err: fmt.Errorf("failed: %s", list(out.Unwell, true))}
 	}
 	if st.since.IsZero() {
 		st.since = time.Now() // it was healthy, and no longer is
 		out.Since = st.since
 	}
 	if deadline := st.since.Add(u.Health.Timeout); time.Now().Before(deadline) {
-		out.Health = Progressing
+		out.Health = Pending
 		out.Next = sooner(out.Next, deadline)
 		return nil
 	}
-	out.Health = Unhealthy
+	out.Health = Ill
 	return &fault.Error{
 		Next: fault.Wait, Reason: fault.HealthCheckFailed,
-		Err: fmt.Errorf("not healthy after %s: %s", u.Health.Timeout, list(out.Pending, false)),
+		Err: fmt.Errorf("not healthy after %s: %s", u.Health.Timeout, list(out.Unwell, false)),
 	}
 }
 
 // Waiting names what is waited for, each with its state and why, in one line.
 // It is the same while these are.
-func (o Outcome) Waiting() string { return list(o.Pending, false) }
+func (o Outcome) Waiting() string { return list(o.Unwell, false) }
 
 // list names at most so many objects, and of what each says so much.
 const (
@@ -106,9 +103,9 @@ const (
 	maxReason = 300 // bytes
 )
 
-func list(pending []Pending, failedOnly bool) string {
+func list(unwell []Unwell, failedOnly bool) string {
 	var parts []string
-	for _, p := range pending {
+	for _, p := range unwell {
 		if failedOnly && p.Status != health.Failed {
 			continue
 		}
@@ -123,7 +120,7 @@ func list(pending []Pending, failedOnly bool) string {
 
 // String returns the form that messages use: Job/shop/migrate is InProgress:
 // Job is suspended.
-func (p Pending) String() string {
+func (p Unwell) String() string {
 	s := fmt.Sprintf("%s is %s", p.Ref, p.Status)
 	reason := strings.Join(strings.Fields(p.Message), " ")
 	if len(reason) > maxReason {
@@ -142,31 +139,9 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// dropExpired takes from the plan the creation of Jobs that have run, and were
-// taken away by their time to live: they are not missing, they are done. A
-// change of the Job runs it again.
-func dropExpired(u Unit, p *apply.Plan) {
-	for i, stage := range p.Stages {
-		p.Stages[i] = slices.DeleteFunc(stage, func(c *apply.Change) bool {
-			return c.Action == apply.Create && c.Ref.Group == "batch" && c.Ref.Kind == "Job" &&
-				hasTTL(c.Desired()) && (c.Cause == apply.Drift || (c.Cause == apply.First && remembered(u, c.Ref) && u.Applied == u.Source.Revision))
-		})
-	}
-	p.Stages = slices.DeleteFunc(p.Stages, func(s []*apply.Change) bool { return len(s) == 0 })
-}
-
-func hasTTL(job *unstructured.Unstructured) bool {
-	_, ok, _ := unstructured.NestedFieldNoCopy(job.Object, "spec", "ttlSecondsAfterFinished")
-	return ok
-}
-
-func remembered(u Unit, ref object.Ref) bool {
-	return slices.ContainsFunc(u.Remembers, func(e apply.Entry) bool { return e.Ref == ref })
-}
-
 // expired reports whether a missing object is a Job of the unit that goes away
 // by itself.
 func expired(items []apply.Item, ref object.Ref) bool {
 	i := slices.IndexFunc(items, func(it apply.Item) bool { return it.Ref == ref })
-	return i >= 0 && ref.Group == "batch" && ref.Kind == "Job" && hasTTL(items[i].Object())
+	return i >= 0 && items[i].EndsItself()
 }

@@ -3,12 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
-	"slices"
-	"time"
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
-	"plumb.dev/plumb/object"
 )
 
 // Hold puts right what somebody has changed in what u has applied, and does
@@ -18,52 +15,37 @@ import (
 //
 // What was applied last is what Run came to. After a start, when there was no
 // Run yet, it is made from u.Source if that renders to u.AppliedDigest.
-func (e *Engine) Hold(ctx context.Context, u Unit) (out Outcome, err error) {
-	st := e.state(u)
-	defer func() {
-		out.Inventory = st.inventory
-		st.fought(time.Now(), &out)
-	}()
-	if st.cluster != u.Target.Cluster || len(st.inventory) == 0 {
-		return out, nil
+func (e *Engine) Hold(ctx context.Context, u Unit) (Outcome, error) {
+	if u.Permission == apply.Everything {
+		u.Permission = apply.CorrectDrift
 	}
-	p, err := e.place(u.Target, u.Name)
+	if st := e.state(u); st.cluster != u.Target.Cluster || len(st.inventory) == 0 || u.Permission == apply.Suspended {
+		return Outcome{Inventory: st.inventory}, nil
+	}
+	w, err := e.begin(u, nil)
 	if err != nil {
-		return out, err
+		return w.end(err)
 	}
-	client, err := p.As(u.Target.User)
-	if err != nil {
-		return out, err
+	return w.end(w.stay(ctx))
+}
+
+// stay holds a unit to what it has applied.
+func (w *pass) stay(ctx context.Context) error {
+	if err := w.observeLast(ctx); err != nil || len(w.items) == 0 {
+		return err
 	}
-	items, err := e.lastItems(ctx, u, st, p)
-	if err != nil || len(items) == 0 {
-		return out, err
+	defer w.st.source.pack()
+	if _, err := w.follow(ctx, w.unit, w.st, w.place, w.items); err != nil {
+		return err
 	}
-	defer st.source.pack()
-	if _, err := e.follow(ctx, u, st, p, items); err != nil {
-		return out, err
+	if synced, err := w.place.watch.Synced(w.unit.Name); !synced || err != nil {
+		return err // the unit is woken when it is
 	}
-	if synced, err := p.watch.Synced(u.Name); !synced || err != nil {
-		return out, err // the unit is woken when it is
+	if w.makePlan(w.facts(ctx, w.place.live(w.unit, w.st))) != nil {
+		return nil // as above
 	}
-	plan, ok := apply.Make(items, nil, u.Managers, u.Order, p.live(u, st), u.Policy)
-	if !ok {
-		return out, nil
-	}
-	st.onlyApplied(u, &plan)
-	dropExpired(u, &plan)
-	st.contested(&plan, u.Managers, time.Now(), &out)
-	a := e.applier(ctx, u, p, client, items)
-	a.Settle(plan.Settle)
-	var errs []error
-	for _, stage := range plan.Stages {
-		errs = append(errs, a.Try(ctx, stage))
-		steps := apply.Steps(stage)
-		for n, step := range steps {
-			errs = append(errs, a.TryRest(ctx, step, slices.Concat(steps[n:]...)), e.makeStep(ctx, st, a, apply.Tried(step), &out))
-		}
-	}
-	return out, stillOurs(errors.Join(errs...))
+	w.applier = w.actor(ctx)
+	return stillOurs(w.act(ctx))
 }
 
 // stillOurs leaves out of the errors of corrections what has become another
@@ -83,39 +65,26 @@ func stillOurs(err error) error {
 	return errors.Join(rest...)
 }
 
-// lastItems are the objects that u has applied, as far as they are known.
-func (e *Engine) lastItems(ctx context.Context, u Unit, st *state, p *place) ([]apply.Item, error) {
-	if st.source != nil {
-		return st.prepared, nil
+// observeLast finds the objects that the unit has applied, as far as they are
+// known.
+func (w *pass) observeLast(ctx context.Context) error {
+	if w.st.source != nil {
+		w.items, w.whole = w.st.prepared, w.st.source.digest() == w.unit.AppliedDigest
+		return nil
 	}
-	if u.Source == nil || u.AppliedDigest == "" {
-		return nil, nil
+	if w.unit.Source == nil || w.unit.AppliedDigest == "" {
+		return nil
 	}
-	r, err := e.render(ctx, u, st)
-	if err != nil || r.Digest != u.AppliedDigest {
-		return nil, nil //nolint:nilerr // that it can't be rendered is for Run to say
+	r, err := w.render(ctx, w.unit, w.st)
+	if err != nil || r.Digest != w.unit.AppliedDigest {
+		return nil //nolint:nilerr // that it can't be rendered is for Run to say
 	}
-	items, _, err := e.items(ctx, u, st, p, r)
+	w.whole = true
+	w.items, _, err = w.Engine.items(ctx, w.unit, w.st, w.place, r)
 	if fault.Is(err, fault.BuildFailed) {
-		return nil, nil
+		return nil
 	}
-	return items, err
-}
-
-// onlyApplied leaves in a plan what puts right an object that was applied
-// before, as it was applied.
-func (st *state) onlyApplied(u Unit, p *apply.Plan) {
-	had := make(map[object.Ref]bool, len(st.inventory))
-	for _, en := range st.inventory {
-		had[en.Ref] = true
-	}
-	whole := st.source.digest() == u.AppliedDigest
-	for i, stage := range p.Stages {
-		p.Stages[i] = slices.DeleteFunc(stage, func(c *apply.Change) bool {
-			return !had[c.Ref] || c.Cause == apply.Git || c.Cause == apply.First && !whole
-		})
-	}
-	p.Stages = slices.DeleteFunc(p.Stages, func(s []*apply.Change) bool { return len(s) == 0 })
+	return err
 }
 
 // digest is that of the render.

@@ -37,7 +37,7 @@ func (e *Engine) render(ctx context.Context, u Unit, st *state) (render.Result, 
 
 // items makes the desired objects of a render those of u. unknown are the
 // objects of kinds that the cluster does not have.
-func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r render.Result) (items []apply.Item, unknown []object.Ref, err error) {
+func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r render.Result) (items []apply.Item, unknown []apply.Item, err error) {
 	key := fmt.Sprintf("%s %s %s", r.Digest, u.Digest, u.Target.Cluster)
 	if st.prepFor == key {
 		return st.prepared, nil, nil
@@ -48,23 +48,28 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r rende
 	}
 	st.missing = nil
 	src := &rendered{r: r, labels: u.Marks.Labels}
-	items = make([]apply.Item, 0, len(set)) // which does not move: the items refer to themselves
+	items, unknown = make([]apply.Item, 0, len(set)), make([]apply.Item, 0, len(set)) // which don't move: the items refer to themselves
 	for i, o := range set {
 		ref, err := locate(ctx, p, u, r.Items[i].Ref, r.Items[i].Version)
-		if fault.Is(err, fault.UnknownKind) {
-			unknown = append(unknown, ref)
-			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Marks.Selector}, Managers: u.Managers})
-			continue
-		}
-		if err != nil {
+		if err != nil && !fault.Is(err, fault.UnknownKind) {
 			return nil, nil, err
 		}
-		items = append(items, apply.Item{
+		to := &items
+		if err != nil {
+			to = &unknown
+			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Marks.Selector}, Managers: u.Managers})
+		}
+		*to = append(*to, apply.Item{
 			Ref: ref, Version: o.GroupVersionKind().Version, Digest: r.Items[i].Digest,
 			Policy: u.Policy(o),
 		})
-		it := &items[len(items)-1]
+		it := &(*to)[len(*to)-1]
 		it.Object = func() *unstructured.Unstructured { return finish(src, i, it.Ref) }
+	}
+	for i, by := 0, apply.Definitions(items); i < len(unknown); i++ {
+		if ref := &unknown[i].Ref; by[ref.GroupKind()].Namespaced && ref.Namespace == "" {
+			ref.Namespace = u.Namespace
+		}
 	}
 	seen := make(map[object.Ref]bool, len(items))
 	for _, it := range items {

@@ -134,8 +134,11 @@ func (e *Engine) run(ctx context.Context, g *glance) Outcome {
 	g.u.Applied, g.u.AppliedDigest = e.registry.lastApplied(g.t)
 	g.u.Prune.Held = g.t.held
 	out := e.forward(ctx, g)
-	if out.Err != nil && !out.Planned && ctx.Err() == nil && !fault.Is(out.Err, fault.NotYetRead) && !fault.Is(out.Err, cluster.ReasonNotAnswering) {
+	if out.Err != nil && out.Plan == nil && ctx.Err() == nil && !fault.Is(out.Err, fault.NotYetRead) && !fault.Is(out.Err, cluster.ReasonNotAnswering) {
 		out.Err = errors.Join(out.Err, e.holdTrue(ctx, g, &out))
+	}
+	if out.Err != nil {
+		out.conclude(out.Err)
 	}
 	return out
 }
@@ -185,7 +188,7 @@ func (e *Engine) holdTrue(ctx context.Context, g *glance, out *Outcome) error {
 		u.Source = g.artifacts[0]
 	}
 	held, err := e.Hold(ctx, u)
-	out.Inventory, out.Changes, out.Fights, out.Next = held.Inventory, held.Changes, held.Fights, held.Next
+	out.Inventory, out.Record, out.Fights, out.Next = held.Inventory, held.Record, held.Fights, held.Next
 	if err != nil {
 		return fmt.Errorf("holding what was applied before: %w", err)
 	}
@@ -225,7 +228,7 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 		return e.interim(ctx, g, out, wait)
 	}
 	crowded := e.registry.uncrowd(t)
-	if crowded && out.Err == nil && len(out.Changes) > 0 && !g.stored && !g.asked && !e.registry.isWaitedFor(u.Name) {
+	if crowded && out.Err == nil && len(out.Changes()) > 0 && !g.stored && !g.asked && !e.registry.isWaitedFor(u.Name) {
 		// Many units have something to write: first it is live, then all say
 		// so.
 		out.Live, t.late = true, true
@@ -233,7 +236,7 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 		e.loop.QueueAfter(loop.Idle, idleDelay, u.Name)
 		return r
 	}
-	if out.Err == nil && out.Applied {
+	if out.Err == nil && out.applied() {
 		e.registry.applied(t, out.Revision, out.Digest)
 	}
 	t.held = fault.Is(out.Err, fault.PruneHeld)
@@ -241,7 +244,7 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 	again := t.pace(u, &out, g.stored)
 	if again.skip {
 		result.Again = again.after
-		if len(out.Changes) > 0 {
+		if len(out.Changes()) > 0 {
 			return e.interim(ctx, g, out, again.after)
 		}
 		return result
@@ -283,7 +286,7 @@ func (e *Engine) told(g *glance, out Outcome, err error, again time.Duration) lo
 	if out.Handled != "" {
 		t.handled = out.Handled
 	}
-	t.last = out.brief()
+	t.last = out.Kept()
 	t.rest = atRest{}
 	if out.Err == nil && out.AtRest() {
 		t.rest = atRest{valid: true, stirs: g.stirs, artifacts: g.artifacts}
@@ -307,11 +310,11 @@ func (r *registry) stood(t *tracked, s Standing) bool {
 // waits for something: it was ready at this revision and has the same time to
 // become so again, since Pods come and go; or it was fought over, and is.
 func (t *tracked) steady(u Unit, out Outcome) bool {
-	waits := goesOn(out.Err) || out.Err == nil && out.Health == Progressing && len(out.Fights) == 0
+	waits := goesOn(out.Err) || out.Err == nil && out.Health == Pending && len(out.Fights) == 0
 	if !waits || t.stands.Digest != u.Digest || t.stands.Attempted != out.Revision {
 		return false
 	}
-	return t.stands.Ready == "True" && (out.Err != nil || len(out.Changes) == 0) ||
+	return t.stands.Ready == "True" && (out.Err != nil || len(out.Changes()) == 0) ||
 		out.Err != nil && t.stands.Reason == fault.FieldConflict
 }
 
@@ -327,7 +330,7 @@ func (t *tracked) standing(u Unit, out Outcome) Standing {
 		s.Ready, s.Reason, s.Message = "False", fault.Of(out.Err).Reason, out.Err.Error()
 	case len(out.Fights) > 0:
 		s.Ready, s.Reason, s.Message = "False", fault.FieldConflict, out.Fights[0].Ref.String()+": "+out.Fights[0].String()
-	case out.Health == Progressing:
+	case out.Health == Pending:
 		s.Ready, s.Reason, s.Message = "Unknown", fault.Progressing, "waiting for "+out.Waiting()
 	default:
 		s.Ready = "True"
@@ -365,12 +368,12 @@ type pacing struct {
 // that was told just now.
 func (t *tracked) pace(u Unit, out *Outcome, stored bool) pacing {
 	is := t.standing(u, *out)
-	if out.Err != nil || out.Health != Progressing || is.Ready != "Unknown" {
+	if out.Err != nil || out.Health != Pending || is.Ready != "Unknown" {
 		t.told = time.Time{}
 		return pacing{}
 	}
 	was := t.stands
-	same := was.Ready == is.Ready && was.Digest == is.Digest && was.Attempted == is.Attempted && len(out.Changes) == 0 && !stored
+	same := was.Ready == is.Ready && was.Digest == is.Digest && was.Attempted == is.Attempted && len(out.Changes()) == 0 && !stored
 	if same && was.Message == is.Message {
 		return pacing{after: t.deadline(out, waitingLooked), skip: true}
 	}
@@ -438,7 +441,7 @@ func (e *Engine) unreachable(ctx context.Context, name string, since time.Time) 
 	}
 	g := &glance{t: t, u: u, stirs: stirs, began: time.Now()}
 	applied, _ := e.registry.lastApplied(t)
-	out := Outcome{Inventory: e.registry.remembered(t), Revision: applied, Unreachable: since, Err: &fault.Error{
+	out := Outcome{Inventory: e.registry.remembered(t), Revision: applied, State: Unreachable, Reason: fault.NotAnswering, Unreachable: since, Err: &fault.Error{
 		Next: fault.Wait, Reason: cluster.ReasonNotAnswering,
 		Err:  fmt.Errorf("its cluster %s has not answered since %s", server(u.Target), since.UTC().Format(time.RFC3339)),
 		Hint: "what became of the objects there is not known; it goes on when the cluster answers",
@@ -456,7 +459,7 @@ func (e *Engine) seeOff(ctx context.Context, g *glance) loop.Result {
 		return loop.Result{}
 	}
 	again := time.Duration(0)
-	if !out.Removed {
+	if out.State != Removed {
 		going := out
 		going.Err = errors.Join(out.Err, errors.New("deletion goes on"))
 		again = g.t.next(g.u, going)
@@ -472,22 +475,22 @@ func (e *Engine) removal(ctx context.Context, g *glance) (out Outcome) {
 	how := u.Removal
 	switch {
 	case !how.Deletes:
-		out.Removed = true
+		out.State = Removed
 		return out
 	case how.Orphaned != "":
-		out.Removed, out.Orphaned, out.Err = true, out.Inventory, errors.New(how.Orphaned)
+		out.State, out.Orphaned, out.Err = Removed, out.Inventory, errors.New(how.Orphaned)
 		return out
 	case u.Refused != nil:
-		out.Err = u.Refused
+		out.State, out.Err = Removing, u.Refused
 		return out
 	}
 	gone, err := e.accountGone(ctx, u.Target)
 	switch {
 	case err != nil:
-		out.Err = err
+		out.State, out.Err = Removing, err
 		return out
 	case gone != nil:
-		out.Removed, out.Orphaned, out.Err = true, out.Inventory, gone
+		out.State, out.Orphaned, out.Err = Removed, out.Inventory, gone
 		return out
 	}
 	u.Source = &source.Artifact{}
@@ -495,11 +498,12 @@ func (e *Engine) removal(ctx context.Context, g *glance) (out Outcome) {
 		u.Source = artifacts[0]
 	}
 	out, err = e.Remove(ctx, u)
-	if err != nil && (!fault.Is(err, fault.PruneProtected) || out.Unfinished) {
+	switch {
+	case out.State == Removing:
 		out.Err = err
-		return out
+	case err == nil && how.Waits && len(out.Inventory) > 0:
+		out.State = Removing
 	}
-	out.Removed = err != nil || !how.Waits || len(out.Inventory) == 0
 	return out
 }
 
@@ -527,12 +531,6 @@ func (o Outcome) SpecIsWrong() bool {
 type specFault struct{ error }
 
 func (s specFault) Unwrap() error { return s.error }
-
-// brief is o without what is only news.
-func (o Outcome) brief() Outcome {
-	o.Changes, o.Held = nil, nil
-	return o
-}
 
 // ping returns nil if the server answers something.
 func (e *Engine) ping(ctx context.Context, host string) error {

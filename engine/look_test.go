@@ -38,7 +38,7 @@ func (l *listener) Report(_ context.Context, u Unit, out Outcome) error {
 		return errors.New("the status can't be written")
 	}
 	words := []string{time.Since(l.began).Round(time.Second).String(), u.Name}
-	for word, is := range map[string]bool{"interim": out.Interim, "live": out.Live, "late": out.Late, "rested": out.Rested, "removed": out.Removed} {
+	for word, is := range map[string]bool{"interim": out.Interim, "live": out.Live, "late": out.Late, "rested": out.Rested, "removed": out.State == Removed} {
 		if is {
 			words = append(words, word)
 		}
@@ -204,15 +204,26 @@ func glanceAt(e *Engine, u Unit) *glance {
 	return &glance{t: t, u: u, stirs: stirs, began: time.Now()}
 }
 
-var changed = []*apply.Change{{Action: apply.Update}}
+var changed = written()
+
+// written is the record of a plan of which one object was written.
+func written() *apply.Record {
+	p, _ := apply.Make(apply.Facts{
+		Items: []apply.Item{{Ref: object.Ref{Kind: "ConfigMap", Name: "a"}}},
+		Live:  func(object.Ref) (apply.Live, bool) { return apply.Live{}, true },
+	})
+	r := apply.Begin(p)
+	r.All()[0].Did = apply.Written
+	return r
+}
 
 func TestManyUnitsAreLiveBeforeTheySaySo(t *testing.T) {
 	still(t, func(t *testing.T, e *Engine, l *listener) {
 		g := glanceAt(e, Unit{Name: "u", Dialect: l, Interval: time.Hour})
 		e.registry.crowd([]string{"u"})
-		done := Outcome{Revision: "2", Applied: true, Changes: changed}
+		done := Outcome{Revision: "2", State: Ready, Record: changed}
 		e.conclude(t.Context(), g, done)
-		e.conclude(t.Context(), g, Outcome{Revision: "2", Applied: true})
+		e.conclude(t.Context(), g, Outcome{Revision: "2", State: Ready})
 		e.conclude(t.Context(), g, done)
 		l.wants(t, "0s u interim live", "0s u late", "0s u")
 
@@ -227,8 +238,8 @@ func TestHowTheWaitingGoesIsToldNowAndThen(t *testing.T) {
 	still(t, func(t *testing.T, e *Engine, l *listener) {
 		g := glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Interval: time.Hour})
 		rolls := func(pods int) loop.Result {
-			out := Outcome{Revision: "2", Applied: true, Health: Progressing, Next: time.Now().Add(time.Hour)}
-			out.Pending = []Pending{{Ref: object.Ref{Kind: "Deployment", Name: fmt.Sprint(pods)}}}
+			out := Outcome{Revision: "2", State: Progressing, Health: Pending, Next: time.Now().Add(time.Hour)}
+			out.Unwell = []Unwell{{Ref: object.Ref{Kind: "Deployment", Name: fmt.Sprint(pods)}}}
 			return e.conclude(t.Context(), g, out)
 		}
 		rolls(1)
@@ -240,13 +251,13 @@ func TestHowTheWaitingGoesIsToldNowAndThen(t *testing.T) {
 		}
 		l.wants(t, "0s u", "5s u", "10s u")
 		// What was ready at this revision may become so again.
-		e.conclude(t.Context(), g, Outcome{Revision: "2", Applied: true, Health: Healthy})
+		e.conclude(t.Context(), g, Outcome{Revision: "2", State: Ready, Health: Healthy})
 		l.wants(t, "10s u")
 		rolls(1)
-		if !g.t.steady(g.u, Outcome{Revision: "2", Applied: true, Health: Progressing}) {
+		if !g.t.steady(g.u, Outcome{Revision: "2", State: Progressing, Health: Pending}) {
 			t.Error("a Pod that goes makes a unit unready")
 		}
-		if g.t.steady(g.u, Outcome{Revision: "3", Applied: true, Health: Progressing}) {
+		if g.t.steady(g.u, Outcome{Revision: "3", State: Progressing, Health: Pending}) {
 			t.Error("at another revision it is as ready as before")
 		}
 	})
@@ -257,7 +268,7 @@ func TestAUnitRestsUntilSomebodyAsks(t *testing.T) {
 		g := glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Interval: time.Hour})
 		a := &source.Artifact{Source: "git", Revision: "2"}
 		g.artifacts = []*source.Artifact{a}
-		e.conclude(t.Context(), g, Outcome{Revision: "2", Applied: true})
+		e.conclude(t.Context(), g, Outcome{Revision: "2", State: Ready})
 		if !g.t.resting(g) {
 			t.Fatal("nothing was left to do")
 		}
@@ -274,18 +285,18 @@ func TestAUnitRestsUntilSomebodyAsks(t *testing.T) {
 		}
 		// It is asked for during the look.
 		e.Wake("u")
-		e.conclude(t.Context(), &later, Outcome{Revision: "2", Applied: true})
+		e.conclude(t.Context(), &later, Outcome{Revision: "2", State: Ready})
 		_, _, later.stirs, _ = e.registry.find("u")
 		if g.t.resting(&later) {
 			t.Error("at rest although somebody asked for a look during the last one")
 		}
-		e.conclude(t.Context(), &later, Outcome{Revision: "2", Applied: true, Fights: []Fight{{}}})
+		e.conclude(t.Context(), &later, Outcome{Revision: "2", State: Contested, Fights: []apply.Fight{{}}})
 		if g.t.resting(&later) {
 			t.Error("at rest in a fight")
 		}
 		l.deaf = 1
 		e.o.Log = discard()
-		e.conclude(t.Context(), &later, Outcome{Revision: "2", Applied: true})
+		e.conclude(t.Context(), &later, Outcome{Revision: "2", State: Ready})
 		if g.t.resting(&later) {
 			t.Error("at rest although nobody was told")
 		}

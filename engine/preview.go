@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -44,15 +45,14 @@ func Objects(ctx context.Context, k Kinds, u Unit, r render.Result) (object.Set,
 }
 
 // Preview says what [Engine.Run] would do for u if it began anew, and writes
-// nothing: it plans in the same way, from live objects that it reads one by
-// one, and has the server try each change. Changes holds what would be done,
-// Held what something speaks against. An error means that part of the outcome
+// nothing: it takes the same way, but for live objects that it reads one by one,
+// and has the server try each change. An error means that part of the outcome
 // is missing: one for each object that the server refuses, joined.
 //
 // It acts as client, not as the unit's own identity. units returns every unit
 // there is, as far as it can be told, with the names of those that can't; it is
 // asked only if something would be deleted or taken over.
-func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(context.Context) ([]Unit, []string)) (out Outcome, err error) {
+func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(context.Context) ([]Unit, []string)) (Outcome, error) {
 	const renderMemory = 64 << 20
 	e := &Engine{
 		registry: newRegistry(), index: newClaimIndex(), units: units, wake: func(string) {},
@@ -66,113 +66,93 @@ func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(con
 		}
 		return nil, fmt.Errorf("%s is not at hand", name)
 	}
-	st, p := e.state(u), e.at[u.Target.Cluster]
-	out.Revision, out.Commit = u.Source.Revision, u.Source.Commit
-
-	rendered, err := e.render(ctx, u, st)
+	w, err := e.begin(u, nil)
 	if err != nil {
-		return out, fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err)
+		return w.end(err)
 	}
-	out.Rendered, out.Digest = true, rendered.Digest
-	items, missing, err := e.items(ctx, u, st, p, rendered)
-	if err != nil {
-		return out, err
-	}
-	out.Left = left(items)
-	live, err := readAll(ctx, client, items)
-	if err != nil {
-		return out, err
-	}
-	plan, _ := apply.Make(items, st.inventory, u.Managers, u.Order, func(r object.Ref) (apply.Live, bool) {
-		o := live[r]
-		return apply.Live{Exists: o != nil, Deleting: o != nil && o.GetDeletionTimestamp() != nil, Object: o}, true
-	}, u.Policy)
-	dropExpired(u, &plan)
-	out.Held = append(out.Held, plan.Hold...)
-
-	a := &apply.Applier{
-		Client: client, Managers: u.Managers, Force: u.Force, Policy: u.Policy, Dry: true,
-		Namespaces: append([]string{u.Namespace}, u.Prune.Protected...),
-		Mine:       mine(u), MayTake: e.mayTake(ctx, u),
-		Settled: func(object.Ref, string, *unstructured.Unstructured) {},
-		Secrets: secretsOf(u, items),
-	}
-	var errs []error
-	coming := map[string]bool{}
-	for _, stage := range plan.Stages {
-		would, err := a.Preview(ctx, stage, coming)
-		out.Changes = append(out.Changes, would...)
-		errs = append(errs, err)
-		for _, c := range would {
-			if c.Ref.Kind == "Namespace" && c.Ref.Group == "" {
-				coming[c.Ref.Name] = true
-			}
-		}
-	}
-	defined, undefined := previewUnknown(u, items, missing)
-	out.Changes = append(out.Changes, defined...)
-	out.Held = append(out.Held, undefined...)
-	if len(undefined) > 0 {
-		return out, errors.Join(errs...) // nothing is pruned before everything is applied
-	}
-	prune := slices.DeleteFunc(plan.Prune, func(c *apply.Change) bool {
-		return slices.ContainsFunc(missing, func(r object.Ref) bool { return r.GroupKind() == c.Ref.GroupKind() && r.Name == c.Ref.Name })
-	})
-	errs = append(errs, e.previewPrune(ctx, u, st, a, prune, &out))
-	return out, errors.Join(errs...)
+	w.client = client
+	return w.end(w.preview(ctx))
 }
 
-// previewPrune says of every object that is no longer desired what would
-// become of it.
-func (e *Engine) previewPrune(ctx context.Context, u Unit, st *state, a *apply.Applier, prune []*apply.Change, out *Outcome) error {
-	err := e.prune(ctx, u, st, a, prune, len(u.Remembers), out)
-	told := map[object.Ref]bool{}
-	for _, c := range append(slices.Clone(out.Changes), out.Held...) {
-		told[c.Ref] = true
+func (w *pass) preview(ctx context.Context) error {
+	if err := w.observeDesired(ctx); err != nil {
+		return err
 	}
-	answer := fault.Is(err, fault.EmptyRender) || fault.Is(err, fault.PruneHeld) || fault.Is(err, fault.PruneProtected)
-	for _, c := range prune {
-		switch {
-		case c.Action == apply.Delete && !told[c.Ref]:
-			c.Action, c.Why = apply.Hold, "it could not be looked at"
-			fallthrough
-		case c.Action == apply.Hold && !told[c.Ref]:
-			out.Held = append(out.Held, c)
-		case c.Action == apply.Release && !told[c.Ref] && c.Why != "it is gone":
-			out.Changes = append(out.Changes, c)
+	live, err := readAll(ctx, w.client, w.items)
+	if err != nil {
+		return err
+	}
+	w.applier = w.actor(ctx)
+	w.applier.Dry, w.applier.Coming = true, map[string]bool{}
+	w.applier.Settled = func(object.Ref, string, *unstructured.Unstructured) {}
+	if err := w.recall(ctx, live); err != nil {
+		return err
+	}
+	last := w.lastDigests(ctx)
+	if err := w.makePlan(w.facts(ctx, func(r object.Ref) (apply.Live, bool) {
+		o := live[r]
+		l := apply.Live{Exists: o != nil, Deleting: o != nil && o.GetDeletionTimestamp() != nil, Object: o, Digest: last[r]}
+		if w.st.fights.Has(r) {
+			l.Digest = w.item(r).Digest // it was applied, since it is fought over
 		}
-		if c.Action == apply.Hold && answer && !fault.Is(err, fault.PruneProtected) {
-			c.Why = string(fault.Of(err).Reason) + ": " + fault.Of(err).Err.Error() // the hint is for who has pushed it
+		return l, true
+	})); err != nil {
+		return err
+	}
+	return told(w.act(ctx))
+}
+
+// lastDigests are those of the objects that were applied last, as far as that is
+// known.
+func (w *pass) lastDigests(ctx context.Context) map[object.Ref]string {
+	if w.unit.Last == nil {
+		return nil
+	}
+	r, _, err := w.cache.Objects(ctx, w.unit.Name+" as it was", w.unit.Last.Tree, w.unit.Render)
+	if err != nil {
+		return nil // another spec may have rendered it
+	}
+	had := make(map[object.Ref]bool, len(w.st.inventory))
+	for _, en := range w.st.inventory {
+		had[en.Ref] = true
+	}
+	digests := make(map[object.Ref]string, len(r.Items))
+	for _, it := range r.Items {
+		if ref, err := locate(ctx, w.place, w.unit, it.Ref, it.Version); err == nil && had[ref] {
+			digests[ref] = it.Digest
 		}
 	}
-	if answer {
-		return nil // it is in what is held
-	}
+	return digests
+}
+
+// recall observes what the controller has told of fights.
+func (w *pass) recall(ctx context.Context, live map[object.Ref]*unstructured.Unstructured) (err error) {
+	w.st.fights, err = apply.Recall(w.unit.Fights, time.Now(), w.item, func(it *apply.Item) (*unstructured.Unstructured, error) {
+		return w.applier.Foresee(ctx, it, live[it.Ref])
+	})
 	return err
 }
 
-// previewUnknown tells apart objects whose kind comes with them and such whose
-// kind nobody defines.
-func previewUnknown(u Unit, items []apply.Item, missing []object.Ref) (defined, undefined []*apply.Change) {
-	comes := map[schema.GroupKind]bool{}
-	for _, it := range items {
-		if it.Ref.Kind == "CustomResourceDefinition" {
-			o := it.Object().Object
-			group, _, _ := unstructured.NestedString(o, "spec", "group")
-			kind, _, _ := unstructured.NestedString(o, "spec", "names", "kind")
-			comes[schema.GroupKind{Group: group, Kind: kind}] = true
+// item is a desired object, or nil.
+func (w *pass) item(r object.Ref) *apply.Item {
+	for i := range w.items {
+		if w.items[i].Ref == r {
+			return &w.items[i]
 		}
 	}
-	for _, r := range missing {
-		c := &apply.Change{Ref: r, Action: apply.Create, Cause: apply.First, Why: "not tried on the server, because its kind comes with it"}
-		if comes[r.GroupKind()] {
-			defined = append(defined, c)
-			continue
+	return nil
+}
+
+// told leaves out of the errors of a preview what the plan or the record says
+// already of each object that it holds.
+func told(err error) error {
+	var rest []error
+	for _, e := range apply.Errors(err) {
+		if !fault.Is(e, fault.EmptyRender) && !fault.Is(e, fault.PruneHeld) && !fault.Is(e, fault.PruneProtected) {
+			rest = append(rest, e)
 		}
-		c.Action, c.Why = apply.Hold, "the cluster does not have its kind; nothing is pruned before it does"
-		undefined = append(undefined, c)
 	}
-	return defined, undefined
+	return errors.Join(rest...)
 }
 
 // readAll reads the live objects of items, some at a time.

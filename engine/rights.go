@@ -199,7 +199,7 @@ func (p *place) untouched(ctx context.Context, u Unit, items []apply.Item) error
 // heir returns the unit that an object is left to: one that claims it and
 // whose identity may write it. Nobody can keep an object alive only by naming
 // it.
-func (e *Engine) heir(ctx context.Context, c *apply.Change, claimants []Unit) (string, error) {
+func (e *Engine) heir(ctx context.Context, c apply.Entry, claimants []Unit) (string, error) {
 	for _, o := range claimants {
 		p, err := e.place(o.Target, "")
 		if err != nil {

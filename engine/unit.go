@@ -12,7 +12,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -70,9 +69,11 @@ type Unit struct {
 
 	Managers owned.Managers
 	Force    bool // recreate objects whose change is immutable
-	Order    apply.Order
-	Prune    Prune
-	Health   Health
+	// Permission is how much of what has to happen may be done.
+	Permission apply.Permission
+	Order      apply.Order
+	Prune      Prune
+	Health     Health
 	// Leaving: the unit is being deleted and claims nothing. Removal says what
 	// becomes of its objects.
 	Leaving bool
@@ -87,8 +88,12 @@ type Unit struct {
 	// Applied is the revision that was last applied in full, and
 	// AppliedDigest that of what it rendered to, as far as that is known.
 	Applied, AppliedDigest string
-	// Was is how it was found to be.
-	Was Standing
+	// Was is how it was found to be, and Fights is what was fought over then.
+	Was    Standing
+	Fights []apply.Fight
+	// Last is what was applied last in full, where a preview has it at hand: it
+	// tells what somebody has changed from what a commit does.
+	Last *source.Artifact
 }
 
 // A Dialect is whose unit it is: it says what becomes of units in the words of
@@ -196,90 +201,4 @@ type Expr struct {
 // A Ledger stores the inventory of one unit, as [Dialect.Store] does.
 type Ledger interface {
 	Store(ctx context.Context, entries []apply.Entry) error
-}
-
-// A Phase is how far the health of a unit has come.
-type Phase uint8
-
-// The phases.
-const (
-	Unasked Phase = iota // nothing has to be healthy
-	Progressing
-	Healthy
-	Unhealthy // an object failed, or it took too long
-)
-
-// An Outcome is all that was learned of a unit in one run.
-type Outcome struct {
-	Revision string
-	Commit   source.Commit
-	// Rendered says that a render of Revision gave the objects.
-	Rendered bool
-	// Digest is that of the rendered objects.
-	Digest string
-	// Planned says that it was found out what has to change, and begun with.
-	Planned bool
-	// Inventory is what the unit has written, or was about to.
-	Inventory []apply.Entry
-	// Changes were made in this run.
-	Changes []*apply.Change
-	// Held would have been made, but something has to happen first.
-	Held []*apply.Change
-	// Unfinished says that something is yet to be deleted that nothing speaks
-	// against.
-	Unfinished bool
-	// Left are desired objects that are left as they are, sorted.
-	Left []Left
-	// Fights are the fields that somebody else sets again and again, sorted.
-	Fights []Fight
-	// Applied says that everything desired is applied.
-	Applied bool
-	Health  Phase
-	// Pending are the objects that aren't healthy, sorted, and why.
-	Pending []Pending
-	// Since is when waiting for health began.
-	Since time.Time
-	// Next is when to run again at the latest, if that isn't zero.
-	Next time.Time
-
-	// Err is why the unit is not as it should be.
-	Err error
-	// Took is how long the look took, and Fetched when its source was.
-	Took    time.Duration
-	Fetched time.Time
-	// Rested: nothing has happened since the last outcome, which this one is.
-	Rested bool
-	// Interim: what was changed is news; what that makes of the unit is told
-	// later, by an outcome that is Late. Live: it is all that there was to do.
-	Interim, Live, Late bool
-	// Stands: what was said of the unit before is still so.
-	Stands bool
-	// Handled is the request that was carried out.
-	Handled string
-	// Removed: nothing is left to do for a unit that was being deleted.
-	Removed bool
-	// Orphaned are the objects that nobody may delete any more.
-	Orphaned []apply.Entry
-	// Unreachable is since when the unit's server has not answered, if it does
-	// not.
-	Unreachable time.Time
-}
-
-// ChangedByGit reports whether something was changed that is not the correction
-// of drift.
-func (o Outcome) ChangedByGit() bool {
-	return slices.ContainsFunc(o.Changes, func(c *apply.Change) bool { return c.Cause != apply.Drift })
-}
-
-// AtRest reports whether all was done that there was to do, and nothing is
-// waited for.
-func (o Outcome) AtRest() bool {
-	return o.Applied && len(o.Held) == 0 && len(o.Fights) == 0 && o.Next.IsZero() &&
-		(o.Health == Unasked || o.Health == Healthy)
-}
-
-// A Pending is an object that is not healthy.
-type Pending struct {
-	Ref object.Ref
-	health.Result
 }

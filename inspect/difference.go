@@ -48,8 +48,15 @@ type FieldDiff struct {
 
 func newDifference(f *Found, out engine.Outcome, errs []error) *Difference {
 	d := &Difference{Unit: f.Ref.String(), Revision: out.Revision, Changes: []ObjectDiff{}}
-	for _, c := range append(slices.Clone(out.Changes), out.Held...) {
+	var held []ObjectDiff
+	for _, c := range out.Record.All() {
+		if !told(c) {
+			continue
+		}
 		o := ObjectDiff{Action: c.Action.String(), Object: c.Ref, Ref: c.Ref.String(), Why: c.Why}
+		if c.Did == apply.Refused {
+			o.Action, o.Why = apply.Hold.String(), "it could not be looked at"
+		}
 		for _, x := range c.Fields {
 			if x.Manager == f.Dialect.Manager() {
 				x.Manager, x.When = "", time.Time{}
@@ -59,8 +66,13 @@ func newDifference(f *Found, out engine.Outcome, errs []error) *Difference {
 		if want := c.Desired(); want != nil && c.Action == apply.Create {
 			o.Desired = owned.Mask(want).Object
 		}
+		if o.Action == apply.Hold.String() {
+			held = append(held, o)
+			continue
+		}
 		d.Changes = append(d.Changes, o)
 	}
+	d.Changes = append(d.Changes, held...)
 	for _, l := range out.Left {
 		d.Changes = append(d.Changes, ObjectDiff{Action: Leave, Object: l.Ref, Ref: l.Ref.String(), Why: l.Why})
 	}
@@ -68,6 +80,12 @@ func newDifference(f *Found, out engine.Outcome, errs []error) *Difference {
 		d.Errors = append(d.Errors, err.Error())
 	}
 	return d
+}
+
+// told reports whether a result is shown. What the server refuses is among the
+// errors.
+func told(c *apply.Result) bool {
+	return c.Action != apply.Settle && !c.Is(apply.Unneeded, apply.Gone) && (c.Did != apply.Refused || c.Surplus)
 }
 
 // hide takes out what r has read from Secrets, wherever it has got to.
@@ -133,7 +151,7 @@ func (c *Cluster) Diff(ctx context.Context, f *Found, u engine.Unit, r *Reader) 
 		}
 	}
 	out, err := engine.Preview(ctx, client, u, c.units(r, f, u.Source))
-	if err != nil && !out.Rendered {
+	if err != nil && out.Digest == "" {
 		return nil, r.Hide(err)
 	}
 	d := newDifference(f, out, apply.Errors(err))

@@ -58,3 +58,19 @@ func Compare(a, b Ref) int {
 		strings.Compare(a.Name, b.Name),
 	)
 }
+
+// Names names some objects in a line, but not more than most.
+func Names(refs []Ref, most int) string {
+	var b strings.Builder
+	for i, r := range refs {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		if i == most {
+			b.WriteString("…")
+			break
+		}
+		b.WriteString(r.String())
+	}
+	return b.String()
+}

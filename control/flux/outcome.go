@@ -90,13 +90,13 @@ func (r *kustomizations) Report(ctx context.Context, u engine.Unit, out engine.O
 // seenOff says why a unit that is being deleted is still there, or lets it go.
 func (r *kustomizations) seenOff(ctx context.Context, k *kustomization, stored *unstructured.Unstructured, out engine.Outcome) error {
 	r.tellChanges(k, out)
-	for _, h := range out.Held {
-		if out.Removed {
+	for _, h := range out.Held() {
+		if out.State == engine.Removed {
 			r.event(k, "", corev1.EventTypeWarning, "PruneHeld", h.Ref.String()+" was left: "+h.Why)
 		}
 	}
 	r.tellOrphaned(k, out)
-	if out.Removed {
+	if out.State == engine.Removed {
 		without := stored.DeepCopy()
 		controllerutil.RemoveFinalizer(without, finalizer)
 		if err := r.client.Patch(ctx, without, client.MergeFrom(stored), client.FieldOwner(statusManager)); client.IgnoreNotFound(err) != nil {

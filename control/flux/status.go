@@ -9,6 +9,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
@@ -28,7 +29,7 @@ func conclude(k *kustomization, out engine.Outcome) {
 		st.ObservedGeneration = k.Generation
 		return
 	}
-	if out.Revision != "" && out.Rendered {
+	if out.Revision != "" && out.Digest != "" {
 		st.LastAttemptedRevision = out.Revision
 	}
 	if len(out.Inventory) > 0 || st.Inventory != nil {
@@ -55,7 +56,7 @@ func conclude(k *kustomization, out engine.Outcome) {
 		if asked && out.Health == engine.Healthy {
 			c.Set(healthyType, metav1.ConditionTrue, succeeded, "Health check passed")
 		}
-	case err == nil && out.Health == engine.Progressing:
+	case err == nil && out.Health == engine.Pending:
 		waiting := "waiting for " + out.Waiting()
 		c.Progress("Reconciliation in progress: " + waiting)
 		c.Set(healthyType, metav1.ConditionUnknown, report.Progressing,
@@ -82,7 +83,7 @@ func conclude(k *kustomization, out engine.Outcome) {
 }
 
 // fights says which fields are fought over, and with whom.
-func fights(all []engine.Fight) string {
+func fights(all []apply.Fight) string {
 	const most = 10
 	var parts []string
 	for i, f := range all {
@@ -98,7 +99,7 @@ func fights(all []engine.Fight) string {
 // note records the run in the history, if it says anything new.
 func note(k *kustomization, out engine.Outcome) {
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
-	if !out.Rendered || ready == nil {
+	if out.Digest == "" || ready == nil {
 		return
 	}
 	latest := k.Status.History.Latest()

@@ -26,7 +26,7 @@ func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome) {
 	log := r.logOf(k, out)
 	var changed []string
 	corrected := 0
-	for _, c := range out.Changes {
+	for _, c := range out.Changes() {
 		changed = append(changed, fmt.Sprintf("%s %s", c.Ref, pastTense(c)))
 		if c.Cause == apply.Drift {
 			corrected++
@@ -60,7 +60,7 @@ func (r *kustomizations) logOf(k *kustomization, out engine.Outcome) *slog.Logge
 func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome) {
 	r.tellChanges(k, out)
 	s := k.subject()
-	changed := out.Late || len(out.Changes) > 0
+	changed := out.Late || len(out.Changes()) > 0
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
 	if ready == nil {
 		return
@@ -71,7 +71,7 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	case metav1.ConditionTrue:
 		s.Ready(1)
 		s.Succeeded()
-		if k.Status.LastAppliedRevision != before.LastAppliedRevision && (!out.Late || len(out.Changes) > 0) {
+		if k.Status.LastAppliedRevision != before.LastAppliedRevision && (!out.Late || len(out.Changes()) > 0) {
 			r.tellLive(k, out)
 		}
 	case metav1.ConditionFalse:
@@ -117,7 +117,7 @@ func (r *kustomizations) eventOf(k *kustomization, of object.Ref, revision, kind
 	r.events.AnnotatedEventf(o, ann, kind, reason, "%s", clip(message))
 }
 
-func pastTense(c *apply.Change) string {
+func pastTense(c *apply.Result) string {
 	switch c.Action {
 	case apply.Create:
 		return "created"
@@ -134,7 +134,7 @@ func pastTense(c *apply.Change) string {
 }
 
 // driftOf says what somebody did to an object, and who, where that is known.
-func driftOf(c *apply.Change) (what, who string) {
+func driftOf(c *apply.Result) (what, who string) {
 	if c.Action == apply.Create {
 		return "deleted by somebody", ""
 	}

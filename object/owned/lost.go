@@ -39,6 +39,28 @@ func Text(p Path) string {
 	return b.String()
 }
 
+// Encode returns p in a form that [Decode] reads.
+func Encode(p Path) (string, error) {
+	b, err := fieldpath.NewSet(p).ToJSON()
+	return string(b), err
+}
+
+// Decode returns the path that was encoded.
+func Decode(s string) (p Path, err error) {
+	set := fieldpath.NewSet()
+	if err := set.FromJSON(strings.NewReader(s)); err != nil {
+		return nil, err
+	}
+	if set.Size() != 1 {
+		return nil, fmt.Errorf("%d fields where one is told of", set.Size())
+	}
+	set.Iterate(func(only Path) { p = only.Copy() })
+	return p, nil
+}
+
+// At returns the value at p in u, if there is one.
+func At(u *unstructured.Unstructured, p Path) (value any, ok bool) { return at(u.Object, p) }
+
 // A Loss is a field that is no longer as it was written.
 type Loss struct {
 	Path    Path

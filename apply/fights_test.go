@@ -1,4 +1,4 @@
-package engine
+package apply
 
 import (
 	"maps"
@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 )
@@ -57,7 +56,7 @@ func (d data) with(key, value, by string) data {
 // A game is a fight over one ConfigMap.
 type game struct {
 	t       *testing.T
-	st      *state
+	fights  Fights
 	now     time.Time
 	digest  string // of what is desired
 	desired data
@@ -70,35 +69,78 @@ var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newGame(t *testing.T) *game {
 	d := data{"x": {"git", "plumb"}, "y": {"git", "plumb"}}
-	return &game{t: t, st: &state{contests: map[object.Ref]*contest{}}, now: start, digest: "1", known: "1", desired: d, live: d}
+	return &game{t: t, fights: Fights{}, now: start, digest: "1", known: "1", desired: d, live: d}
+}
+
+// A round is what a look has shown.
+type round struct {
+	Changes, Held []*Result
+	Fights        []Fight
+	Next          time.Time
 }
 
 // run looks at the object once, as the engine does, and writes what the plan
 // says.
-func (g *game) run() (out Outcome) {
+func (g *game) run() (out round) {
 	g.t.Helper()
-	item := apply.Item{Ref: ref, Version: "v1", Digest: g.digest, Object: g.desired.object}
-	p, ok := apply.Make([]apply.Item{item}, nil, self, apply.Order{}, func(object.Ref) (apply.Live, bool) {
-		if g.live == nil {
-			return apply.Live{Digest: g.known}, true
-		}
-		return apply.Live{Exists: true, Digest: g.known, Object: g.live.object()}, true
-	}, func(*unstructured.Unstructured) apply.Policy { return apply.Policy{} })
+	item := Item{Ref: ref, Version: "v1", Digest: g.digest, Object: g.desired.object}
+	p, ok := Make(Facts{
+		Items: []Item{item}, Managers: self, Fights: g.fights, Now: g.now,
+		Live: func(object.Ref) (Live, bool) {
+			if g.live == nil {
+				return Live{Digest: g.known}, true
+			}
+			return Live{Exists: true, Digest: g.known, Object: g.live.object()}, true
+		},
+		Policy: func(*unstructured.Unstructured) Policy { return Policy{} },
+	})
 	if !ok {
 		g.t.Fatal("no plan")
 	}
-	g.st.contested(&p, self, g.now, &out)
-	for _, stage := range p.Stages {
-		for _, c := range stage {
+	g.fights = p.Fights()
+	record := Begin(p)
+	out.Held = record.Held()
+	for _, stage := range p.Stages() {
+		for _, c := range record.Of(stage) {
 			g.write(c)
 			out.Changes = append(out.Changes, c)
 		}
 	}
-	g.st.fought(g.now, &out)
+	out.Fights, out.Next = g.fights.Told(g.now)
+	g.recalls(out.Fights, out.Held)
+	for i := range out.Fights { // which recalls is about
+		out.Fights[i].Path, out.Fights[i].Until, out.Fights[i].Value = nil, time.Time{}, ""
+	}
 	return out
 }
 
-func (g *game) write(c *apply.Change) {
+// recalls compares what one who was only told of the fights would hold, with what
+// is held.
+func (g *game) recalls(told []Fight, held []*Result) {
+	g.t.Helper()
+	if len(g.fights) == 0 || len(held) == 0 {
+		return
+	}
+	item := Item{Ref: ref, Version: "v1", Digest: g.digest, Object: g.desired.object}
+	fights, err := Recall(told, g.now, func(object.Ref) *Item { return &item }, func(*Item) (*unstructured.Unstructured, error) { return g.desired.object(), nil })
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	l := Live{Digest: g.digest}
+	if g.live != nil {
+		l.Exists, l.Object = true, g.live.object()
+	}
+	p, _ := Make(Facts{
+		Items: []Item{item}, Managers: self, Fights: fights, Now: g.now,
+		Live:   func(object.Ref) (Live, bool) { return l, true },
+		Policy: func(*unstructured.Unstructured) Policy { return Policy{} },
+	})
+	if len(p.Held()) != len(held) {
+		g.t.Errorf("after %s, %d are held, and %d by who was told: %+v", g.now.Sub(start), len(held), len(p.Held()), told)
+	}
+}
+
+func (g *game) write(c *Result) {
 	before, after := g.live, maps.Clone(g.desired)
 	for _, p := range c.Leave {
 		key := *p[1].FieldName
@@ -108,7 +150,7 @@ func (g *game) write(c *apply.Change) {
 		}
 	}
 	g.live, c.After = after, after.object()
-	if before != nil && c.Cause == apply.Drift {
+	if before != nil && c.Cause == Drift {
 		var err error
 		if c.Lost, err = owned.Lost(c.After, before.object(), self); err != nil {
 			g.t.Fatal(err)
@@ -117,7 +159,7 @@ func (g *game) write(c *apply.Change) {
 	if len(c.Leave) == 0 {
 		g.known = g.digest
 	}
-	g.st.corrected(c, g.now)
+	g.fights.Note(c, g.now)
 	g.writes = append(g.writes, g.now.Sub(start))
 }
 
@@ -132,7 +174,7 @@ func (g *game) is(what string, a, b any) {
 }
 
 // slowed fights until corrections are slowed down.
-func (g *game) slowed(by string) Outcome {
+func (g *game) slowed(by string) round {
 	g.t.Helper()
 	for range contestLimit {
 		g.take("x", by)
@@ -140,7 +182,7 @@ func (g *game) slowed(by string) Outcome {
 	}
 	g.take("x", by)
 	out := g.run()
-	g.is("fights", out.Fights, []Fight{{ref, "data.x", by}})
+	g.is("fights", out.Fights, []Fight{{Ref: ref, Field: "data.x", Manager: by}})
 	return out
 }
 
@@ -197,7 +239,7 @@ func TestTheRestOfTheObjectIsPutRightMeanwhile(t *testing.T) {
 		g.is("changes", len(g.run().Changes), 0)
 
 		g.passes(2 * time.Second)
-		g.is("fights", g.run().Fights, []Fight{{ref, "data.x", by}})
+		g.is("fights", g.run().Fights, []Fight{{Ref: ref, Field: "data.x", Manager: by}})
 		g.has("x", "git")
 	}
 }
@@ -215,7 +257,7 @@ func TestAFightIsForgottenOnceTheFieldHasStood(t *testing.T) {
 	g.passes(time.Second)
 	out = g.run()
 	g.is("fights", len(out.Fights), 0)
-	g.is("contests", len(g.st.contests), 0)
+	g.is("contests", len(g.fights), 0)
 	g.take("x", "rival")
 	g.run()
 	g.has("x", "git")
@@ -262,6 +304,6 @@ func TestFieldsThatComeAndGoAreFoughtOver(t *testing.T) {
 		g.run()
 	}
 	out := g.run()
-	g.is("fights", out.Fights, []Fight{{ref, "data.x", ""}, {ref, "data.z", "kubectl-edit"}})
+	g.is("fights", out.Fights, []Fight{{Ref: ref, Field: "data.x"}, {Ref: ref, Field: "data.z", Manager: "kubectl-edit"}})
 	g.is("writes", len(g.writes), contestLimit)
 }

@@ -1,10 +1,9 @@
-package engine
+package apply
 
 import (
 	"slices"
 	"testing"
 
-	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/object"
 )
 
@@ -24,13 +23,13 @@ func TestLosses(t *testing.T) {
 		{"digits that no hash has", []string{"a-0000000001"}, []string{"a-0000000003"}, []string{"a-0000000001"}},
 		{"a word of ten letters", []string{"a-production"}, []string{"a-developing"}, []string{"a-production"}},
 	} {
-		var prune []*apply.Change
+		var prune []*Change
 		for _, n := range c.before {
-			prune = append(prune, &apply.Change{Ref: object.Ref{Kind: "ConfigMap", Name: n}})
+			prune = append(prune, &Change{Ref: object.Ref{Kind: "ConfigMap", Name: n}})
 		}
-		var desired []apply.Item
+		var desired []Item
 		for _, n := range c.desired {
-			desired = append(desired, apply.Item{Ref: object.Ref{Kind: "ConfigMap", Name: n}})
+			desired = append(desired, Item{Ref: object.Ref{Kind: "ConfigMap", Name: n}})
 		}
 		var lost []string
 		for _, l := range losses(prune, desired) {

@@ -1,0 +1,468 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/watch/health"
+)
+
+// A pass is one look at one unit: what is observed, what is planned from that,
+// and what became of the plan. All who look at a unit take the same way.
+type pass struct {
+	*Engine
+	unit   Unit
+	st     *state
+	place  *place
+	client *cluster.Client
+	ledger Ledger // nil: nothing new is written
+
+	// What was observed.
+	items   []apply.Item
+	unknown []apply.Item // desired, of kinds that the cluster does not have
+	kindErr error        // which these are
+	whole   bool         // what is desired is what was applied last
+
+	applier *apply.Applier
+	plan    *apply.Plan
+	record  *apply.Record
+	goesOn  bool // something is yet to be deleted that nothing speaks against
+	out     Outcome
+}
+
+func (w *pass) dry() bool { return w.applier.Dry }
+
+// begin finds the cluster of a unit and who acts there.
+func (e *Engine) begin(u Unit, ledger Ledger) (*pass, error) {
+	w := &pass{Engine: e, unit: u, st: e.state(u), ledger: ledger}
+	w.out.Inventory = w.st.inventory
+	if u.Source != nil {
+		w.out.Revision, w.out.Commit = u.Source.Revision, u.Source.Commit
+	}
+	var err error
+	if w.place, err = e.place(u.Target, u.Name); err != nil {
+		return w, err
+	}
+	w.client, err = w.place.As(u.Target.User)
+	return w, err
+}
+
+// end says what the look came to.
+func (w *pass) end(err error) (Outcome, error) {
+	now := time.Now()
+	w.out.Inventory = w.st.inventory
+	w.out.Plan, w.out.Record = w.plan, w.record
+	var next time.Time
+	if w.out.Fights, next = w.st.fights.Told(now); !next.IsZero() {
+		w.out.Next = sooner(w.out.Next, next)
+	}
+	w.out.conclude(err)
+	return w.out, err
+}
+
+// observeDesired renders the unit, and tells apart what the cluster has no kind
+// for.
+func (w *pass) observeDesired(ctx context.Context) error {
+	r, err := w.render(ctx, w.unit, w.st)
+	if err != nil {
+		return fmt.Errorf("render %q at %s: %w", w.unit.Render.Path, w.unit.Source.Revision, err)
+	}
+	w.out.Digest, w.whole = r.Digest, r.Digest == w.unit.AppliedDigest
+	if w.items, w.unknown, err = w.Engine.items(ctx, w.unit, w.st, w.place, r); err != nil {
+		return err
+	}
+	w.out.Left = left(w.items)
+	return nil
+}
+
+// observeLive has the watch follow the unit's objects, and waits for no answer.
+func (w *pass) observeLive(ctx context.Context) (err error) {
+	if w.kindErr, err = w.follow(ctx, w.unit, w.st, w.place, w.items); err != nil {
+		return err
+	}
+	if w.kindErr == nil && len(w.unknown) > 0 {
+		w.kindErr = errors.New("a kind has come since; trying again")
+	}
+	if synced, err := w.place.watch.Synced(w.unit.Name); !synced {
+		if err == nil {
+			err = errors.New("the watch on the objects of this unit is starting")
+		}
+		return &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: err}
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// facts are what was observed.
+func (w *pass) facts(ctx context.Context, live func(object.Ref) (apply.Live, bool)) apply.Facts {
+	u, st := w.unit, w.st
+	f := apply.Facts{
+		Items: w.items, Unknown: w.unknown, Inventory: st.inventory, Managers: u.Managers, Order: u.Order, Live: live, Policy: u.Policy,
+		Permission: u.Permission, Whole: w.whole, Fights: st.fights, Now: time.Now(),
+		Pruning: apply.Pruning{
+			Enabled: u.Prune.Enabled, Leaving: u.Leaving, AllowEmpty: u.Prune.AllowEmpty, Withheld: st.held || u.Prune.Held, Path: u.Render.Path,
+		},
+	}
+	if u.Source != nil {
+		f.Pruning.Revision = u.Source.Revision
+		f.Pruning.Approved = u.Prune.Approved != "" && u.Prune.Approved == u.Source.Revision
+		if u.Applied != "" && u.Applied == u.Source.Revision {
+			f.Done = make(map[object.Ref]bool, len(u.Remembers))
+			for _, en := range u.Remembers {
+				f.Done[en.Ref] = true
+			}
+		}
+	}
+	if u.Permission == apply.Everything && (u.Prune.Enabled || u.Leaving) {
+		f.Claims = w.claimsOn(ctx, f.Surplus())
+	}
+	return f
+}
+
+// make plans from what was observed.
+func (w *pass) makePlan(f apply.Facts) error {
+	plan, ok := apply.Make(f)
+	if !ok {
+		return &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: errors.New("an object of this unit is not known yet")}
+	}
+	w.plan, w.record = plan, apply.Begin(plan)
+	w.st.fights, w.st.held = plan.Fights(), plan.Withheld
+	return nil
+}
+
+// act does what the plan says. What something speaks against is in the error
+// last, since all else is done first.
+func (w *pass) act(ctx context.Context) error {
+	w.applier.Settle(w.plan)
+	err := w.write(ctx)
+	if err == nil {
+		err = w.prune(ctx)
+	}
+	apply.Block(w.record.All(), w.blockedBy())
+	return err
+}
+
+// blockedBy says what keeps the rest of the plan from being done.
+func (w *pass) blockedBy() string {
+	for _, r := range w.record.All() {
+		switch {
+		case r.Did == apply.Refused:
+			return fmt.Sprintf("it waits for %s, which is refused", r.Ref)
+		case r.KindComes():
+			return fmt.Sprintf("it waits for the kind of %s", r.Ref)
+		}
+	}
+	return "what comes before it has to be done first"
+}
+
+// write makes the changes of the plan, stage by stage. What they bring is in the
+// stored inventory before it is written, but not before the server has let it
+// pass: what was refused was never there.
+func (w *pass) write(ctx context.Context) error {
+	if w.unit.Permission == apply.Everything {
+		w.st.inventory = apply.Union(w.present(), apply.Without(w.st.inventory, ignored(w.items)))
+	}
+	var stages [][]*apply.Result
+	for _, s := range w.plan.Stages() {
+		stages = append(stages, w.record.Of(s))
+	}
+	for i, stage := range stages {
+		if !w.dry() && slices.ContainsFunc(stage, func(c *apply.Result) bool { return c.KindComes() }) {
+			return errors.Join(w.kindErr, w.correct(ctx, stage, stages[i+1:]))
+		}
+		if err := w.writeStage(ctx, stage, stages[i+1:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeStage makes the changes of a stage step by step. If the server refuses
+// something of it, it makes none, but for what the refused object may have
+// lacked, and what was there before.
+func (w *pass) writeStage(ctx context.Context, stage []*apply.Result, later [][]*apply.Result) error {
+	if err := w.applier.Try(ctx, stage); err != nil {
+		return errors.Join(err, w.correct(ctx, stage, later))
+	}
+	steps := apply.Steps(stage)
+	for n, step := range steps {
+		rest := slices.Concat(steps[n:]...)
+		if err := w.applier.TryRest(ctx, step, rest); err != nil {
+			return errors.Join(err, w.correct(ctx, rest, later))
+		}
+		if err := w.remember(ctx, rest); err != nil {
+			return err
+		}
+		if err := w.makeStep(ctx, step); err != nil {
+			return err
+		}
+	}
+	if w.dry() {
+		for _, c := range stage {
+			if c.Ref.Kind == "Namespace" && c.Ref.Group == "" {
+				w.applier.Coming[c.Ref.Name] = true
+			}
+		}
+		return nil
+	}
+	return w.established(stage)
+}
+
+// present are the entries of what is there already, as it should be or as it
+// is left.
+func (w *pass) present() (entries []apply.Entry) {
+	for _, c := range w.plan.Changes {
+		switch c.Rule {
+		case apply.RuleIgnored, apply.RuleUnknownKind, apply.RulePermission, apply.RuleStageOrder, apply.RuleNeeded:
+			continue
+		}
+		if !c.Surplus {
+			entries = append(entries, apply.Entry{Ref: c.Ref, Version: c.Version})
+		}
+	}
+	return entries
+}
+
+// remember stores those entries of the inventory that changes bring, if the
+// server has let them pass.
+func (w *pass) remember(ctx context.Context, changes []*apply.Result) error {
+	if w.ledger == nil {
+		return nil // there is nothing new
+	}
+	var brings []apply.Entry
+	for _, c := range apply.Tried(changes) {
+		brings = append(brings, apply.Entry{Ref: c.Ref, Version: c.Version})
+	}
+	grown := apply.Union(brings, w.st.inventory)
+	if slices.Equal(grown, w.st.inventory) {
+		return nil
+	}
+	if err := w.ledger.Store(ctx, grown); err != nil {
+		return fmt.Errorf("store the inventory, before writing what is new in it: %w", err)
+	}
+	w.st.inventory = grown
+	return nil
+}
+
+// makeStep makes the changes of a step that was tried, and notes those that put
+// something back.
+func (w *pass) makeStep(ctx context.Context, step []*apply.Result) error {
+	err := w.applier.Stage(ctx, step)
+	for _, c := range step {
+		if c.Did == apply.Written {
+			w.st.fights.Note(c, time.Now())
+		}
+	}
+	return err
+}
+
+// correct puts back what was applied before, where a stage as a whole was
+// refused: a commit that can't be applied must not keep the rest of its unit
+// from being held true.
+func (w *pass) correct(ctx context.Context, stage []*apply.Result, later [][]*apply.Result) error {
+	errs := []error{w.applier.Try(ctx, back(apply.Untried(stage)))}
+	corrections := apply.Corrections(stage)
+	for _, stage := range later {
+		try := back(stage)
+		if w.dry() {
+			try = stage // that more is refused can be said at once
+		}
+		errs = append(errs, w.applier.Try(ctx, try))
+		corrections = append(corrections, apply.Corrections(stage)...)
+	}
+	return errors.Join(append(errs, w.makeStep(ctx, corrections))...)
+}
+
+// back are those of some changes that put back what was applied before.
+func back(stage []*apply.Result) []*apply.Result {
+	return slices.DeleteFunc(slices.Clone(stage), func(c *apply.Result) bool { return !c.Back })
+}
+
+// ignored are the objects that the source says are not its own any more.
+func ignored(items []apply.Item) map[object.Ref]bool {
+	set := make(map[object.Ref]bool)
+	for _, it := range items {
+		if it.Policy.Mode == apply.Ignore {
+			set[it.Ref] = true
+		}
+	}
+	return set
+}
+
+// established makes what follows a stage wait for its CRDs. Their own events
+// wake the unit.
+func (w *pass) established(stage []*apply.Result) error {
+	for _, c := range stage {
+		if c.Ref.Kind != "CustomResourceDefinition" {
+			continue
+		}
+		w.place.Forget()
+		l, _ := w.place.watch.Live(w.unit.Name, c.Ref)
+		if l.Health.Status != health.Current {
+			return &fault.Error{
+				Next: fault.Wait, Reason: fault.Progressing, Object: c.Ref,
+				Err: errors.New("waits for the definition to be established"),
+			}
+		}
+	}
+	return nil
+}
+
+// prune deletes what the plan says, and lets go of what is no longer the unit's.
+func (w *pass) prune(ctx context.Context) error {
+	surplus := w.record.Of(w.plan.Surplus())
+	if len(surplus) == 0 {
+		return nil
+	}
+	var going []*apply.Result
+	for _, c := range surplus {
+		switch c.Action {
+		case apply.Delete:
+			going = append(going, c)
+		case apply.Release:
+			c.Absent, c.Did = true, apply.Left
+			if c.Rule == apply.RuleClaimed {
+				c.Did = apply.Released
+			}
+		}
+	}
+	err := w.delete(ctx, going)
+	if !w.dry() && w.unit.Permission == apply.Everything {
+		w.letGo(surplus)
+	}
+	return errors.Join(w.plan.Guard, err)
+}
+
+// letGo takes out of the inventory what is gone or another's.
+func (w *pass) letGo(surplus []*apply.Result) {
+	gone := map[object.Ref]bool{}
+	for _, c := range surplus {
+		if c.Absent {
+			gone[c.Ref] = true
+		}
+		w.place.watch.Unsettle(w.unit.Name, c.Ref) // should it come back, it is new
+	}
+	w.st.inventory = apply.Without(w.st.inventory, gone)
+	for _, c := range surplus {
+		if c.Did == apply.Released {
+			w.wake(c.By)
+		}
+	}
+}
+
+// delete deletes, a step at a time, as [apply.Order] has it: what still has work
+// to do as it goes keeps what it may need for that.
+func (w *pass) delete(ctx context.Context, prune []*apply.Result) error {
+	leaving := make(map[object.Ref]bool, len(prune))
+	var errs []error
+	steps := apply.Leaving(prune)
+	for i, step := range steps {
+		var going []*apply.Result
+		failed := false
+		for _, c := range step {
+			if err := w.applier.Prune(ctx, c, leaving); err != nil {
+				errs = append(errs, err)
+				failed = failed || !fault.Is(err, fault.PruneProtected)
+			}
+			if c.Is(apply.Deleted, apply.Would) {
+				leaving[c.Ref] = true
+			}
+			if c.Did == apply.Going || c.Did == apply.Deleted && !c.Absent {
+				going = append(going, c)
+			}
+		}
+		w.goesOn = w.goesOn || failed
+		later := slices.Concat(steps[i+1:]...)
+		if len(later) == 0 || !failed && len(going) == 0 {
+			continue
+		}
+		apply.Block(later, "what was deleted before it may still need it")
+		w.goesOn = true
+		if !failed {
+			errs = append(errs, &fault.Error{
+				Next: fault.Wait, Reason: fault.Progressing,
+				Err: fmt.Errorf("%s deleted once %s gone", areAll(later), areAll(going)),
+			})
+		}
+		break
+	}
+	if err := errors.Join(errs...); err != nil {
+		f := fault.Of(err)
+		reason := f.Reason
+		if reason == "" || reason == fault.ReconciliationFailed {
+			reason = fault.PruneFailed
+		}
+		return &fault.Error{Next: f.Next, Reason: reason, Err: err}
+	}
+	return nil
+}
+
+// areAll names some objects as the subject of a sentence.
+func areAll(c []*apply.Result) string {
+	if len(c) == 1 {
+		return c[0].Ref.String() + " is"
+	}
+	const most = 5
+	refs := make([]object.Ref, len(c))
+	for i := range c {
+		refs[i] = c[i].Ref
+	}
+	return object.Names(refs, most) + " are"
+}
+
+// endingGrace is how long an object may be on its way out before its unit is
+// no longer said to be ready.
+const endingGrace = 10 * time.Second
+
+// heldUp says what the first object that has to go first waits for.
+func (w *pass) heldUp(now time.Time) error {
+	before := w.st.ending
+	w.st.ending = map[object.Ref]time.Time{}
+	var first *apply.Change
+	for _, c := range w.plan.Held() {
+		if c.Rule != apply.RuleEnding && c.Rule != apply.RuleNamespaceEnds {
+			continue
+		}
+		if first == nil {
+			first = c
+		}
+		w.st.ending[c.Ref] = now
+		if since, ok := before[c.Ref]; ok {
+			w.st.ending[c.Ref] = since
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	e := &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Object: first.Ref, Err: errors.New(first.Why)}
+	switch over := w.st.ending[first.Ref].Add(endingGrace); {
+	case first.Reason != "":
+		e.Reason = first.Reason
+	case now.Before(over):
+		w.out.Next = sooner(w.out.Next, over)
+	default:
+		e.Reason, e.Hint = fault.Terminating, "see its finalizers"
+	}
+	return e
+}
+
+// actor returns what acts for the unit.
+func (w *pass) actor(ctx context.Context) *apply.Applier {
+	u := w.unit
+	return &apply.Applier{
+		Client: w.client, Managers: u.Managers, Force: u.Force, Policy: u.Policy,
+		Namespaces: append([]string{u.Namespace}, u.Prune.Protected...),
+		Secrets:    secretsOf(u, w.items),
+		Mine:       mine(u),
+		MayTake:    w.mayTake(ctx, u),
+		Settled:    settled(u, w.place),
+	}
+}
