@@ -35,6 +35,9 @@ func (o Options) Unit(u *unstructured.Unstructured, r view.Reader) (engine.Unit,
 	if err != nil {
 		return unit, err
 	}
+	if unit.Fights, err = contested(k.Status.Conditions); err != nil {
+		return unit, err
+	}
 	from, err := o.sourceName(k)
 	if err == nil {
 		unit.Sources = []string{from}

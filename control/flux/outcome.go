@@ -74,6 +74,11 @@ func (r *kustomizations) Report(ctx context.Context, u engine.Unit, out engine.O
 	}
 	before := k.Status.DeepCopy()
 	conclude(k, out)
+	if out.Unreachable.IsZero() {
+		if err := contest(report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}, out.Fights); err != nil {
+			return err
+		}
+	}
 	if out.Handled != "" {
 		k.Status.LastHandledReconcileAt = out.Handled
 	}
