@@ -97,6 +97,7 @@ func (e *Engine) broken(ctx context.Context, t *tracked, u Unit, v any) loop.Res
 		Next: fault.Retry, Reason: fault.InternalError, Err: errors.New("plumb itself failed at this unit; its log says where"),
 		Hint: "nothing of it is changed meanwhile; please report it",
 	}}
+	out.conclude(out.Err)
 	return e.told(g, out, u.Dialect.Report(ctx, u, out), t.next(u, out))
 }
 
@@ -209,64 +210,89 @@ func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
 	return l.g.u.Dialect.Store(ctx, l.g.u, entries)
 }
 
+// A telling is how much of an outcome is told now.
+type telling uint8
+
+const (
+	tellAll     telling = iota
+	tellInterim         // what was changed is news; what that makes of the unit is told later
+	tellLive            // the same, and it is all that there was to do
+	tellNothing
+)
+
 // conclude tells what came of a look, or lets it wait.
 func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Result {
-	t, u := g.t, g.u
 	out.Took = time.Since(g.began)
 	if len(g.artifacts) > 0 {
 		out.Fetched = g.artifacts[0].Fetched
 	}
-	result := loop.Result{Unanswered: unanswered(out.Err)}
-	if fault.Is(out.Err, fault.NotYetRead) {
-		result.Again = time.Minute // what is missing wakes it
-		return result
+	how, again := e.telling(ctx, g, &out)
+	r := loop.Result{Again: again}
+	switch how {
+	case tellAll:
+		r = e.tellAll(ctx, g, out, again)
+	case tellInterim, tellLive:
+		out.Interim, out.Live = true, how == tellLive
+		r = e.told(g, out, g.u.Dialect.Report(ctx, g.u, out), again)
 	}
-	if errors.Is(context.Cause(ctx), loop.ErrUnreachable) {
-		return result // which is told in its place
+	if how == tellLive {
+		e.loop.QueueAfter(loop.Idle, idleDelay, g.u.Name)
 	}
-	if wait := t.grace(u, out.Err); wait > 0 && !g.asked {
-		return e.interim(ctx, g, out, wait)
+	r.Unanswered = unanswered(out.Err)
+	return r
+}
+
+// telling decides how much is told now, and when to look again at the latest
+// for the rest; zero is as the outcome has it.
+func (e *Engine) telling(ctx context.Context, g *glance, out *Outcome) (telling, time.Duration) {
+	t := g.t
+	switch {
+	case fault.Is(out.Err, fault.NotYetRead):
+		return tellNothing, time.Minute // what is missing wakes it
+	case errors.Is(context.Cause(ctx), loop.ErrUnreachable):
+		return tellNothing, 0 // which is told in its place
 	}
-	crowded := e.registry.uncrowd(t)
-	if crowded && out.Err == nil && len(out.Changes()) > 0 && !g.stored && !g.asked && !e.registry.isWaitedFor(u.Name) {
-		// Many units have something to write: first it is live, then all say
-		// so.
-		out.Live, t.late = true, true
-		r := e.interim(ctx, g, out, 0)
-		e.loop.QueueAfter(loop.Idle, idleDelay, u.Name)
-		return r
+	if wait := t.grace(g.u, out.Err); wait > 0 && !g.asked {
+		return tellInterim, wait
+	}
+	if e.registry.uncrowd(t) && e.mayLag(g, out) {
+		t.late = true
+		return tellLive, 0
 	}
 	if out.Err == nil && out.applied() {
 		e.registry.applied(t, out.Revision, out.Digest)
 	}
 	t.held = fault.Is(out.Err, fault.PruneHeld)
-	out.Stands = t.steady(u, out)
-	again := t.pace(u, &out, g.stored)
-	if again.skip {
-		result.Again = again.after
-		if len(out.Changes()) > 0 {
-			return e.interim(ctx, g, out, again.after)
-		}
-		return result
+	out.Stands = t.steady(g.u, *out)
+	switch again := t.pace(g.u, out, g.stored); {
+	case !again.skip:
+		return tellAll, again.after
+	case len(out.Changes()) > 0:
+		return tellInterim, again.after
+	default:
+		return tellNothing, again.after
 	}
-	if g.asked {
-		out.Handled = u.Requested
-	}
-	out.Late, t.late = t.late, false
-	err := u.Dialect.Report(ctx, u, out)
-	result.Again = t.next(u, out)
-	if again.after > 0 {
-		result.Again = min(result.Again, again.after)
-	}
-	r := e.told(g, out, err, result.Again)
-	r.Unanswered = result.Unanswered
-	return r
 }
 
-// interim tells what was changed, and what that makes of the unit later.
-func (e *Engine) interim(ctx context.Context, g *glance, out Outcome, again time.Duration) loop.Result {
-	out.Interim = true
-	return e.told(g, out, g.u.Dialect.Report(ctx, g.u, out), again)
+// mayLag reports whether what became of a unit may be told later: many units
+// have something to write, and first it is live, then all say so.
+func (e *Engine) mayLag(g *glance, out *Outcome) bool {
+	return out.Err == nil && len(out.Changes()) > 0 && !g.stored && !g.asked && !e.registry.isWaitedFor(g.u.Name)
+}
+
+// tellAll tells an outcome, and says when to look again: after again, if that is
+// not zero, at the latest.
+func (e *Engine) tellAll(ctx context.Context, g *glance, out Outcome, again time.Duration) loop.Result {
+	if g.asked {
+		out.Handled = g.u.Requested
+	}
+	out.Late, g.t.late = g.t.late, false
+	err := g.u.Dialect.Report(ctx, g.u, out)
+	next := g.t.next(g.u, out)
+	if again > 0 {
+		next = min(next, again)
+	}
+	return e.told(g, out, err, next)
 }
 
 // told notes an outcome that was told, unless it could not be.
@@ -310,8 +336,7 @@ func (r *registry) stood(t *tracked, s Standing) bool {
 // waits for something: it was ready at this revision and has the same time to
 // become so again, since Pods come and go; or it was fought over, and is.
 func (t *tracked) steady(u Unit, out Outcome) bool {
-	waits := goesOn(out.Err) || out.Err == nil && out.Health == Pending && len(out.Fights) == 0
-	if !waits || t.stands.Digest != u.Digest || t.stands.Attempted != out.Revision {
+	if out.State != Progressing || t.stands.Digest != u.Digest || t.stands.Attempted != out.Revision {
 		return false
 	}
 	return t.stands.Ready == "True" && (out.Err != nil || len(out.Changes()) == 0) ||
@@ -320,29 +345,17 @@ func (t *tracked) steady(u Unit, out Outcome) bool {
 
 // standing is how a unit stands by an outcome.
 func (t *tracked) standing(u Unit, out Outcome) Standing {
-	s := Standing{Digest: u.Digest, Attempted: out.Revision}
-	switch {
-	case out.Stands:
+	if out.Stands {
 		return t.stands
-	case goesOn(out.Err):
-		s.Ready, s.Reason, s.Message = "Unknown", fault.Progressing, out.Err.Error()
-	case out.Err != nil:
-		s.Ready, s.Reason, s.Message = "False", fault.Of(out.Err).Reason, out.Err.Error()
-	case len(out.Fights) > 0:
-		s.Ready, s.Reason, s.Message = "False", fault.FieldConflict, out.Fights[0].Ref.String()+": "+out.Fights[0].String()
-	case out.Health == Pending:
-		s.Ready, s.Reason, s.Message = "Unknown", fault.Progressing, "waiting for "+out.Waiting()
-	default:
+	}
+	s := Standing{Digest: u.Digest, Attempted: out.Revision, Ready: "False", Reason: out.Reason, Message: out.Message}
+	switch out.State {
+	case Ready:
 		s.Ready = "True"
+	case Progressing:
+		s.Ready = "Unknown"
 	}
 	return s
-}
-
-// goesOn reports whether an error says no more than that something is yet to
-// happen by itself.
-func goesOn(err error) bool {
-	f := fault.Of(err)
-	return f != nil && f.Next == fault.Wait && f.Reason == fault.Progressing
 }
 
 // grace returns how long to wait before telling that a dependency is not ready.
@@ -368,7 +381,7 @@ type pacing struct {
 // that was told just now.
 func (t *tracked) pace(u Unit, out *Outcome, stored bool) pacing {
 	is := t.standing(u, *out)
-	if out.Err != nil || out.Health != Pending || is.Ready != "Unknown" {
+	if out.Err != nil || is.Ready != "Unknown" {
 		t.told = time.Time{}
 		return pacing{}
 	}
@@ -441,11 +454,12 @@ func (e *Engine) unreachable(ctx context.Context, name string, since time.Time) 
 	}
 	g := &glance{t: t, u: u, stirs: stirs, began: time.Now()}
 	applied, _ := e.registry.lastApplied(t)
-	out := Outcome{Inventory: e.registry.remembered(t), Revision: applied, State: Unreachable, Reason: fault.NotAnswering, Unreachable: since, Err: &fault.Error{
+	out := Outcome{Inventory: e.registry.remembered(t), Revision: applied, Unreachable: since, Err: &fault.Error{
 		Next: fault.Wait, Reason: cluster.ReasonNotAnswering,
 		Err:  fmt.Errorf("its cluster %s has not answered since %s", server(u.Target), since.UTC().Format(time.RFC3339)),
 		Hint: "what became of the objects there is not known; it goes on when the cluster answers",
 	}}
+	out.conclude(out.Err)
 	e.told(g, out, u.Dialect.Report(ctx, u, out), 0)
 }
 

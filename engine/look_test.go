@@ -238,8 +238,9 @@ func TestHowTheWaitingGoesIsToldNowAndThen(t *testing.T) {
 	still(t, func(t *testing.T, e *Engine, l *listener) {
 		g := glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Interval: time.Hour})
 		rolls := func(pods int) loop.Result {
-			out := Outcome{Revision: "2", State: Progressing, Health: Pending, Next: time.Now().Add(time.Hour)}
+			out := Outcome{Revision: "2", Health: Pending, Next: time.Now().Add(time.Hour)}
 			out.Unwell = []Unwell{{Ref: object.Ref{Kind: "Deployment", Name: fmt.Sprint(pods)}}}
+			out.conclude(nil)
 			return e.conclude(t.Context(), g, out)
 		}
 		rolls(1)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -167,27 +168,35 @@ func (o *Outcome) applied() bool {
 
 // conclude says in what state an error leaves a unit.
 func (o *Outcome) conclude(err error) {
-	f := fault.Of(err)
-	if err != nil {
-		o.Reason, o.Message = f.Reason, err.Error()
-	}
+	withheld := o.withheld()
 	switch {
 	case err != nil:
-		o.State = stateOf(f)
-	case o.withheld():
-		o.State, o.Reason = OutOfSync, fault.NotPermitted
+		f := fault.Of(err)
+		o.State, o.Reason, o.Message = stateOf(f), f.Reason, err.Error()
+	case withheld != nil:
+		o.State, o.Reason, o.Message = OutOfSync, fault.NotPermitted, fmt.Sprintf("not as desired: %s", object.Names(withheld, maxListed))
 	case len(o.Fights) > 0:
-		o.State, o.Reason = Contested, fault.FieldConflict
+		first := o.Fights[0]
+		o.State, o.Reason, o.Message = Contested, fault.FieldConflict, first.Ref.String()+": "+first.String()
 	case o.Health == Pending:
-		o.State, o.Reason = Progressing, fault.Progressing
+		o.State, o.Reason, o.Message = Progressing, fault.Progressing, "waiting for "+o.Waiting()
 	default:
-		o.State = Ready
+		o.State, o.Reason, o.Message = Ready, "", ""
 	}
 }
 
-// withheld reports whether something is not done for lack of permission alone.
-func (o *Outcome) withheld() bool {
-	return o.Plan != nil && o.Plan.Holds(apply.RulePermission)
+// withheld are the objects about which something is not done for lack of
+// permission alone.
+func (o *Outcome) withheld() (refs []object.Ref) {
+	if o.Plan == nil {
+		return nil
+	}
+	for _, c := range o.Plan.Held() {
+		if c.Rule == apply.RulePermission {
+			refs = append(refs, c.Ref)
+		}
+	}
+	return refs
 }
 
 // stateOf says in what state a unit is that something is wrong with.
