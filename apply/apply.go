@@ -46,8 +46,8 @@ type Applier struct {
 	Namespaces []string
 	// Dry has the server try what would be written, and stops short of deleting.
 	Dry bool
-	// Coming are namespaces that would be there by now, with Dry.
-	Coming map[string]bool
+	// Coming would be there by now, with Dry.
+	Coming map[object.Ref]bool
 	// Secrets are what no error and no [Result] may quote; nil: nothing.
 	Secrets func() *secret.Values
 }
@@ -76,7 +76,7 @@ func (a *Applier) Try(ctx context.Context, stage []*Result) error {
 					return c.refuse(err)
 				}
 			}
-			if c.Action == Nothing || c.Action == Update && a.Mine(c.live) {
+			if c.leaves() || c.Action == Update && a.Mine(c.live) {
 				c.trial = passed
 				return nil
 			}
@@ -95,7 +95,7 @@ func (a *Applier) Try(ctx context.Context, stage []*Result) error {
 		switch {
 		case a.Dry && bringing.mayMend(c, err):
 			c.pass(unchecked)
-		case a.Dry && c.Action == Create && apierrors.IsNotFound(err) && a.Coming[c.Ref.Namespace]:
+		case a.Dry && c.Action == Create && apierrors.IsNotFound(err) && a.Coming[object.Ref{Kind: "Namespace", Name: c.Ref.Namespace}]:
 			c.pass(Unchecked)
 		case bringing.mayMend(c, err):
 			c.trial, c.Did, c.Err = unasked, Open, nil
@@ -208,12 +208,12 @@ func (a *Applier) patch(ctx context.Context, c *Result, dry bool) (*unstructured
 // is looked at before it is taken.
 func (a *Applier) try(ctx context.Context, c *Result) error {
 	if c.Action == Update && c.live == nil {
-		if err := a.read(ctx, c); err != nil || c.Action == Nothing {
+		if err := a.read(ctx, c); err != nil || c.leaves() {
 			return err
 		}
 	}
 	if c.Action == Create && c.item.Policy.Mode == IfNotPresent {
-		if err := a.read(ctx, c); err != nil || c.Action == Nothing {
+		if err := a.read(ctx, c); err != nil || c.leaves() {
 			return err
 		}
 	}
@@ -225,7 +225,7 @@ func (a *Applier) try(ctx context.Context, c *Result) error {
 		if !exists {
 			return nil
 		}
-		if err := a.read(ctx, c); err != nil || c.live == nil || c.Action == Nothing {
+		if err := a.read(ctx, c); err != nil || c.live == nil || c.leaves() {
 			return err
 		}
 	}
@@ -297,11 +297,18 @@ func (a *Applier) read(ctx context.Context, c *Result) error {
 		return a.about(ctx, c, fmt.Errorf("read: %w", err))
 	}
 	c.Action, c.live = Update, live
-	if c.item.Policy.Mode == IfNotPresent || a.Policy(live).Mode == Ignore {
+	switch {
+	case live.GetDeletionTimestamp() != nil:
+		c.hold(whyEnding)
+		c.Did = Going
+	case c.item.Policy.Mode == IfNotPresent || a.Policy(live).Mode == Ignore:
 		c.Action = Nothing
 	}
 	return nil
 }
+
+// leaves reports whether it turned out that nothing is to be written.
+func (r *Result) leaves() bool { return r.Action == Nothing || r.Action == Hold }
 
 // write makes the change. done is false if nothing needed to be written.
 func (a *Applier) write(ctx context.Context, c *Result) (done bool, err error) {

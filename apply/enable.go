@@ -20,7 +20,7 @@ type enabling []*Result
 
 func enablers(stage []*Result) enabling {
 	return slices.DeleteFunc(slices.Clone(stage), func(c *Result) bool {
-		return !enables(c) || c.Action == Nothing || c.Action == Hold
+		return !enables(c) || c.leaves()
 	})
 }
 

@@ -100,6 +100,9 @@ func (a *Applier) protected(ctx context.Context, live *unstructured.Unstructured
 	ref := object.RefOf(live)
 	switch {
 	case ref.Group == "" && ref.Kind == "Namespace":
+		if held, ok := a.coming(func(r object.Ref) bool { return r.Namespace == ref.Name }); ok {
+			return whyHolds(held), nil
+		}
 		if strings.HasPrefix(ref.Name, "kube-") || ref.Name == "default" {
 			return "it is a namespace of the cluster itself", nil
 		}
@@ -137,11 +140,30 @@ func (a *Applier) instances(ctx context.Context, live *unstructured.Unstructured
 	}
 	for _, o := range list.Items {
 		if ref := (object.Ref{Group: group, Kind: kind, Namespace: o.Namespace, Name: o.Name}); !leaving[ref] {
-			return fmt.Sprintf("there are still objects of kind %s, such as %s", kind, ref), nil
+			return whyOfKind(ref), nil
 		}
+	}
+	if ref, ok := a.coming(func(r object.Ref) bool { return r.Group == group && r.Kind == kind }); ok {
+		return whyOfKind(ref), nil
 	}
 	return "", nil
 }
+
+// coming returns the first of those that would be there by now, with Dry.
+func (a *Applier) coming(is func(object.Ref) bool) (first object.Ref, ok bool) {
+	for r := range a.Coming {
+		if is(r) && (!ok || object.Compare(r, first) < 0) {
+			first, ok = r, true
+		}
+	}
+	return first, ok
+}
+
+func whyOfKind(r object.Ref) string {
+	return fmt.Sprintf("there are still objects of kind %s, such as %s", r.Kind, r)
+}
+
+func whyHolds(r object.Ref) string { return fmt.Sprintf("the namespace still holds %s", r) }
 
 // config is the configuration to connect with in the name of the unit.
 func (a *Applier) config() *rest.Config {
@@ -193,7 +215,7 @@ func (a *Applier) foreign(ctx context.Context, namespace string, leaving map[obj
 				} else if inside {
 					continue
 				}
-				return fmt.Sprintf("the namespace still holds %s", ref), nil
+				return whyHolds(ref), nil
 			}
 		}
 	}

@@ -303,10 +303,12 @@ func (d *draft) ignored(open []*Change, say func(*Change, Action, string)) {
 	}
 }
 
+const whyEnding = "it is being deleted; it is created again once it is gone"
+
 func (d *draft) deleting(open []*Change, say func(*Change, Action, string)) {
 	for _, c := range open {
 		if l := d.live[c]; l.Exists && l.Deleting {
-			say(c, Hold, "it is being deleted; it is created again once it is gone")
+			say(c, Hold, whyEnding)
 			c.WaitsFor = []object.Ref{c.Ref}
 		}
 	}

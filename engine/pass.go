@@ -7,10 +7,13 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
 )
 
@@ -90,15 +93,37 @@ func (w *pass) observeLive(ctx context.Context) (err error) {
 	if w.kindErr == nil && len(w.unknown) > 0 {
 		w.kindErr = errors.New("a kind has come since; trying again")
 	}
-	if synced, err := w.place.watch.Synced(w.unit.Name); !synced {
-		if err == nil {
-			err = errors.New("the watch on the objects of this unit is starting")
-		}
-		return &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: err}
-	} else if err != nil {
+	synced, err := w.place.watch.Synced(w.unit.Name)
+	switch {
+	case synced:
 		return err
+	case err == nil:
+		err = errors.New("the watch on the objects of this unit is starting")
 	}
-	return nil
+	e := &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: err}
+	if slices.ContainsFunc(apply.Errors(err), apierrors.IsNotFound) {
+		e.After = kindGoneAfter
+		if err := w.unfollowGone(ctx); err != nil {
+			return err
+		}
+	}
+	return e
+}
+
+// kindGoneAfter is when to look again at a kind that can't be watched any more.
+// The server may not say at once that it is gone.
+const kindGoneAfter = 2 * time.Second
+
+// unfollowGone looks up the kinds anew, and has the watch leave those that have
+// gone since they were looked up.
+func (w *pass) unfollowGone(ctx context.Context) error {
+	w.place.Forget()
+	w.st.prepFor = ""
+	w.st.following = slices.DeleteFunc(w.st.following, func(t watch.Target) bool {
+		_, err := w.place.Mapping(ctx, t.Ref.GroupKind().WithVersion(t.Version))
+		return fault.Is(err, fault.UnknownKind)
+	})
+	return w.place.watch.Follow(ctx, w.unit.Name, w.st.following)
 }
 
 // facts are what was observed.
@@ -207,8 +232,8 @@ func (w *pass) writeStage(ctx context.Context, stage []*apply.Result, later [][]
 	}
 	if w.dry() {
 		for _, c := range stage {
-			if c.Ref.Kind == "Namespace" && c.Ref.Group == "" {
-				w.applier.Coming[c.Ref.Name] = true
+			if c.Action == apply.Create || c.Action == apply.Recreate {
+				w.applier.Coming[c.Ref] = true
 			}
 		}
 		return nil
@@ -426,9 +451,10 @@ const endingGrace = 10 * time.Second
 func (w *pass) heldUp(now time.Time) error {
 	before := w.st.ending
 	w.st.ending = map[object.Ref]time.Time{}
-	var first *apply.Change
-	for _, c := range w.plan.Held() {
-		if c.Rule != apply.RuleEnding && c.Rule != apply.RuleNamespaceEnds {
+	var first *apply.Result
+	for _, c := range w.record.Held() {
+		planned := c.Rule == apply.RuleEnding || c.Rule == apply.RuleNamespaceEnds
+		if !planned && (c.Surplus || c.Did != apply.Going) {
 			continue
 		}
 		if first == nil {

@@ -83,7 +83,7 @@ func (w *pass) preview(ctx context.Context) error {
 		return err
 	}
 	w.applier = w.actor(ctx)
-	w.applier.Dry, w.applier.Coming = true, map[string]bool{}
+	w.applier.Dry, w.applier.Coming = true, map[object.Ref]bool{}
 	w.applier.Settled = func(object.Ref, string, *unstructured.Unstructured) {}
 	if err := w.recall(ctx, live); err != nil {
 		return err
