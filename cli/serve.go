@@ -172,17 +172,12 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	defer broadcaster.Shutdown()
 	recorder := broadcaster.NewRecorder(scheme, corev1.EventSource{Component: "plumb"})
 
-	parts := control.Parts{
-		Store: store, Clientset: clientset, Events: recorder, Log: log,
-		RenderMemory: o.renderMemory, Renders: renders, Renderers: renderers, Concurrent: o.concurrent, ArtifactHost: "plumb." + OwnNamespace() + ".svc",
-	}
-	var served all
-	for _, d := range o.dialects {
-		s, err := d.Setup(ctx, mgr, parts)
-		if err != nil {
-			return err
-		}
-		served = append(served, s)
+	served, err := control.Setup(ctx, mgr, o.dialects, control.Options{
+		Git: store, Clientset: clientset, Events: recorder, Log: log, ArtifactHost: "plumb." + OwnNamespace() + ".svc",
+		RenderMemory: o.renderMemory, Renders: renders, Renderers: renderers, Concurrent: o.concurrent,
+	})
+	if err != nil {
+		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
@@ -218,18 +213,6 @@ func (o serveOptions) slim(obj any) (any, error) {
 		}
 	}
 	return obj, nil
-}
-
-// all are dialects whose controllers are set up.
-type all []control.Served
-
-// Hint implements [control.Served].
-func (a all) Hint(url string) int {
-	n := 0
-	for _, d := range a {
-		n += d.Hint(url)
-	}
-	return n
 }
 
 // startPatience is how long a start tries to reach the API server. It is less

@@ -1,19 +1,30 @@
 // Package control is what plumb serve hands to the dialects, and asks of them.
 // Each dialect is a folder of its own and knows no other; which there are,
 // only cmd/plumb says.
+//
+// All of them share one engine, one keeper of sources and one reader of what
+// they refer to: a unit of one can depend on a unit of another, and what two
+// are made from is fetched once. What these three have to say of something goes
+// to the dialect whose kind its name begins with.
 package control
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
 )
 
@@ -28,26 +39,139 @@ type Dialect interface {
 	// of its custom resources.
 	Slim(any) (any, error)
 
-	// Setup adds its controllers to mgr. They run until ctx is done.
-	Setup(ctx context.Context, mgr ctrl.Manager, p Parts) (Served, error)
+	// Setup adds its controllers to mgr. They run until ctx is done, put
+	// units and sources as these come and change, and delete those that go.
+	Setup(ctx context.Context, mgr ctrl.Manager, p Parts) (Controllers, error)
 }
 
-// Parts are what controllers are made of.
-type Parts struct {
-	Store        *git.Store
-	Clientset    kubernetes.Interface
-	Events       record.EventRecorder
-	Log          *slog.Logger
+// Controllers are those of a dialect, set up.
+type Controllers interface {
+	// Load puts every unit that there is, and names every source. It is called
+	// once the cache is filled, and before the engine begins: what that does
+	// not know of claims nothing.
+	Load(context.Context) (sources []string, err error)
+
+	// Wake is told the name of a unit or source that refers to something which
+	// has been read or has changed, and of a source of which there is news. It
+	// may not block.
+	Wake(name string)
+
+	// Looked is told how the server of a source has answered. It may not block.
+	Looked(source.Look)
+
+	// Missing says why a source has no artifact.
+	Missing(ctx context.Context, source string) error
+}
+
+// Options are what is served with.
+type Options struct {
+	Git       *git.Store
+	Clientset kubernetes.Interface
+	Events    record.EventRecorder
+	Log       *slog.Logger
+	// ArtifactHost is where third parties would fetch artifacts from.
+	ArtifactHost string
+
 	RenderMemory int64 // bytes
 	Renders      *render.Folder
 	Renderers    *render.Workers
 	Concurrent   int // units at once
-	ArtifactHost string
 }
 
-// Served is a dialect whose controllers are set up.
-type Served interface {
-	// Hint has the sources with the given URL polled now, or all of them if
-	// there is none. It returns how many they are.
-	Hint(url string) int
+// Parts are what controllers are made of.
+type Parts struct {
+	Options
+	Engine  *engine.Engine
+	Sources *source.Keeper
+	Refs    *lookup.Reader
+}
+
+// A Control is the controllers of all dialects, and what they share.
+type Control struct {
+	Parts
+	all    []Controllers
+	byKind map[string]Controllers // of units and of sources
+}
+
+// Setup adds the controllers of all dialects to mgr. They run until ctx is done.
+func Setup(ctx context.Context, mgr ctrl.Manager, dialects []Dialect, o Options) (*Control, error) {
+	c := &Control{Parts: Parts{Options: o}, byKind: make(map[string]Controllers)}
+	var err error
+	c.Engine, err = engine.New(ctx, engine.Options{
+		Config: mgr.GetConfig(), Log: o.Log, Artifact: c.artifact, RenderMemory: o.RenderMemory, Renders: o.Renders, Renderers: o.Renderers,
+		Workers: o.Concurrent, Elsewhere: max(1, o.Concurrent/4),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Sources = source.NewKeeper(ctx, source.Options{
+		Stores: []source.Store{o.Git}, Log: o.Log, Published: c.Engine.Published, Changed: c.wake, Looked: c.looked,
+	})
+	c.Refs = lookup.New(ctx, o.Clientset, c.wake)
+	for _, d := range dialects {
+		cs, err := d.Setup(ctx, mgr, c.Parts)
+		if err != nil {
+			return nil, err
+		}
+		c.all = append(c.all, cs)
+		for _, k := range d.Kinds() {
+			c.byKind[k.GroupVersionKind.Kind] = cs
+		}
+	}
+	return c, mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return c.begin(ctx, mgr) }))
+}
+
+// begin starts the engine once it knows of all units.
+func (c *Control) begin(ctx context.Context, mgr ctrl.Manager) error {
+	if !mgr.GetCache().WaitForCacheSync(ctx) {
+		return nil // it ends
+	}
+	var sources []string
+	for _, cs := range c.all {
+		names, err := cs.Load(ctx)
+		if err != nil {
+			return err
+		}
+		sources = append(sources, names...)
+	}
+	c.Sources.Expect(sources)
+	for _, name := range sources {
+		c.wake(name) // also those that go just now
+	}
+	c.Engine.Start(ctx)
+	<-ctx.Done()
+	return nil
+}
+
+// Hint has the sources with the given URL polled now, or all of them if there
+// is none. It returns how many they are.
+func (c *Control) Hint(url string) int { return c.Sources.Hint(url) }
+
+func (c *Control) of(name string) Controllers {
+	kind, _, _ := strings.Cut(name, "/")
+	return c.byKind[kind]
+}
+
+func (c *Control) wake(name string) {
+	if cs := c.of(name); cs != nil {
+		cs.Wake(name)
+	}
+}
+
+func (c *Control) looked(l source.Look) {
+	if cs := c.of(l.Source); cs != nil {
+		cs.Looked(l)
+	}
+}
+
+// artifact returns the newest artifact of a source, or why there is none.
+func (c *Control) artifact(ctx context.Context, name string) (*source.Artifact, error) {
+	if a := c.Sources.Get(name); a != nil {
+		return a, nil
+	}
+	cs := c.of(name)
+	if cs == nil {
+		return nil, fmt.Errorf("%s: there are no sources of that kind", name)
+	}
+	return nil, cs.Missing(ctx, name)
 }

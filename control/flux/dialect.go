@@ -1,10 +1,7 @@
 package flux
 
 import (
-	"context"
-
 	"github.com/spf13/pflag"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/view"
@@ -38,12 +35,3 @@ func (o *Options) ServeFlags(f *pflag.FlagSet) {
 
 // Slim implements [control.Dialect].
 func (o Options) Slim(obj any) (any, error) { return slim(obj) }
-
-// Setup implements [control.Dialect].
-func (o Options) Setup(ctx context.Context, mgr ctrl.Manager, p control.Parts) (control.Served, error) {
-	d, err := setup(ctx, mgr, o, p)
-	if err != nil {
-		return nil, err
-	}
-	return d, nil
-}

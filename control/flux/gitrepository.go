@@ -103,12 +103,6 @@ func sourceSubject(key types.NamespacedName) report.Subject {
 	return report.Subject{Kind: GitRepositoryKind.Kind, Name: key.Name, Namespace: key.Namespace}
 }
 
-// changed has told what is new of a source.
-func (r *gitRepositories) changed(name string) {
-	_, key := keyOf(name)
-	r.queue.add(key)
-}
-
 // looked measures how a server answered.
 func (r *gitRepositories) looked(l source.Look) {
 	_, key := keyOf(l.Source)
@@ -119,31 +113,17 @@ func (r *gitRepositories) looked(l source.Look) {
 	sourceSubject(key).Took(l.Took)
 }
 
-// expect tells the keeper which sources there are, once that is known.
-func (r *gitRepositories) expect(ctx context.Context) error {
+// names are those of all GitRepositories.
+func (r *gitRepositories) names(ctx context.Context) (names []string, err error) {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(GitRepositoryKind)
 	if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil { // only names are read
-		return fmt.Errorf("list GitRepositories: %w", err)
+		return nil, fmt.Errorf("list GitRepositories: %w", err)
 	}
-	var names []string
-	var keys []types.NamespacedName
 	for i := range list.Items {
-		key := client.ObjectKeyFromObject(&list.Items[i])
-		keys = append(keys, key)
-		names = append(names, unitName(GitRepositoryKind.Kind, key.Namespace, key.Name))
+		names = append(names, unitName(GitRepositoryKind.Kind, list.Items[i].GetNamespace(), list.Items[i].GetName()))
 	}
-	r.keeper.Expect(names)
-	r.queue.add(keys...) // also those that go just now
-	return nil
-}
-
-// artifact returns the newest artifact of a source, or why there is none.
-func (r *gitRepositories) artifact(ctx context.Context, name string) (*source.Artifact, error) {
-	if a := r.keeper.Get(name); a != nil {
-		return a, nil
-	}
-	return nil, r.noArtifact(ctx, name)
+	return names, nil
 }
 
 // noArtifact says why a source has nothing to apply.

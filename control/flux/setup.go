@@ -13,59 +13,65 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"plumb.dev/plumb/control"
-	"plumb.dev/plumb/control/lookup"
-	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/source"
 )
 
-// A served is the controllers, set up.
-type served struct{ git *gitRepositories }
+// controllers are those of the dialect. They implement [control.Controllers].
+type controllers struct {
+	units   *kustomizations
+	sources *gitRepositories
+}
 
-// Hint implements [control.Served].
-func (d *served) Hint(url string) int { return d.git.keeper.Hint(url) }
-
-// setup adds the controllers to mgr. They run until ctx is done.
-func setup(ctx context.Context, mgr ctrl.Manager, o Options, p control.Parts) (*served, error) {
-	ks := &kustomizations{
-		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager),
-		events: p.Events, log: p.Log, queue: &queue{},
+// Setup implements [control.Dialect].
+func (o Options) Setup(_ context.Context, mgr ctrl.Manager, p control.Parts) (control.Controllers, error) {
+	c := &controllers{
+		units: &kustomizations{
+			o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager),
+			engine: p.Engine, refs: p.Refs, events: p.Events, log: p.Log, queue: &queue{},
+		},
+		sources: &gitRepositories{
+			client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Git, keeper: p.Sources, refs: p.Refs,
+			events: p.Events, log: p.Log, queue: &queue{}, host: p.ArtifactHost,
+		},
 	}
-	gr := &gitRepositories{
-		client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Store,
-		events: p.Events, log: p.Log, queue: &queue{}, host: p.ArtifactHost,
-	}
-	ks.refs = lookup.New(ctx, p.Clientset, func(name string) {
-		switch kind, key := keyOf(name); kind {
-		case KustomizationKind.Kind:
-			ks.queue.add(key)
-		case GitRepositoryKind.Kind:
-			gr.queue.add(key)
-		}
-	})
-	gr.refs = ks.refs
-	var err error
-	ks.engine, err = engine.New(ctx, engine.Options{
-		Config: mgr.GetConfig(), Log: p.Log, Artifact: gr.artifact, RenderMemory: p.RenderMemory, Renders: p.Renders, Renderers: p.Renderers,
-		Workers: p.Concurrent, Elsewhere: max(1, p.Concurrent/4),
-	})
-	if err != nil {
-		return nil, err
-	}
-	gr.keeper = source.NewKeeper(ctx, source.Options{
-		Stores: []source.Store{p.Store}, Log: p.Log, Published: ks.engine.Published, Changed: gr.changed, Looked: gr.looked,
-	})
-	if err := gr.control(mgr); err != nil {
+	// The workers wait for nothing, or for a status or a finalizer to be stored.
+	if err := reconciles(mgr, "gitrepository", GitRepositoryKind, 8, c.sources.queue, c.sources); err != nil {
 		return nil, fmt.Errorf("set up sources: %w", err)
 	}
-	if err := ks.control(mgr); err != nil {
+	if err := reconciles(mgr, "kustomization", KustomizationKind, 4, c.units.queue, c.units); err != nil {
 		return nil, fmt.Errorf("set up kustomizations: %w", err)
 	}
-	return &served{git: gr}, nil
+	return c, nil
+}
+
+// Load implements [control.Controllers].
+func (c *controllers) Load(ctx context.Context) (sources []string, err error) {
+	if err := c.units.putAll(ctx); err != nil {
+		return nil, err
+	}
+	return c.sources.names(ctx)
+}
+
+// Wake implements [control.Controllers].
+func (c *controllers) Wake(name string) {
+	switch kind, key := keyOf(name); kind {
+	case KustomizationKind.Kind:
+		c.units.queue.add(key)
+	case GitRepositoryKind.Kind:
+		c.sources.queue.add(key)
+	}
+}
+
+// Looked implements [control.Controllers].
+func (c *controllers) Looked(l source.Look) { c.sources.looked(l) }
+
+// Missing implements [control.Controllers].
+func (c *controllers) Missing(ctx context.Context, name string) error {
+	return c.sources.noArtifact(ctx, name)
 }
 
 // asked has what plumb writes itself, status and finalizers, wake nobody.
@@ -85,47 +91,14 @@ func controllerOptions(mgr ctrl.Manager, name string, workers int) controller.Op
 	}
 }
 
-// control has GitRepositories put, and says which there are once that is known.
-func (r *gitRepositories) control(mgr ctrl.Manager) error {
-	const workers = 8 // each of which waits for nothing, or for a status to be stored
-	err := ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
-		For(example(GitRepositoryKind), asked).
-		WatchesRawSource(r.queue.source()).
-		WithOptions(controllerOptions(mgr, "gitrepository", workers)).
-		Complete(named(GitRepositoryKind.Kind, r))
-	if err != nil {
-		return err
-	}
-	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
-		if !mgr.GetCache().WaitForCacheSync(ctx) {
-			return nil // it ends
-		}
-		return r.expect(ctx)
-	}))
-}
-
-// control has Kustomizations put, and starts the engine once all of them are.
-func (r *kustomizations) control(mgr ctrl.Manager) error {
-	const workers = 4 // each of which waits for nothing, or for a finalizer to be stored
-	err := ctrl.NewControllerManagedBy(mgr).Named("kustomization").
-		For(example(KustomizationKind), asked).
-		WatchesRawSource(r.queue.source()).
-		WithOptions(controllerOptions(mgr, "kustomization", workers)).
-		Complete(named(KustomizationKind.Kind, r))
-	if err != nil {
-		return err
-	}
-	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
-		if !mgr.GetCache().WaitForCacheSync(ctx) {
-			return nil // it ends
-		}
-		if err := r.putAll(ctx); err != nil {
-			return err
-		}
-		r.engine.Start(ctx)
-		<-ctx.Done()
-		return nil
-	}))
+// reconciles has r work on the objects of a kind, and on those that the queue
+// names.
+func reconciles(mgr ctrl.Manager, name string, kind schema.GroupVersionKind, workers int, q *queue, r reconcile.Reconciler) error {
+	return ctrl.NewControllerManagedBy(mgr).Named(name).
+		For(example(kind), asked).
+		WatchesRawSource(q.source()).
+		WithOptions(controllerOptions(mgr, name, workers)).
+		Complete(named(kind.Kind, r))
 }
 
 // named says in the errors of r which object they are about.
