@@ -24,7 +24,7 @@ import (
 	"plumb.dev/plumb/inspect"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
-	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/source"
 )
 
 type buildOptions struct {
@@ -117,14 +117,17 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *inspect.R
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Ref, err)
 	}
+	if err := oneSource(f, u); err != nil {
+		return nil, err
+	}
 	if err := o.source(ctx, reads, f, src, &u); err != nil {
 		return nil, err
 	}
-	result, err := render.Objects(ctx, u.Source.Tree, u.Render)
+	result, err := engine.Render(ctx, u)
 	if err != nil {
-		return nil, inDirectory(fmt.Errorf("render %q at %s: %w", u.Render.Path, u.Source.Revision, err), o.path)
+		return nil, inDirectory(err, o.path)
 	}
-	for _, w := range result.Warnings {
+	for _, w := range result.Warnings() {
 		a.note("%s %s", a.warn("warning:"), clean(w))
 	}
 	var kinds engine.Kinds
@@ -134,6 +137,15 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *inspect.R
 		return nil, err
 	}
 	return engine.Objects(ctx, kinds, u, result)
+}
+
+// oneSource refuses units that are made from several sources, which this version
+// can't give files one by one.
+func oneSource(f *inspect.Found, u engine.Unit) error {
+	if len(u.Sources) > 1 || len(u.Renders) > 1 {
+		return fmt.Errorf("%s is made from %d sources; this version of plumb can only build units of one", f.Ref, len(u.Sources))
+	}
+	return nil
 }
 
 // find returns the unit and its source; the latter may be nil.
@@ -200,7 +212,8 @@ func pick(offline *inspect.Cluster, manifests []*unstructured.Unstructured, file
 // source gives u the files that it is made from.
 func (o buildOptions) source(ctx context.Context, r view.Reader, f, src *inspect.Found, u *engine.Unit) (err error) {
 	if o.path != "" {
-		u.Source, err = local(ctx, r, f, src, o.path, u)
+		a, err := local(ctx, r, f, src, o.path, u)
+		u.Artifacts = []*source.Artifact{a}
 		return err
 	}
 	want := or(o.revision, src.Revision)
@@ -212,9 +225,11 @@ func (o buildOptions) source(ctx context.Context, r view.Reader, f, src *inspect
 		return err
 	}
 	defer done()
-	if u.Source, err = src.Dialect.Artifact(ctx, src.Object, r, store, view.Want{Revision: want}); err != nil {
+	a, err := src.Dialect.Artifact(ctx, src.Object, r, store, view.Want{Revision: want})
+	if err != nil {
 		return fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb build %s --path DIR", src.Ref, want, err, f.Ref.Name)
 	}
+	u.Artifacts = []*source.Artifact{a}
 	return nil
 }
 
@@ -290,8 +305,8 @@ func readManifests(stdin io.Reader, file string) ([]*unstructured.Unstructured, 
 type scopes map[schema.GroupKind]bool
 
 // builtin knows Kubernetes' own kinds, and those that a render defines.
-func builtin(r render.Result) (scopes, error) {
-	set, err := r.Objects()
+func builtin(rs engine.Results) (scopes, error) {
+	set, err := rs.Objects()
 	if err != nil {
 		return nil, err
 	}

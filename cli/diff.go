@@ -94,13 +94,17 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Ref, err)
 	}
+	if err := oneSource(f, u); err != nil {
+		return nil, err
+	}
 	src, err := s.Get(ctx, f.Source)
 	if err != nil {
 		return nil, err
 	}
+	var a *source.Artifact
 	switch {
 	case o.path != "":
-		if u.Source, err = local(ctx, r, f, src, o.path, &u); err != nil {
+		if a, err = local(ctx, r, f, src, o.path, &u); err != nil {
 			return nil, err
 		}
 	default:
@@ -113,13 +117,14 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name 
 			return nil, err
 		}
 		defer done()
-		if u.Source, err = src.Dialect.Artifact(ctx, src.Object, r, store, view.Want{Revision: want}); err != nil {
+		if a, err = src.Dialect.Artifact(ctx, src.Object, r, store, view.Want{Revision: want}); err != nil {
 			return nil, fmt.Errorf("fetch %s at %s: %w; with a checkout of it, type: plumb diff %s --path DIR", src.Ref, want, err, f.Ref.Name)
 		}
 		if u.Last, err = last(ctx, r, f, src, store); err != nil {
 			return nil, fmt.Errorf("fetch %s at %s, which was applied last: %w", src.Ref, f.Revision, err)
 		}
 	}
+	u.Artifacts = []*source.Artifact{a}
 	d, err := s.Diff(ctx, f, u, r)
 	if err != nil {
 		return nil, inDirectory(err, o.path)
@@ -131,7 +136,7 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name 
 }
 
 // last is what was applied last, or nil if the source does not have it any more.
-func last(ctx context.Context, r *inspect.Reader, f, src *inspect.Found, store *git.Store) (*source.Artifact, error) {
+func last(ctx context.Context, r *inspect.Reader, f, src *inspect.Found, store *git.Store) ([]*source.Artifact, error) {
 	if f.Revision == "" {
 		return nil, nil
 	}
@@ -139,7 +144,7 @@ func last(ctx context.Context, r *inspect.Reader, f, src *inspect.Found, store *
 	if fault.Is(err, git.ReasonReferenceNotFound) {
 		return nil, nil
 	}
-	return a, err
+	return []*source.Artifact{a}, err
 }
 
 // openStore opens a store of repositories for one command: the one that is

@@ -22,7 +22,7 @@ import (
 // f.Source. src is that source, if it is known what it says; without it the
 // rules are those of a source that says nothing.
 func local(ctx context.Context, r view.Reader, f, src *inspect.Found, dir string, u *engine.Unit) (*source.Artifact, error) {
-	root, err := sourceRoot(dir, u.Render.Path)
+	root, err := sourceRoot(dir, u.Renders[0].Path)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/source"
 )
 
 // A claimIndex tells which units claim an object, of all that were put, without
@@ -102,10 +103,10 @@ func (e *Engine) claimants(ctx context.Context, u Unit, prune []apply.Entry) (cl
 	if unknown = e.registry.opaque(); len(unknown) > 0 {
 		return nil, nil, unknown, nil
 	}
-	if u.Source != nil && u.Source.Tree != nil && !e.isNewest(ctx, u) {
+	if len(u.Artifacts) > 0 && !e.isNewest(ctx, u) {
 		return nil, nil, nil, &fault.Error{
 			Next: fault.Wait, Reason: fault.Progressing,
-			Err: fmt.Errorf("not pruned yet: there is a newer revision than %s", u.Source.Revision),
+			Err: fmt.Errorf("not pruned yet: there is a newer revision than %s", u.Revision()),
 		}
 	}
 	if err := e.upToDate(ctx, u.Target.Cluster); err != nil {
@@ -124,7 +125,7 @@ func (e *Engine) claimants(ctx context.Context, u Unit, prune []apply.Entry) (cl
 		}
 	}
 	for _, name := range e.index.allLost() {
-		if other, ok := e.other(ctx, name, u); ok && other.Source != nil && u.Source != nil && other.Source.Source == u.Source.Source && e.brokeJustNow(other) {
+		if other, ok := e.other(ctx, name, u); ok && other.shares(u) && e.brokeJustNow(other) {
 			broken = append(broken, name)
 		}
 	}
@@ -135,7 +136,7 @@ func (e *Engine) claimants(ctx context.Context, u Unit, prune []apply.Entry) (cl
 // the others are asked about.
 func (e *Engine) isNewest(ctx context.Context, u Unit) bool {
 	newest, err := e.artifacts(ctx, u)
-	return err == nil && len(newest) > 0 && newest[0].Same(u.Source)
+	return err == nil && slices.EqualFunc(newest, u.Artifacts, (*source.Artifact).Same)
 }
 
 // complete puts the units that there are, where that was not done before.
@@ -181,8 +182,8 @@ func (e *Engine) withSource(ctx context.Context, t *tracked, u Unit) Unit {
 	if u.Refused != nil {
 		return u
 	}
-	if artifacts, err := e.artifacts(ctx, u); err == nil && len(artifacts) > 0 {
-		u.Source = artifacts[0]
+	if artifacts, err := e.artifacts(ctx, u); err == nil {
+		u.Artifacts = artifacts
 	}
 	return u
 }

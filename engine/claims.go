@@ -63,19 +63,19 @@ func (e *Engine) claims(ctx context.Context, u Unit) (claims map[object.Ref]bool
 		}
 		return claims, false, err
 	}
-	if u.Source == nil {
+	if len(u.Artifacts) == 0 {
 		return fallback(errors.New("its source is not ready"))
 	}
 	p, err := e.place(u.Target, "")
 	if err != nil {
 		return fallback(err)
 	}
-	r, _, err := e.cache.Objects(ctx, u.Name, u.Source.Tree, u.Render)
+	rs, err := e.renders(ctx, u, "")
 	if err != nil {
 		return fallback(err)
 	}
 	sure = true
-	for _, it := range r.Items {
+	for _, it := range rs.items() {
 		ref, err := locate(ctx, p, u, it.Ref, it.Version)
 		claims[ref] = true // of an unknown kind: as it is written
 		if fault.Is(err, fault.UnknownKind) {
@@ -115,12 +115,12 @@ func (e *Engine) brokeJustNow(u Unit) bool {
 	e.mu.Lock()
 	st := e.states[u.Name]
 	e.mu.Unlock()
-	if st == nil || u.Source == nil {
+	if st == nil || len(u.Artifacts) == 0 {
 		return false
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.rendered != "" && st.rendered != u.Source.Revision
+	return st.rendered != "" && st.rendered != u.Revision()
 }
 
 // Remove deletes everything that u has applied, because u is going away, and

@@ -15,7 +15,6 @@ import (
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
-	"plumb.dev/plumb/tree"
 	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
 )
@@ -81,6 +80,8 @@ type state struct {
 	prepared []apply.Item
 	prepFor  string
 	source   *rendered      // of prepared
+	repeated []object.Ref   // of prepared: what several renderings have
+	renders  int            // how many renderings are kept
 	missing  []watch.Target // of kinds that the cluster does not have
 	ignored  int            // of prepared: how many are left alone
 	judges   map[Expr]*health.Judge
@@ -187,13 +188,6 @@ func (e *Engine) state(u Unit) *state {
 	return st
 }
 
-// Stands reports whether a unit that has run would render to the same in t, as
-// far as the tree goes. d is how t differs from the tree before it, if that is
-// known.
-func (e *Engine) Stands(unit string, t tree.Tree, d *tree.Diff) bool {
-	return e.cache.Stands(unit, t, d)
-}
-
 // Rests reports whether nothing is known that a run of a unit would act on, if
 // the unit and its source are as they were at the last run, and that came to
 // rest. It may not be called while the unit runs.
@@ -223,6 +217,16 @@ func (e *Engine) Rests(unit string) bool {
 	return true
 }
 
+// kept is how many renderings of a unit are kept.
+func (st *state) kept() int {
+	if st == nil {
+		return 0
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.renders
+}
+
 // Forget drops what is remembered of a unit that is no more.
 func (e *Engine) Forget(unit string) {
 	e.mu.Lock()
@@ -236,7 +240,9 @@ func (e *Engine) Forget(unit string) {
 		places = append(places, id)
 	}
 	e.mu.Unlock()
-	e.cache.Forget(unit)
+	for i := range max(1, st.kept()) {
+		e.cache.Forget(Unit{Name: unit}.renderKey(i))
+	}
 	if st != nil {
 		for _, id := range places {
 			e.leave(id, unit)

@@ -91,8 +91,8 @@ type history struct {
 	other  Unit // which may want what the first one has, or had
 	theirs map[string]string
 	commit int
-	seen   map[string]int   // how often something was done, a rule spoke, and the unit was in a state
-	last   *source.Artifact // that was applied in full by the engine; nil: it can't be told
+	seen   map[string]int     // how often something was done, a rule spoke, and the unit was in a state
+	last   []*source.Artifact // that was applied in full by the engine; nil: it can't be told
 	buoy   *corev1.ConfigMap
 }
 
@@ -122,7 +122,7 @@ func (h *history) named(name string) Unit {
 	mark := h.ns + "." + name
 	return Unit{
 		Name: full, Namespace: h.ns, Digest: "1", Sources: []string{"Git/" + full},
-		Render:   render.Options{Path: ".", Builder: kustomize.Options{}},
+		Renders:  []Rendering{{Options: render.Options{Path: ".", Builder: kustomize.Options{}}}},
 		Managers: owned.Managers{Self: "history", Undo: []string{"kubectl"}},
 		Prune:    Prune{Enabled: true, Approved: "any"},
 		Marks: Marks{Labels: map[string]string{markOf: mark}, Selector: markOf, Owner: func(o *unstructured.Unstructured) string {
@@ -200,7 +200,7 @@ func (h *history) note(u Unit, before snapshot, did map[string]string, out Outco
 	}
 	h.last = nil
 	if err == nil && out.applied() {
-		h.unit.Applied, h.unit.AppliedDigest, h.last = u.Source.Revision, out.Digest, u.Source
+		h.unit.Applied, h.unit.AppliedDigest, h.last = u.Revision(), out.Digest, u.Artifacts
 	}
 	h.unit.Remembers, h.unit.Fights, h.unit.Prune.Held = out.Inventory, out.Fights, fault.Is(err, fault.PruneHeld)
 	if out.Plan == nil {
@@ -250,6 +250,10 @@ func (h *history) restart() {
 	h.engine = e
 }
 
+func (h *history) artifacts(name string, files map[string]string) []*source.Artifact {
+	return []*source.Artifact{h.artifact(name, files)}
+}
+
 func (h *history) artifact(name string, files map[string]string) *source.Artifact {
 	all := maps.Clone(files)
 	var names []string
@@ -284,7 +288,7 @@ func (h *history) asks() string {
 // current is the unit at its newest commit.
 func (h *history) current() Unit {
 	u := h.unit
-	u.Source = h.artifact(u.Sources[0], h.files)
+	u.Artifacts = h.artifacts(u.Sources[0], h.files)
 	return u
 }
 
@@ -538,7 +542,7 @@ func (h *history) change() string {
 func (h *history) otherChanges() string {
 	h.commit++
 	clear(h.theirs)
-	defer func() { h.other.Source = h.artifact(h.other.Sources[0], h.theirs) }()
+	defer func() { h.other.Artifacts = h.artifacts(h.other.Sources[0], h.theirs) }()
 	if h.IntN(3) > 0 {
 		return "claims nothing"
 	}

@@ -14,7 +14,7 @@ import (
 // one. An error is about the corrections.
 //
 // What was applied last is what Run came to. After a start, when there was no
-// Run yet, it is made from u.Source if that renders to u.AppliedDigest.
+// Run yet, it is made from u.Artifacts if that renders to u.AppliedDigest.
 func (e *Engine) Hold(ctx context.Context, u Unit) (Outcome, error) {
 	if u.Permission == apply.Everything {
 		u.Permission = apply.CorrectDrift
@@ -72,11 +72,11 @@ func (w *pass) observeLast(ctx context.Context) error {
 		w.items, w.whole = w.st.prepared, w.st.source.digest() == w.unit.AppliedDigest
 		return nil
 	}
-	if w.unit.Source == nil || w.unit.AppliedDigest == "" {
+	if len(w.unit.Artifacts) == 0 || w.unit.AppliedDigest == "" {
 		return nil
 	}
 	r, err := w.render(ctx, w.unit, w.st)
-	if err != nil || r.Digest != w.unit.AppliedDigest {
+	if err != nil || r.Digest() != w.unit.AppliedDigest {
 		return nil //nolint:nilerr // that it can't be rendered is for Run to say
 	}
 	w.whole = true
@@ -91,5 +91,5 @@ func (w *pass) observeLast(ctx context.Context) error {
 func (d *rendered) digest() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.r.Digest
+	return d.rs.Digest()
 }

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -13,73 +15,58 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
-	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
 )
 
 // render renders u and notes what that claims.
-func (e *Engine) render(ctx context.Context, u Unit, st *state) (render.Result, error) {
-	r, kept, err := e.cache.Objects(ctx, u.Name, u.Source.Tree, u.Render)
+func (e *Engine) render(ctx context.Context, u Unit, st *state) (Results, error) {
+	rs, err := e.renders(ctx, u, "")
 	if err != nil {
-		return r, err
-	}
-	for _, w := range r.Warnings {
-		if !kept && e.o.Log != nil { // a preview has none
-			e.o.Log.Warn("rendered with a warning", "unit", u.Name, "revision", u.Source.Revision, "warning", w)
-		}
+		return nil, err
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.rendered = u.Source.Revision
-	return r, nil
+	st.rendered, st.renders = u.Revision(), max(st.renders, len(rs))
+	return rs, nil
 }
 
 // items makes the desired objects of a render those of u. unknown are the
 // objects of kinds that the cluster does not have.
-func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r render.Result) (items []apply.Item, unknown []apply.Item, err error) {
-	key := fmt.Sprintf("%s %s %s", r.Digest, u.Digest, u.Target.Cluster)
+func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Results) (items []apply.Item, unknown []apply.Item, err error) {
+	key := fmt.Sprintf("%s %s %s", rs.Digest(), u.Digest, u.Target.Cluster)
 	if st.prepFor == key {
 		return st.prepared, nil, nil
 	}
-	set, err := r.Objects()
+	sets, err := rs.sets()
 	if err != nil {
 		return nil, nil, err
 	}
-	st.missing = nil
-	src := &rendered{r: r, labels: u.Marks.Labels}
-	items, unknown = make([]apply.Item, 0, len(set)), make([]apply.Item, 0, len(set)) // which don't move: the items refer to themselves
-	for i, o := range set {
-		ref, err := locate(ctx, p, u, r.Items[i].Ref, r.Items[i].Version)
-		if err != nil && !fault.Is(err, fault.UnknownKind) {
-			return nil, nil, err
-		}
+	all, repeated, err := locateAll(ctx, p, u, rs)
+	if err != nil {
+		return nil, nil, err
+	}
+	st.missing, st.repeated = nil, repeated
+	src := &rendered{rs: rs, labels: u.Marks.Labels}
+	items, unknown = make([]apply.Item, 0, len(all)), make([]apply.Item, 0, len(all)) // which don't move: the items refer to themselves
+	for _, at := range all {
+		o, is, ref := sets[at.part][at.i], rs[at.part].Items[at.i], at.ref
 		to := &items
-		if err != nil {
+		if at.unknown {
 			to = &unknown
 			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Marks.Selector}, Managers: u.Managers})
 		}
 		*to = append(*to, apply.Item{
-			Ref: ref, Version: o.GroupVersionKind().Version, Digest: r.Items[i].Digest,
+			Ref: ref, Version: o.GroupVersionKind().Version, Digest: is.Digest,
 			Policy: u.Policy(o),
 		})
 		it := &(*to)[len(*to)-1]
-		it.Object = func() *unstructured.Unstructured { return finish(src, i, it.Ref) }
+		it.Object = func() *unstructured.Unstructured { return finish(src, at.part, at.i, it.Ref) }
 	}
 	for i, by := 0, apply.Definitions(items); i < len(unknown); i++ {
 		if ref := &unknown[i].Ref; by[ref.GroupKind()].Namespaced && ref.Namespace == "" {
 			ref.Namespace = u.Namespace
 		}
-	}
-	seen := make(map[object.Ref]bool, len(items))
-	for _, it := range items {
-		if seen[it.Ref] {
-			return nil, nil, &fault.Error{
-				Next: fault.Stall, Reason: fault.BuildFailed, Object: it.Ref,
-				Err: fmt.Errorf("the source holds it twice, with and without a namespace"),
-			}
-		}
-		seen[it.Ref] = true
 	}
 	st.prepared, st.prepFor, st.source = items, key, src
 	st.ignored = len(ignored(items))
@@ -87,6 +74,45 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, r rende
 		st.prepFor = ""
 	}
 	return items, unknown, nil
+}
+
+// A located is where an object of a render is.
+type located struct {
+	part, i int // in which rendering, and there
+	ref     object.Ref
+	unknown bool // the cluster does not have the kind
+}
+
+// locateAll finds out what the objects of a render are called on the cluster.
+// repeated are those that more than one rendering has: the last one counts.
+func locateAll(ctx context.Context, k Kinds, u Unit, rs Results) (all []located, repeated []object.Ref, err error) {
+	last := make(map[object.Ref]int) // the place in all
+	for part, r := range rs {
+		for i, it := range r.Items {
+			ref, err := locate(ctx, k, u, it.Ref, it.Version)
+			if err != nil && !fault.Is(err, fault.UnknownKind) {
+				return nil, nil, err
+			}
+			before, again := last[ref]
+			if again && all[before].part == part {
+				return nil, nil, &fault.Error{
+					Next: fault.Stall, Reason: fault.BuildFailed, Object: ref,
+					Err: errors.New("the source holds it twice, with and without a namespace"),
+				}
+			}
+			if again {
+				repeated = append(repeated, ref)
+				all[before].part = -1
+			}
+			last[ref] = len(all)
+			all = append(all, located{part, i, ref, err != nil})
+		}
+	}
+	if len(repeated) == 0 {
+		return all, nil, nil
+	}
+	slices.SortFunc(repeated, object.Compare)
+	return slices.DeleteFunc(all, func(l located) bool { return l.part < 0 }), slices.Compact(repeated), nil
 }
 
 // locate returns the ref that a rendered object has on the cluster.
@@ -111,26 +137,30 @@ func locate(ctx context.Context, k Kinds, u Unit, ref object.Ref, version string
 type rendered struct {
 	labels map[string]string // of every object
 	mu     sync.Mutex
-	r      render.Result
+	rs     Results
 }
 
-// object returns the i-th object. It may be shared.
-func (d *rendered) object(i int) (*unstructured.Unstructured, error) {
+// object returns the i-th object of a rendering. It may be shared.
+func (d *rendered) object(part, i int) (*unstructured.Unstructured, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.r.Object(i)
+	return d.rs[part].Object(i)
 }
 
 // pack lets go of what can be made again.
 func (d *rendered) pack() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.r = d.r.Packed()
+	packed := make(Results, len(d.rs))
+	for i, r := range d.rs {
+		packed[i] = r.Packed()
+	}
+	d.rs = packed
 }
 
-// finish returns the i-th object of a render as it is applied.
-func finish(d *rendered, i int, ref object.Ref) *unstructured.Unstructured {
-	o, err := d.object(i)
+// finish returns the i-th object of a rendering as it is applied.
+func finish(d *rendered, part, i int, ref object.Ref) *unstructured.Unstructured {
+	o, err := d.object(part, i)
 	if err != nil {
 		// The bytes were made by encoding an object in this process.
 		panic(fmt.Sprintf("decode rendered %s: %v", ref, err))

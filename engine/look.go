@@ -162,8 +162,8 @@ func (e *Engine) forward(ctx context.Context, g *glance) (out Outcome) {
 		out.Err = specFault{&fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: errors.New("it names no source")}}
 		return out
 	}
-	u.Source = g.artifacts[0]
-	out.Revision = u.Source.Revision
+	u.Artifacts = g.artifacts
+	out.Revision = u.Revision()
 	if err := e.dependencies(ctx, *u); err != nil {
 		if out.Err = err; fault.Of(err).Next == fault.Stall {
 			out.Err = specFault{err}
@@ -185,8 +185,8 @@ func (e *Engine) holdTrue(ctx context.Context, g *glance, out *Outcome) error {
 	if len(out.Inventory) == 0 || u.Target.Invalid {
 		return nil
 	}
-	if u.Refused == nil && len(g.artifacts) > 0 {
-		u.Source = g.artifacts[0]
+	if u.Refused == nil {
+		u.Artifacts = g.artifacts
 	}
 	held, err := e.Hold(ctx, u)
 	out.Inventory, out.Record, out.Fights, out.Next = held.Inventory, held.Record, held.Fights, held.Next
@@ -507,9 +507,8 @@ func (e *Engine) removal(ctx context.Context, g *glance) (out Outcome) {
 		out.State, out.Orphaned, out.Err = Removed, out.Inventory, gone
 		return out
 	}
-	u.Source = &source.Artifact{}
-	if artifacts, err := e.artifacts(ctx, u); err == nil && len(artifacts) > 0 {
-		u.Source = artifacts[0]
+	if artifacts, err := e.artifacts(ctx, u); err == nil {
+		u.Artifacts = artifacts
 	}
 	out, err = e.Remove(ctx, u)
 	switch {

@@ -90,6 +90,9 @@ type Outcome struct {
 	Record *apply.Record
 	// Inventory is what the unit has written, or was about to.
 	Inventory []apply.Entry
+	// Repeated are the objects that more than one of the renderings has, sorted.
+	// The last one counts.
+	Repeated []object.Ref
 	// Left are desired objects that are left as they are, sorted.
 	Left []Left
 	// Fights are the fields that somebody else sets again and again, sorted.

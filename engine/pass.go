@@ -46,8 +46,8 @@ func (w *pass) dry() bool { return w.applier.Dry }
 func (e *Engine) begin(u Unit, ledger Ledger) (*pass, error) {
 	w := &pass{Engine: e, unit: u, st: e.state(u), ledger: ledger}
 	w.out.Inventory = w.st.inventory
-	if u.Source != nil {
-		w.out.Revision, w.out.Commit = u.Source.Revision, u.Source.Commit
+	if len(u.Artifacts) > 0 {
+		w.out.Revision, w.out.Commit = u.Revision(), u.Artifacts[0].Commit
 	}
 	var err error
 	if w.place, err = e.place(u.Target, u.Name); err != nil {
@@ -75,13 +75,13 @@ func (w *pass) end(err error) (Outcome, error) {
 func (w *pass) observeDesired(ctx context.Context) error {
 	r, err := w.render(ctx, w.unit, w.st)
 	if err != nil {
-		return fmt.Errorf("render %q at %s: %w", w.unit.Render.Path, w.unit.Source.Revision, err)
+		return err
 	}
-	w.out.Digest, w.whole = r.Digest, r.Digest == w.unit.AppliedDigest
+	w.out.Digest, w.whole = r.Digest(), r.Digest() == w.unit.AppliedDigest
 	if w.items, w.unknown, err = w.Engine.items(ctx, w.unit, w.st, w.place, r); err != nil {
 		return err
 	}
-	w.out.Left = left(w.items)
+	w.out.Left, w.out.Repeated = left(w.items), w.st.repeated
 	return nil
 }
 
@@ -133,13 +133,13 @@ func (w *pass) facts(ctx context.Context, live func(object.Ref) (apply.Live, boo
 		Items: w.items, Unknown: w.unknown, Inventory: st.inventory, Managers: u.Managers, Order: u.Order, Live: live, Policy: u.Policy,
 		Permission: u.Permission, Whole: w.whole, Fights: st.fights, Now: time.Now(),
 		Pruning: apply.Pruning{
-			Enabled: u.Prune.Enabled, Leaving: u.Leaving, AllowEmpty: u.Prune.AllowEmpty, Withheld: st.held || u.Prune.Held, Path: u.Render.Path,
+			Enabled: u.Prune.Enabled, Leaving: u.Leaving, AllowEmpty: u.Prune.AllowEmpty, Withheld: st.held || u.Prune.Held, Path: u.paths(),
 		},
 	}
-	if u.Source != nil {
-		f.Pruning.Revision = u.Source.Revision
-		f.Pruning.Approved = u.Prune.Approved != "" && u.Prune.Approved == u.Source.Revision
-		if u.Applied != "" && u.Applied == u.Source.Revision {
+	if revision := u.Revision(); revision != "" {
+		f.Pruning.Revision = revision
+		f.Pruning.Approved = u.Prune.Approved == revision
+		if u.Applied == revision {
 			f.Done = make(map[object.Ref]bool, len(u.Remembers))
 			for _, en := range u.Remembers {
 				f.Done[en.Ref] = true

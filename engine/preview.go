@@ -28,18 +28,14 @@ type Kinds interface {
 
 // Objects returns the objects of a render as they are applied for u. One of a
 // kind that k does not know stays as it is but for the unit's labels.
-func Objects(ctx context.Context, k Kinds, u Unit, r render.Result) (object.Set, error) {
-	set, err := r.Objects()
+func Objects(ctx context.Context, k Kinds, u Unit, rs Results) (object.Set, error) {
+	all, _, err := locateAll(ctx, k, u, rs)
 	if err != nil {
 		return nil, err
 	}
-	out := make(object.Set, len(set))
-	for i := range set {
-		ref, err := locate(ctx, k, u, r.Items[i].Ref, r.Items[i].Version)
-		if err != nil && !fault.Is(err, fault.UnknownKind) {
-			return nil, err
-		}
-		out[i] = finish(&rendered{r: r, labels: u.Marks.Labels}, i, ref)
+	out, src := make(object.Set, len(all)), &rendered{rs: rs, labels: u.Marks.Labels}
+	for i, at := range all {
+		out[i] = finish(src, at.part, at.i, at.ref)
 	}
 	return out, nil
 }
@@ -61,8 +57,8 @@ func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(con
 		states: map[string]*state{},
 	}
 	e.o.Artifact = func(_ context.Context, name string) (*source.Artifact, error) {
-		if slices.Contains(u.Sources, name) {
-			return u.Source, nil
+		if i := slices.Index(u.Sources, name); i >= 0 && i < len(u.Artifacts) {
+			return u.Artifacts[i], nil
 		}
 		return nil, fmt.Errorf("%s is not at hand", name)
 	}
@@ -105,10 +101,12 @@ func (w *pass) preview(ctx context.Context) error {
 // lastDigests are those of the objects that were applied last, as far as that is
 // known.
 func (w *pass) lastDigests(ctx context.Context) map[object.Ref]string {
-	if w.unit.Last == nil {
+	if len(w.unit.Last) == 0 {
 		return nil
 	}
-	r, _, err := w.cache.Objects(ctx, w.unit.Name+" as it was", w.unit.Last.Tree, w.unit.Render)
+	was := w.unit
+	was.Artifacts = was.Last
+	rs, err := w.renders(ctx, was, " as it was")
 	if err != nil {
 		return nil // another spec may have rendered it
 	}
@@ -116,8 +114,8 @@ func (w *pass) lastDigests(ctx context.Context) map[object.Ref]string {
 	for _, en := range w.st.inventory {
 		had[en.Ref] = true
 	}
-	digests := make(map[object.Ref]string, len(r.Items))
-	for _, it := range r.Items {
+	digests := make(map[object.Ref]string, len(had))
+	for _, it := range rs.items() {
 		if ref, err := locate(ctx, w.place, w.unit, it.Ref, it.Version); err == nil && had[ref] {
 			digests[ref] = it.Digest
 		}

@@ -20,7 +20,7 @@ func settledAt(t *testing.T, files map[string]string) *history {
 	t.Helper()
 	h := newHistory(t, kubetest.Start(t), rand.New(rand.NewPCG(1, 1)))
 	h.files = files
-	h.other.Source = h.artifact(h.other.Sources[0], h.theirs)
+	h.other.Artifacts = h.artifacts(h.other.Sources[0], h.theirs)
 	h.restart()
 	h.commits()
 	if h.last == nil {

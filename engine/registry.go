@@ -362,7 +362,7 @@ func (e *Engine) Published(name string, before, newest *source.Artifact) {
 	}
 	var touched, untouched []string
 	for _, unit := range e.registry.from(e.registry.bySource, name) {
-		if newest != nil && e.Stands(unit, newest.Tree, diff) {
+		if _, u, _, ok := e.registry.find(unit); ok && newest != nil && e.stands(u, name, newest.Tree, diff) {
 			untouched = append(untouched, unit)
 		} else {
 			touched = append(touched, unit)

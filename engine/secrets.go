@@ -16,7 +16,10 @@ import (
 // hold. They are looked for when they are first asked for.
 func secretsOf(u Unit, items []apply.Item) func() *secret.Values {
 	return sync.OnceValue(func() *secret.Values {
-		texts := u.Render.Secrets()
+		var texts []string
+		for _, r := range u.Renders {
+			texts = append(texts, r.Secrets()...)
+		}
 		for _, it := range items {
 			if it.Ref.Kind != "Secret" || it.Ref.Group != "" {
 				continue

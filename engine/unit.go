@@ -21,7 +21,6 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
-	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/watch/health"
 )
@@ -49,8 +48,10 @@ type Unit struct {
 	Refused error
 	// Suspended: it is not looked at.
 	Suspended bool
-	// Sources are the names of those that it is made from.
+	// Sources are the names of those that it is made from, and Renders what is
+	// made of them.
 	Sources   []string
+	Renders   []Rendering
 	DependsOn []Dependency
 	// Requested names what a person asked for: a look that takes nothing for
 	// known. Each name is carried out once.
@@ -59,9 +60,10 @@ type Unit struct {
 	// RetryInterval the longest pause after a failure.
 	Interval, RetryInterval time.Duration
 
-	Source *source.Artifact // set by the engine when it looks at the unit
-	Render render.Options
-	Target Target
+	// Artifacts are those of the sources, one for each. The engine sets them
+	// when it looks at the unit; without any, nothing can be rendered.
+	Artifacts []*source.Artifact
+	Target    Target
 	Marks  Marks
 
 	// Policy reads what an object, desired or live, says about itself.
@@ -91,9 +93,10 @@ type Unit struct {
 	// Was is how it was found to be, and Fights is what was fought over then.
 	Was    Standing
 	Fights []apply.Fight
-	// Last is what was applied last in full, where a preview has it at hand: it
-	// tells what somebody has changed from what a commit does.
-	Last *source.Artifact
+	// Last are the artifacts that were applied last in full, where a preview
+	// has them at hand: they tell what somebody has changed from what a commit
+	// does.
+	Last []*source.Artifact
 }
 
 // A Dialect is whose unit it is: it says what becomes of units in the words of

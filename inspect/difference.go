@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"plumb.dev/plumb/apply"
@@ -150,7 +151,7 @@ func (c *Cluster) Diff(ctx context.Context, f *Found, u engine.Unit, r *Reader) 
 			return nil, err
 		}
 	}
-	out, err := engine.Preview(ctx, client, u, c.units(r, f, u.Source))
+	out, err := engine.Preview(ctx, client, u, c.units(r, u.Artifacts))
 	if err != nil && out.Digest == "" {
 		return nil, r.Hide(err)
 	}
@@ -160,18 +161,28 @@ func (c *Cluster) Diff(ctx context.Context, f *Found, u engine.Unit, r *Reader) 
 }
 
 // units lists all units of the cluster when it is asked for them.
-func (c *Cluster) units(r *Reader, f *Found, a *source.Artifact) func(context.Context) ([]engine.Unit, []string) {
+func (c *Cluster) units(r *Reader, at []*source.Artifact) func(context.Context) ([]engine.Unit, []string) {
 	var once sync.Once
 	var all []engine.Unit
 	var unknown []string
 	return func(ctx context.Context) ([]engine.Unit, []string) {
 		once.Do(func() {
-			l, err := c.Client.Dynamic().Resource(f.Resource()).List(ctx, metav1.ListOptions{})
-			if err != nil {
-				unknown = []string{"every " + f.Ref.Kind + ", which could not be listed"}
-				return
+			for _, d := range c.Dialects {
+				for _, k := range d.Kinds() {
+					if k.IsSource {
+						continue
+					}
+					l, err := c.Client.Dynamic().Resource(k.Resource()).List(ctx, metav1.ListOptions{})
+					switch {
+					case apierrors.IsNotFound(err): // no such kind
+					case err != nil:
+						unknown = append(unknown, "every "+k.GroupVersionKind.Kind+", which could not be listed")
+					default:
+						units, dark := d.Units(l.Items, r, at)
+						all, unknown = append(all, units...), append(unknown, dark...)
+					}
+				}
 			}
-			all, unknown = f.Dialect.Units(l.Items, r, a)
 		})
 		return all, unknown
 	}

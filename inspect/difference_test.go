@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"plumb.dev/plumb/inspect"
+	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/tree"
 )
 
@@ -27,9 +28,11 @@ func (w *world) tryDiff(c *inspect.Cluster, files map[string]string) (*inspect.D
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if u.Source, err = f.Dialect.Directory(f.Source, tree.FromFiles(files), "main@sha1:3333"); err != nil {
+	a, err := f.Dialect.Directory(f.Source, tree.FromFiles(files), "main@sha1:3333")
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	u.Artifacts = []*source.Artifact{a}
 	return c.Diff(w.t.Context(), f, u, r)
 }
 

@@ -47,8 +47,8 @@ func (o Options) Unit(u *unstructured.Unstructured, r view.Reader) (engine.Unit,
 
 // Units makes units of all Kustomizations, as the controller does before it
 // deletes or takes over something; unknown are those that it can't be told of.
-// Of sources only a is at hand; it may be nil.
-func (o Options) Units(all []unstructured.Unstructured, r view.Reader, a *source.Artifact) (units []engine.Unit, unknown []string) {
+// Of sources only those artifacts are at hand.
+func (o Options) Units(all []unstructured.Unstructured, r view.Reader, at []*source.Artifact) (units []engine.Unit, unknown []string) {
 	for i := range all {
 		u := &all[i]
 		k, err := decodeKustomization(u)
@@ -65,8 +65,10 @@ func (o Options) Units(all []unstructured.Unstructured, r view.Reader, a *source
 			unknown = append(unknown, unit.Name)
 			continue
 		}
-		if unit.Refused == nil && a != nil && unit.Sources[0] == a.Source {
-			unit.Source = a
+		for i, a := range at {
+			if unit.Refused == nil && unit.Sources[0] == a.Source {
+				unit.Artifacts = at[i : i+1]
+			}
 		}
 		units = append(units, unit)
 	}

@@ -106,7 +106,8 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 	if u.Health.Checks, u.Health.Exprs, err = o.checks(k); err != nil {
 		return u, err
 	}
-	u.Render, err = o.renderOptions(k, refs)
+	options, err := o.renderOptions(k, refs)
+	u.Renders = []engine.Rendering{{Options: options}}
 	return u, err
 }
 

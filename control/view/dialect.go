@@ -36,8 +36,8 @@ type Dialect interface {
 
 	// Units makes units of all custom resources of a kind, for who would
 	// delete or take over something; unknown are those that it can't be told
-	// of. Of sources only a is at hand; it may be nil.
-	Units(all []unstructured.Unstructured, r Reader, a *source.Artifact) (units []engine.Unit, unknown []string)
+	// of. Of sources only those artifacts are at hand.
+	Units(all []unstructured.Unstructured, r Reader, at []*source.Artifact) (units []engine.Unit, unknown []string)
 
 	// Artifact makes the artifact of a source, with the credentials that r
 	// may read. The store is not used for a directory.

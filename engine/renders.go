@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/tree"
+)
+
+// A Rendering is a directory of one of a unit's sources, and how it becomes
+// objects.
+type Rendering struct {
+	From int // which of the unit's sources
+	render.Options
+}
+
+// Results are what the renderings of a unit come to, in their order. Of an
+// object that several have, the last one counts.
+type Results []render.Result
+
+// Render renders a unit from its artifacts.
+func Render(ctx context.Context, u Unit) (Results, error) {
+	return u.renders(func(_ string, t tree.Tree, o render.Options) (render.Result, error) { return render.Objects(ctx, t, o) })
+}
+
+// renders renders each of a unit's renderings with f, which is told what to keep
+// it as.
+func (u Unit) renders(f func(key string, t tree.Tree, o render.Options) (render.Result, error)) (Results, error) {
+	if len(u.Renders) == 0 {
+		return nil, specFault{&fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: errors.New("it names nothing to render")}}
+	}
+	rs := make(Results, len(u.Renders))
+	for i, r := range u.Renders {
+		a := u.Artifacts[r.From]
+		var err error
+		if rs[i], err = f(u.renderKey(i), a.Tree, r.Options); err != nil {
+			return nil, fmt.Errorf("render %q at %s: %w", r.Path, a.Revision, err)
+		}
+	}
+	return rs, nil
+}
+
+// renders renders a unit, or knows what it would render to. as is added to what
+// that is kept as.
+func (e *Engine) renders(ctx context.Context, u Unit, as string) (Results, error) {
+	return u.renders(func(key string, t tree.Tree, o render.Options) (render.Result, error) {
+		r, kept, err := e.cache.Objects(ctx, key+as, t, o)
+		for _, w := range r.Warnings {
+			if !kept && e.o.Log != nil { // a preview has none
+				e.o.Log.Warn("rendered with a warning", "unit", u.Name, "revision", u.Revision(), "warning", w)
+			}
+		}
+		return r, err
+	})
+}
+
+// renderKey is what the i-th rendering of a unit is kept as.
+func (u Unit) renderKey(i int) string {
+	if i == 0 {
+		return u.Name
+	}
+	return fmt.Sprintf("%s %d", u.Name, i)
+}
+
+// Digest identifies all objects and their order.
+func (rs Results) Digest() string {
+	if len(rs) == 1 {
+		return rs[0].Digest
+	}
+	all := sha256.New()
+	for _, r := range rs {
+		fmt.Fprintln(all, r.Digest)
+	}
+	return "sha256:" + hex.EncodeToString(all.Sum(nil))
+}
+
+// Warnings are those of all.
+func (rs Results) Warnings() (all []string) {
+	for _, r := range rs {
+		all = append(all, r.Warnings...)
+	}
+	return all
+}
+
+// items are those of all.
+func (rs Results) items() (all []render.Item) {
+	for _, r := range rs {
+		all = append(all, r.Items...)
+	}
+	return all
+}
+
+// sets are the objects of each of them.
+func (rs Results) sets() (sets []object.Set, err error) {
+	sets = make([]object.Set, len(rs))
+	for i, r := range rs {
+		if sets[i], err = r.Objects(); err != nil {
+			return nil, err
+		}
+	}
+	return sets, nil
+}
+
+// Objects are those of all, as they were rendered. They may be shared, and may
+// not be changed.
+func (rs Results) Objects() (object.Set, error) {
+	sets, err := rs.sets()
+	return slices.Concat(sets...), err
+}
+
+// paths are the directories that a unit is rendered from.
+func (u Unit) paths() string {
+	paths := make([]string, len(u.Renders))
+	for i, r := range u.Renders {
+		paths[i] = r.Path
+	}
+	return strings.Join(paths, ", ")
+}
+
+// Revision is that of a unit's artifacts: with several, one after the other.
+func (u Unit) Revision() string { return revisionOf(u.Artifacts) }
+
+func revisionOf(artifacts []*source.Artifact) string {
+	revisions := make([]string, len(artifacts))
+	for i, a := range artifacts {
+		revisions[i] = a.Revision
+	}
+	return strings.Join(revisions, " ")
+}
+
+// shares reports whether two units have an artifact of the same source.
+func (u Unit) shares(other Unit) bool {
+	return slices.ContainsFunc(u.Artifacts, func(a *source.Artifact) bool {
+		return slices.ContainsFunc(other.Artifacts, func(b *source.Artifact) bool { return a.Source == b.Source })
+	})
+}
+
+// stands reports whether a unit would render to the same with t as the tree of
+// one of its sources, as far as trees go. d is how t differs from the one before
+// it, if that is known.
+func (e *Engine) stands(u Unit, name string, t tree.Tree, d *tree.Diff) bool {
+	for i, r := range u.Renders {
+		if u.Sources[r.From] == name && !e.cache.Stands(u.renderKey(i), t, d) {
+			return false
+		}
+	}
+	return len(u.Renders) > 0
+}
