@@ -38,14 +38,19 @@ const (
 // A glance is what a look begins with.
 type glance struct {
 	t         *tracked
-	u         Unit
+	put       Unit // as the dialect has put it
+	u         Unit // as it is looked at
 	stirs     uint64
 	artifacts []*source.Artifact
 	noSource  error
 	asked     bool // by a person
+	operating bool // the unit's operation runs
 	began     time.Time
 	stored    bool // the inventory was stored meanwhile, and said that it goes on
 }
+
+// awaited reports whether somebody waits for what the look comes to.
+func (g *glance) awaited() bool { return g.asked || g.u.Operation != nil }
 
 // look looks at a unit once, does what can be done now, and tells what came of
 // it.
@@ -70,12 +75,13 @@ func (e *Engine) look(ctx context.Context, name string) (r loop.Result) {
 			r = e.broken(ctx, t, u, v)
 		}
 	}()
-	g := &glance{t: t, u: u, stirs: stirs, asked: u.Requested != "" && u.Requested != t.handled, began: time.Now()}
+	g := &glance{t: t, put: u, u: u, stirs: stirs, asked: u.Requested != "" && u.Requested != t.handled, began: time.Now()}
 	if u.Leaving {
 		return e.seeOff(ctx, g)
 	}
-	g.artifacts, g.noSource = e.artifacts(ctx, u)
-	if !g.asked && t.resting(g) && e.Rests(name) {
+	g.u, g.operating = t.operate(u, g.began)
+	g.artifacts, g.noSource = e.artifacts(ctx, g.u)
+	if !g.asked && (u.Operation == nil || t.operation == t.toldOf && !g.operating) && t.resting(g) && e.Rests(name) {
 		out := t.last
 		out.Rested = true
 		return e.told(g, out, u.Dialect.Report(ctx, u, out), soon(u.Interval))
@@ -92,7 +98,7 @@ func (e *Engine) broken(ctx context.Context, t *tracked, u Unit, v any) loop.Res
 		text = err.Error()
 	}
 	e.o.Log.Error("a look at a unit broke off; this is a fault of plumb, please report it", "unit", u.Name, "err", text, "stack", string(debug.Stack()))
-	g := &glance{t: t, u: u, began: time.Now()}
+	g := &glance{t: t, put: u, u: u, began: time.Now()}
 	out := Outcome{Inventory: e.registry.remembered(t), Err: &fault.Error{
 		Next: fault.Retry, Reason: fault.InternalError, Err: errors.New("plumb itself failed at this unit; its log says where"),
 		Hint: "nothing of it is changed meanwhile; please report it",
@@ -207,7 +213,7 @@ type ledger struct {
 func (l *ledger) Store(ctx context.Context, entries []apply.Entry) error {
 	l.g.stored = true
 	l.e.registry.store(l.g.t, entries) // also should it be stored without our hearing of it
-	return l.g.u.Dialect.Store(ctx, l.g.u, entries)
+	return l.g.put.Dialect.Store(ctx, l.g.put, entries)
 }
 
 // A telling is how much of an outcome is told now.
@@ -226,6 +232,9 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 	if len(g.artifacts) > 0 {
 		out.Fetched = g.artifacts[0].Fetched
 	}
+	if !fault.Is(out.Err, fault.NotYetRead) && !errors.Is(context.Cause(ctx), loop.ErrUnreachable) {
+		g.t.operated(g, &out, time.Now())
+	}
 	how, again := e.telling(ctx, g, &out)
 	r := loop.Result{Again: again}
 	switch how {
@@ -233,7 +242,7 @@ func (e *Engine) conclude(ctx context.Context, g *glance, out Outcome) loop.Resu
 		r = e.tellAll(ctx, g, out, again)
 	case tellInterim, tellLive:
 		out.Interim, out.Live = true, how == tellLive
-		r = e.told(g, out, g.u.Dialect.Report(ctx, g.u, out), again)
+		r = e.told(g, out, g.put.Dialect.Report(ctx, g.put, out), again)
 	}
 	if how == tellLive {
 		e.loop.QueueAfter(loop.Idle, idleDelay, g.u.Name)
@@ -252,7 +261,7 @@ func (e *Engine) telling(ctx context.Context, g *glance, out *Outcome) (telling,
 	case errors.Is(context.Cause(ctx), loop.ErrUnreachable):
 		return tellNothing, 0 // which is told in its place
 	}
-	if wait := t.grace(g.u, out.Err); wait > 0 && !g.asked {
+	if wait := t.grace(g.u, out.Err); wait > 0 && !g.awaited() {
 		return tellInterim, wait
 	}
 	if e.registry.uncrowd(t) && e.mayLag(g, out) {
@@ -265,7 +274,7 @@ func (e *Engine) telling(ctx context.Context, g *glance, out *Outcome) (telling,
 	t.held = fault.Is(out.Err, fault.PruneHeld)
 	out.Stands = t.steady(g.u, *out)
 	switch again := t.pace(g.u, out, g.stored); {
-	case !again.skip:
+	case !again.skip || g.u.Operation != nil && t.operation != t.toldOf:
 		return tellAll, again.after
 	case len(out.Changes()) > 0:
 		return tellInterim, again.after
@@ -277,7 +286,7 @@ func (e *Engine) telling(ctx context.Context, g *glance, out *Outcome) (telling,
 // mayLag reports whether what became of a unit may be told later: many units
 // have something to write, and first it is live, then all say so.
 func (e *Engine) mayLag(g *glance, out *Outcome) bool {
-	return out.Err == nil && len(out.Changes()) > 0 && !g.stored && !g.asked && !e.registry.isWaitedFor(g.u.Name)
+	return out.Err == nil && len(out.Changes()) > 0 && !g.stored && !g.awaited() && !e.registry.isWaitedFor(g.u.Name)
 }
 
 // tellAll tells an outcome, and says when to look again: after again, if that is
@@ -287,7 +296,7 @@ func (e *Engine) tellAll(ctx context.Context, g *glance, out Outcome, again time
 		out.Handled = g.u.Requested
 	}
 	out.Late, g.t.late = g.t.late, false
-	err := g.u.Dialect.Report(ctx, g.u, out)
+	err := g.put.Dialect.Report(ctx, g.put, out)
 	next := g.t.next(g.u, out)
 	if again > 0 {
 		next = min(next, again)
@@ -312,6 +321,7 @@ func (e *Engine) told(g *glance, out Outcome, err error, again time.Duration) lo
 	if out.Handled != "" {
 		t.handled = out.Handled
 	}
+	t.toldOf = out.Operation
 	t.last = out.Kept()
 	t.rest = atRest{}
 	if out.Err == nil && out.AtRest() {
@@ -452,7 +462,7 @@ func (e *Engine) unreachable(ctx context.Context, name string, since time.Time) 
 	if !ok || u.Suspended || u.Target.Config == nil {
 		return // of plumb's own server there is nobody to tell
 	}
-	g := &glance{t: t, u: u, stirs: stirs, began: time.Now()}
+	g := &glance{t: t, put: u, u: u, stirs: stirs, began: time.Now()}
 	applied, _ := e.registry.lastApplied(t)
 	out := Outcome{Inventory: e.registry.remembered(t), Revision: applied, Unreachable: since, Err: &fault.Error{
 		Next: fault.Wait, Reason: cluster.ReasonNotAnswering,
@@ -478,7 +488,7 @@ func (e *Engine) seeOff(ctx context.Context, g *glance) loop.Result {
 		going.Err = errors.Join(out.Err, errors.New("deletion goes on"))
 		again = g.t.next(g.u, going)
 	}
-	r := e.told(g, out, g.u.Dialect.Report(ctx, g.u, out), again)
+	r := e.told(g, out, g.put.Dialect.Report(ctx, g.put, out), again)
 	r.Unanswered = unanswered(out.Err)
 	return r
 }

@@ -25,7 +25,9 @@ type listener struct {
 	began time.Time
 	mu    sync.Mutex
 	heard []string
-	deaf  int // how many reports fail
+	deaf  int      // how many reports fail
+	ops   []string // what was said of operations, when that was new
+	said  string   // the last of it
 }
 
 func (l *listener) Store(context.Context, Unit, []apply.Entry) error { return nil }
@@ -51,7 +53,29 @@ func (l *listener) Report(_ context.Context, u Unit, out Outcome) error {
 		words = append(words, out.Err.Error())
 	}
 	l.heard = append(l.heard, strings.Join(words, " "))
+	if op := out.Operation.brief(l.began); op != "" && !strings.HasSuffix(l.lastOp(), op) {
+		l.ops = append(l.ops, words[0]+" "+op)
+	}
 	return nil
+}
+
+func (l *listener) lastOp() string {
+	if len(l.ops) == 0 {
+		return l.said
+	}
+	return l.ops[len(l.ops)-1]
+}
+
+// operations checks what was told of operations since it was asked last.
+func (l *listener) operations(t *testing.T, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Equal(l.ops, want) {
+		t.Errorf("heard %q\nwant  %q", l.ops, want)
+	}
+	l.said, l.ops = l.lastOp(), nil
 }
 
 func (l *listener) wants(t *testing.T, want ...string) {
@@ -201,7 +225,7 @@ func still(t *testing.T, f func(t *testing.T, e *Engine, l *listener)) {
 func glanceAt(e *Engine, u Unit) *glance {
 	e.Put(u)
 	t, u, stirs, _ := e.registry.find(u.Name)
-	return &glance{t: t, u: u, stirs: stirs, began: time.Now()}
+	return &glance{t: t, put: u, u: u, stirs: stirs, began: time.Now()}
 }
 
 var changed = written()

@@ -117,6 +117,8 @@ type Outcome struct {
 	Interim, Live, Late bool
 	// Stands: what was said of the unit before is still so.
 	Stands bool
+	// Operation is how far the unit's operation has come, if it has one.
+	Operation Progress
 	// Handled is the request that was carried out.
 	Handled string
 	// Orphaned are the objects that nobody may delete any more.

@@ -65,12 +65,14 @@ type looks struct {
 	last     Outcome // the last that was told
 	rest     atRest
 	failures failures
-	handled  string    // the request that was carried out
-	waiting  time.Time // for a dependency, since when
-	told     time.Time // when it was told how the waiting goes
-	late     bool      // it has changed something that is to be told of
-	untold   int       // how often the dialect could not tell
-	held     bool      // pruning, when it was last told of
+	handled  string // the request that was carried out
+	// operation is how far the last one has come, and toldOf what was told of it.
+	operation, toldOf Progress
+	waiting           time.Time // for a dependency, since when
+	told              time.Time // when it was told how the waiting goes
+	late              bool      // it has changed something that is to be told of
+	untold            int       // how often the dialect could not tell
+	held              bool      // pruning, when it was last told of
 }
 
 // An atRest is what a unit was made from when a look left nothing to do.
@@ -121,7 +123,7 @@ func (r *registry) put(u Unit) (seen bool) {
 	case !u.Leaving:
 		r.stale[u.Name] = true
 	}
-	for _, s := range u.Sources {
+	for _, s := range u.allSources() {
 		r.bySource.add(s, u.Name)
 	}
 	for _, d := range u.DependsOn {
@@ -131,7 +133,7 @@ func (r *registry) put(u Unit) (seen bool) {
 }
 
 func (r *registry) unlink(u Unit) {
-	for _, s := range u.Sources {
+	for _, s := range u.allSources() {
 		r.bySource.drop(s, u.Name)
 	}
 	for _, d := range u.DependsOn {

@@ -144,10 +144,21 @@ func (u Unit) shares(other Unit) bool {
 	})
 }
 
+// allSources are the sources of a unit, and of its operation.
+func (u Unit) allSources() []string {
+	if u.Operation == nil {
+		return u.Sources
+	}
+	return slices.Concat(u.Sources, u.Operation.Sources)
+}
+
 // stands reports whether a unit would render to the same with t as the tree of
 // one of its sources, as far as trees go. d is how t differs from the one before
 // it, if that is known.
 func (e *Engine) stands(u Unit, name string, t tree.Tree, d *tree.Diff) bool {
+	if !slices.Contains(u.Sources, name) {
+		return false // it is that of an operation
+	}
 	for i, r := range u.Renders {
 		if u.Sources[r.From] == name && !e.cache.Stands(u.renderKey(i), t, d) {
 			return false

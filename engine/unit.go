@@ -64,15 +64,17 @@ type Unit struct {
 	// when it looks at the unit; without any, nothing can be rendered.
 	Artifacts []*source.Artifact
 	Target    Target
-	Marks  Marks
+	Marks     Marks
 
 	// Policy reads what an object, desired or live, says about itself.
 	Policy func(*unstructured.Unstructured) apply.Policy
 
 	Managers owned.Managers
 	Force    bool // recreate objects whose change is immutable
-	// Permission is how much of what has to happen may be done.
+	// Permission is how much of what has to happen may be done, beside what an
+	// Operation is asked to do.
 	Permission apply.Permission
+	Operation  *Operation // nil: there is none
 	Order      apply.Order
 	Prune      Prune
 	Health     Health

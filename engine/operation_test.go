@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source"
+)
+
+// operated says how an operation stands, with what is not zero of it.
+func (p Progress) brief(began time.Time) string {
+	if p.ID == "" {
+		return ""
+	}
+	s := fmt.Sprintf("%s %s", p.ID, p.Stage)
+	if p.Failures > 0 {
+		s += fmt.Sprintf(" %d", p.Failures)
+	}
+	if !p.Next.IsZero() {
+		s += fmt.Sprint(" next ", p.Next.Sub(began).Round(time.Second))
+	}
+	if p.Message != "" {
+		s += ": " + p.Message
+	}
+	return s
+}
+
+func failing(next fault.Next) Unit {
+	return Unit{
+		Name: "u", Refused: &fault.Error{Next: next, Reason: fault.ReconciliationFailed, Err: errors.New("no")}, Permission: apply.LookOnly,
+		Interval: time.Hour, RetryInterval: time.Hour,
+	}
+}
+
+func TestAnOperationIsTriedAgainAsItSays(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		u := failing(fault.Retry)
+		u.Dialect, u.RetryInterval = l, 3*time.Second // the unit's own pauses change nothing
+		u.Operation = &Operation{ID: "1", Retry: Retry{Limit: 2, First: 10 * time.Second, Factor: 3, Most: 20 * time.Second}}
+		e.Put(u)
+		synctest.Wait()
+		l.operations(t, "0s 1 Running 1 next 10s: no")
+		time.Sleep(5 * time.Minute)
+		l.operations(t, "10s 1 Running 2 next 30s: no", "30s 1 GaveUp 3: no")
+		e.Put(u) // as a dialect does that reads its own resource too early
+		time.Sleep(time.Minute)
+		l.operations(t)
+		u.Operation = &Operation{ID: "2"}
+		e.Put(u)
+		synctest.Wait()
+		l.operations(t, "6m0s 2 GaveUp 1: no")
+	})
+}
+
+func TestAnOperationThatCannotBeDoneEnds(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		u := failing(fault.Stall)
+		u.Dialect, u.Operation = l, &Operation{ID: "1", Retry: Retry{Limit: -1}}
+		e.Put(u)
+		synctest.Wait()
+		l.operations(t, "0s 1 GaveUp: no")
+		u.Refused, u.Sources = nil, []string{"a", "b"}
+		u.Operation = &Operation{ID: "2", Sources: []string{"c"}}
+		e.Put(u)
+		synctest.Wait()
+		l.operations(t, "0s 2 GaveUp: it names 1 sources, and the unit has 2")
+	})
+}
+
+func TestAnOperationThatWaitsIsTerminated(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		u := failing(fault.Wait)
+		u.Dialect, u.Operation = l, &Operation{ID: "1"}
+		e.Put(u)
+		time.Sleep(90 * time.Minute)
+		l.operations(t, "0s 1 Running: no")
+		u.Operation = &Operation{ID: "1", Terminate: true}
+		e.Put(u)
+		synctest.Wait()
+		l.operations(t, "1h30m0s 1 Terminated: it was terminated")
+	})
+}
+
+// An operation goes on where an earlier process left it.
+func TestAnOperationSurvivesARestart(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		u := failing(fault.Retry)
+		u.Dialect, u.Operation = l, &Operation{ID: "1", Retry: Retry{Limit: 2, First: 10 * time.Second}, Was: Progress{
+			ID: "1", Failures: 2, Message: "no", Began: l.began.Add(-time.Minute), Next: l.began.Add(time.Minute),
+		}}
+		e.Put(u)
+		time.Sleep(2 * time.Minute)
+		l.operations(t, "0s 1 Running 2 next 1m0s: no", "1m0s 1 GaveUp 3: no")
+
+		ended := Progress{ID: "2", Stage: Succeeded, Began: l.began, Ended: l.began}
+		u.Operation = &Operation{ID: "2", Was: ended}
+		e.Put(u)
+		time.Sleep(time.Minute)
+		l.operations(t, "2m0s 2 Succeeded")
+	})
+}
+
+// What an operation has come to is told until the dialect knows it.
+func TestAnOperationsEndIsToldAgain(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		e.o.Log = discard()
+		l.deaf = 3
+		u := failing(fault.Stall)
+		u.Dialect, u.Operation = l, &Operation{ID: "1"}
+		e.Put(u)
+		time.Sleep(time.Minute)
+		l.operations(t, "0s 1 GaveUp: no")
+	})
+}
+
+func TestWhatAnOperationDecidesEndsWithIt(t *testing.T) {
+	yes, now := true, time.Now()
+	put := Unit{
+		Name: "u", Permission: apply.LookOnly, Sources: []string{"git"},
+		Operation: &Operation{ID: "1", Permission: apply.Everything, Sources: []string{"git at 1"}, Prune: &yes, Force: &yes},
+	}
+	tr := &tracked{unit: put}
+	u, runs := tr.operate(put, now)
+	if !runs || u.Permission != apply.Everything || u.Sources[0] != "git at 1" || !u.Prune.Enabled || !u.Force {
+		t.Errorf("it runs: %v, %+v", runs, u)
+	}
+	if put.Sources[0] != "git" {
+		t.Error("the unit that was put is another now")
+	}
+	out := Outcome{Revision: "1", State: Ready}
+	tr.operated(&glance{u: u, operating: true}, &out, now)
+	if p := out.Operation; p.Stage != Succeeded || p.Revision != "1" || p.Ended != now || p.Began != now {
+		t.Errorf("%+v", p)
+	}
+	if u, runs := tr.operate(put, now); runs || u.Permission != apply.LookOnly || u.Sources[0] != "git" || u.Prune.Enabled || u.Force {
+		t.Errorf("it has ended: %v, %+v", runs, u)
+	}
+}
+
+// Both the unit's own sources and those of its operation wake it.
+func TestASourceOfAnOperationWakesItsUnit(t *testing.T) {
+	at := map[string]*source.Artifact{}
+	looking(t, at, func(t *testing.T, e *Engine, l *listener) {
+		e.Put(Unit{Name: "u", Dialect: l, Sources: []string{"git"}, Operation: &Operation{ID: "1", Sources: []string{"git at 1"}}, Interval: time.Hour, RetryInterval: time.Hour})
+		synctest.Wait()
+		l.operations(t, "0s 1 GaveUp 1: no artifact")
+		for _, name := range []string{"git", "git at 1"} {
+			if units := e.registry.from(e.registry.bySource, name); len(units) != 1 {
+				t.Errorf("%s: %v", name, units)
+			}
+		}
+		e.Put(Unit{Name: "u", Dialect: l, Sources: []string{"git"}, Interval: time.Hour, RetryInterval: time.Hour})
+		if units := e.registry.from(e.registry.bySource, "git at 1"); len(units) != 0 {
+			t.Errorf("without its operation: %v", units)
+		}
+		e.Delete("u")
+	})
+}
+
+func TestPausesGrowUpToTheMost(t *testing.T) {
+	for _, c := range []struct {
+		r        Retry
+		failures int
+		want     time.Duration
+	}{
+		{Retry{}, 1, time.Second},
+		{Retry{}, 4, 8 * time.Second},
+		{Retry{First: 5 * time.Second}, 2, 10 * time.Second},
+		{Retry{First: 5 * time.Second, Factor: 1}, 9, 5 * time.Second},
+		{Retry{First: 5 * time.Second, Most: time.Minute}, 9, time.Minute},
+		{Retry{First: time.Hour}, 4000, 24 * time.Hour},
+	} {
+		if got := c.r.pause(c.failures); got != c.want {
+			t.Errorf("%+v after %d: %s, want %s", c.r, c.failures, got, c.want)
+		}
+	}
+}
