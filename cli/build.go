@@ -136,7 +136,7 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *inspect.R
 	} else if kinds, err = builtin(result); err != nil {
 		return nil, err
 	}
-	return engine.Objects(ctx, kinds, u, result)
+	return engine.Desired(ctx, kinds, u, result)
 }
 
 // oneSource refuses units that are made from several sources, which this version

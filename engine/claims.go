@@ -13,7 +13,7 @@ import (
 )
 
 func mine(u Unit) func(*unstructured.Unstructured) bool {
-	return func(live *unstructured.Unstructured) bool { return u.Marks.Owner(live) == u.Name }
+	return func(live *unstructured.Unstructured) bool { return u.Objects.Owner(live) == u.Name }
 }
 
 func settled(u Unit, p *place) func(object.Ref, string, *unstructured.Unstructured) {
@@ -22,10 +22,24 @@ func settled(u Unit, p *place) func(object.Ref, string, *unstructured.Unstructur
 	}
 }
 
+// owner returns the name of the unit, of whatever dialect, whose marks an object
+// carries.
+func (e *Engine) owner(u Unit, live *unstructured.Unstructured) string {
+	if owner := u.Objects.Owner(live); owner != "" {
+		return owner
+	}
+	for _, d := range e.registry.conventions() {
+		if owner := d.Owner(live); owner != "" {
+			return owner
+		}
+	}
+	return ""
+}
+
 // mayTake refuses an object that another unit still wants.
 func (e *Engine) mayTake(ctx context.Context, u Unit) func(*unstructured.Unstructured) error {
 	return func(live *unstructured.Unstructured) error {
-		owner := u.Marks.Owner(live)
+		owner := e.owner(u, live)
 		if owner == "" || owner == u.Name {
 			return nil
 		}

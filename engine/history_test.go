@@ -117,36 +117,47 @@ func newHistory(t *testing.T, env *kubetest.Env, r *rand.Rand) *history {
 // definition is the name of that of Widgets.
 func (h *history) definition() string { return "widgets." + h.ns + ".example.com" }
 
+// marked is how the objects of these units are marked and read.
+type marked struct{}
+
+func (marked) Selector() string { return markOf }
+
+func (marked) Labels(u Unit) map[string]string {
+	return map[string]string{markOf: strings.Replace(strings.TrimPrefix(u.Name, "Toy/"), "/", ".", 1)}
+}
+
+func (marked) Owner(o *unstructured.Unstructured) string {
+	ns, name, ok := strings.Cut(o.GetLabels()[markOf], ".")
+	if !ok {
+		return ""
+	}
+	return "Toy/" + ns + "/" + name
+}
+
+func (marked) Policy(_ Unit, o *unstructured.Unstructured) (p apply.Policy) {
+	switch o.GetAnnotations()["policy"] {
+	case "keep":
+		p.Keep = true
+	case "ignore":
+		p.Mode, p.Keep = apply.Ignore, true
+	case "once":
+		p.Mode = apply.IfNotPresent
+	case "merge":
+		p.Mode = apply.Merge
+	case "force":
+		p.Force = true
+	}
+	return p
+}
+
 func (h *history) named(name string) Unit {
 	full := "Toy/" + h.ns + "/" + name
-	mark := h.ns + "." + name
 	return Unit{
 		Name: full, Namespace: h.ns, Digest: "1", Sources: []string{"Git/" + full},
 		Renders:  []Rendering{{Options: render.Options{Path: ".", Builder: kustomize.Options{}}}},
 		Managers: owned.Managers{Self: "history", Undo: []string{"kubectl"}},
 		Prune:    Prune{Enabled: true, Approved: "any"},
-		Marks: Marks{Labels: map[string]string{markOf: mark}, Selector: markOf, Owner: func(o *unstructured.Unstructured) string {
-			ns, name, ok := strings.Cut(o.GetLabels()[markOf], ".")
-			if !ok {
-				return ""
-			}
-			return "Toy/" + ns + "/" + name
-		}},
-		Policy: func(o *unstructured.Unstructured) (p apply.Policy) {
-			switch o.GetAnnotations()["policy"] {
-			case "keep":
-				p.Keep = true
-			case "ignore":
-				p.Mode, p.Keep = apply.Ignore, true
-			case "once":
-				p.Mode = apply.IfNotPresent
-			case "merge":
-				p.Mode = apply.Merge
-			case "force":
-				p.Force = true
-			}
-			return p
-		},
+		Objects:  marked{},
 	}
 }
 

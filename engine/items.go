@@ -47,18 +47,18 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 		return nil, nil, err
 	}
 	st.missing, st.repeated = nil, repeated
-	src := &rendered{rs: rs, labels: u.Marks.Labels}
+	src := &rendered{rs: rs, labels: u.Objects.Labels(u)}
 	items, unknown = make([]apply.Item, 0, len(all)), make([]apply.Item, 0, len(all)) // which don't move: the items refer to themselves
 	for _, at := range all {
 		o, is, ref := sets[at.part][at.i], rs[at.part].Items[at.i], at.ref
 		to := &items
 		if at.unknown {
 			to = &unknown
-			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Marks.Selector}, Managers: u.Managers})
+			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Objects.Selector()}, Managers: u.Managers})
 		}
 		*to = append(*to, apply.Item{
 			Ref: ref, Version: o.GroupVersionKind().Version, Digest: is.Digest,
-			Policy: u.Policy(o),
+			Policy: u.policy(o),
 		})
 		it := &(*to)[len(*to)-1]
 		it.Object = func() *unstructured.Unstructured { return finish(src, at.part, at.i, it.Ref) }
@@ -224,7 +224,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 			continue
 		}
 		add(watch.Target{
-			Ref: it.Ref, Version: it.Version, Scope: watch.Scope{Selector: u.Marks.Selector},
+			Ref: it.Ref, Version: it.Version, Scope: watch.Scope{Selector: u.Objects.Selector()},
 			Managers: it.Policy.Managers(u.Managers), Judge: st.judge(u, it.Ref.GroupKind()),
 		})
 	}
@@ -234,7 +234,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 		}
 	}
 	for _, en := range st.inventory {
-		add(watch.Target{Ref: en.Ref, Version: en.Version, Scope: watch.Scope{Selector: u.Marks.Selector}, Managers: u.Managers})
+		add(watch.Target{Ref: en.Ref, Version: en.Version, Scope: watch.Scope{Selector: u.Objects.Selector()}, Managers: u.Managers})
 	}
 	return targets
 }

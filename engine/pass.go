@@ -130,7 +130,7 @@ func (w *pass) unfollowGone(ctx context.Context) error {
 func (w *pass) facts(ctx context.Context, live func(object.Ref) (apply.Live, bool)) apply.Facts {
 	u, st := w.unit, w.st
 	f := apply.Facts{
-		Items: w.items, Unknown: w.unknown, Inventory: st.inventory, Managers: u.Managers, Order: u.Order, Live: live, Policy: u.Policy,
+		Items: w.items, Unknown: w.unknown, Inventory: st.inventory, Managers: u.Managers, Order: u.Order, Live: live, Policy: u.policy,
 		Permission: u.Permission, Whole: w.whole, Fights: st.fights, Now: time.Now(),
 		Pruning: apply.Pruning{
 			Enabled: u.Prune.Enabled, Leaving: u.Leaving, AllowEmpty: u.Prune.AllowEmpty, Withheld: st.held || u.Prune.Held, Path: u.paths(),
@@ -484,7 +484,7 @@ func (w *pass) heldUp(now time.Time) error {
 func (w *pass) actor(ctx context.Context) *apply.Applier {
 	u := w.unit
 	return &apply.Applier{
-		Client: w.client, Managers: u.Managers, Force: u.Force, Policy: u.Policy,
+		Client: w.client, Managers: u.Managers, Force: u.Force, Policy: u.policy,
 		Namespaces: append([]string{u.Namespace}, u.Prune.Protected...),
 		Secrets:    secretsOf(u, w.items),
 		Mine:       mine(u),

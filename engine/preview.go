@@ -26,14 +26,14 @@ type Kinds interface {
 	Mapping(context.Context, schema.GroupVersionKind) (*apimeta.RESTMapping, error)
 }
 
-// Objects returns the objects of a render as they are applied for u. One of a
+// Desired returns the objects of a render as they are applied for u. One of a
 // kind that k does not know stays as it is but for the unit's labels.
-func Objects(ctx context.Context, k Kinds, u Unit, rs Results) (object.Set, error) {
+func Desired(ctx context.Context, k Kinds, u Unit, rs Results) (object.Set, error) {
 	all, _, err := locateAll(ctx, k, u, rs)
 	if err != nil {
 		return nil, err
 	}
-	out, src := make(object.Set, len(all)), &rendered{rs: rs, labels: u.Marks.Labels}
+	out, src := make(object.Set, len(all)), &rendered{rs: rs, labels: u.Objects.Labels(u)}
 	for i, at := range all {
 		out[i] = finish(src, at.part, at.i, at.ref)
 	}

@@ -18,10 +18,11 @@ import (
 type registry struct {
 	mu         sync.Mutex
 	units      map[string]*tracked
-	bySource   index           // units by the name of a source that they are made from
-	dependents index           // units by the name of one that they depend on
-	stale      map[string]bool // units of which it is not known what they claim now
-	unknown    map[string]bool // units of which that can't be known
+	bySource   index              // units by the name of a source that they are made from
+	dependents index              // units by the name of one that they depend on
+	stale      map[string]bool    // units of which it is not known what they claim now
+	unknown    map[string]bool    // units of which that can't be known
+	objects    map[string]Objects // of every dialect, by their selector
 }
 
 // An index has names by name.
@@ -91,7 +92,7 @@ type failures struct {
 func newRegistry() *registry {
 	return &registry{
 		units: make(map[string]*tracked), bySource: make(index), dependents: make(index),
-		stale: make(map[string]bool), unknown: make(map[string]bool),
+		stale: make(map[string]bool), unknown: make(map[string]bool), objects: make(map[string]Objects),
 	}
 }
 
@@ -115,6 +116,9 @@ func (r *registry) put(u Unit) (seen bool) {
 	t.unit, t.gone = u, false
 	t.stirs++
 	t.version++
+	if u.Objects != nil {
+		r.objects[u.Objects.Selector()] = u.Objects
+	}
 	delete(r.stale, u.Name)
 	delete(r.unknown, u.Name)
 	switch {
@@ -130,6 +134,13 @@ func (r *registry) put(u Unit) (seen bool) {
 		r.dependents.add(d.Unit, u.Name)
 	}
 	return seen
+}
+
+// conventions are those of all dialects that have units.
+func (r *registry) conventions() []Objects {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.objects))
 }
 
 func (r *registry) unlink(u Unit) {

@@ -64,10 +64,8 @@ type Unit struct {
 	// when it looks at the unit; without any, nothing can be rendered.
 	Artifacts []*source.Artifact
 	Target    Target
-	Marks     Marks
-
-	// Policy reads what an object, desired or live, says about itself.
-	Policy func(*unstructured.Unstructured) apply.Policy
+	// Objects is how the unit's objects are marked and read.
+	Objects Objects
 
 	Managers owned.Managers
 	Force    bool // recreate objects whose change is immutable
@@ -155,17 +153,24 @@ type Target struct {
 	Invalid bool
 }
 
-// Marks are how an object shows whose it is.
-type Marks struct {
-	// Labels are set on every object.
-	Labels map[string]string
-	// Selector is a label selector that the objects of every unit with such
-	// marks match: it is what the watch asks the server for.
-	Selector string
-	// Owner returns the name of the unit whose marks an object carries, or
-	// nothing.
-	Owner func(*unstructured.Unstructured) string
+// Objects is how the objects of a dialect's units show whose they are, and what
+// they may say about themselves. It is the same for all units of a dialect, and
+// safe for concurrent use.
+type Objects interface {
+	// Selector is a label selector that the objects of every unit match: it is
+	// what the watch asks the server for. Each dialect has another.
+	Selector() string
+	// Labels are set on every object of a unit.
+	Labels(u Unit) map[string]string
+	// Owner returns the name of the unit of this dialect whose marks an object
+	// carries, or nothing.
+	Owner(*unstructured.Unstructured) string
+	// Policy reads what an object of a unit, desired or live, says about itself.
+	Policy(u Unit, o *unstructured.Unstructured) apply.Policy
 }
+
+// policy reads what an object of u says about itself.
+func (u Unit) policy(o *unstructured.Unstructured) apply.Policy { return u.Objects.Policy(u, o) }
 
 // Prune says what happens to objects that leave the source.
 type Prune struct {

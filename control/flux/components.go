@@ -67,20 +67,20 @@ const (
 	whyDefinition = "plumb serves this kind and keeps its own definition"
 )
 
-// policy returns what reads the policies of the objects of k. On another
-// cluster plumb is not at home, and Flux is an application like any other.
-func (o Options) policy(k *kustomization) func(*unstructured.Unstructured) apply.Policy {
-	if k.Spec.KubeConfig != nil {
-		return policyOf
+// Policy implements [engine.Objects]. On another cluster plumb is not at home,
+// and Flux is an application like any other.
+func (s objects) Policy(u engine.Unit, o *unstructured.Unstructured) apply.Policy {
+	if u.Target.Cluster != "" {
+		return policyOf(o)
 	}
-	return func(u *unstructured.Unstructured) apply.Policy { return o.sparing(u, policyOf(u)) }
+	return s.sparing(o, policyOf(o))
 }
 
 // sparing is policy p for u, but for what Flux is made of. Whether something is
 // applied is decided by what Git says, and whether it may be deleted by what
 // the cluster says: nobody gets an object out of plumb's hands by a label.
-func (o Options) sparing(u *unstructured.Unstructured, p apply.Policy) apply.Policy {
-	ordinary := o.ApplyFluxComponents || !isComponent(u)
+func (s objects) sparing(u *unstructured.Unstructured, p apply.Policy) apply.Policy {
+	ordinary := s.applyComponents || !isComponent(u)
 	if isServed(u) || !ordinary {
 		p.Keep = true
 	}

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
@@ -55,7 +54,7 @@ func TestWhatFluxIsMadeOf(t *testing.T) {
 		{"a Deployment that serves Flux and was not installed with it", `{apiVersion: apps/v1, kind: Deployment, metadata: {name: a, labels: {app.kubernetes.io/part-of: flux}}}`, Options{}, applied},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := c.by.policy(&kustomization{})(parsed(t, c.manifest))
+			p := objects{c.by.ApplyFluxComponents}.Policy(engine.Unit{}, parsed(t, c.manifest))
 			if (p.Why != "") != (p.Mode == apply.Ignore) {
 				t.Errorf("why is %q", p.Why)
 			}
@@ -65,13 +64,12 @@ func TestWhatFluxIsMadeOf(t *testing.T) {
 		})
 	}
 	t.Run("on another cluster Flux is an application like any other", func(t *testing.T) {
-		k := &kustomization{}
-		k.Spec.KubeConfig = &meta.KubeConfigReference{}
+		elsewhere := engine.Unit{Target: engine.Target{Cluster: "another"}}
 		for _, manifest := range []string{
 			`{apiVersion: apps/v1, kind: Deployment, metadata: {name: source-controller, ` + labels + `}}`,
 			`{` + crd + `, metadata: {` + served + `, ` + labels + `}}`,
 		} {
-			if p := (Options{}).policy(k)(parsed(t, manifest)); p != applied {
+			if p := (objects{}).Policy(elsewhere, parsed(t, manifest)); p != applied {
 				t.Errorf("policy is %+v", p)
 			}
 		}

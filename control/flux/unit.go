@@ -59,12 +59,7 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 		Name: unitName(KustomizationKind.Kind, k.Namespace, k.Name), UID: string(k.UID), Namespace: k.Namespace,
 		Digest: digestOfSpec(k), Suspended: k.Spec.Suspend, Was: standingOf(k),
 		Interval: k.Spec.Interval.Duration, RetryInterval: k.GetRetryInterval(),
-		Marks: engine.Marks{
-			Labels:   map[string]string{nameLabel: k.Name, namespaceLabel: k.Namespace},
-			Selector: nameLabel,
-			Owner:    ownerOf,
-		},
-		Policy:   o.policy(k),
+		Objects:  objects{o.ApplyFluxComponents},
 		Managers: managers(o.OverrideManagers),
 		Force:    k.Spec.Force,
 		Order:    apply.Order{Stage: o.CustomStageKinds, Needed: sourceKinds},
@@ -258,7 +253,21 @@ func selector(s *fluxkustomize.Selector) *kustomize.Selector {
 	}
 }
 
-func ownerOf(o *unstructured.Unstructured) string {
+// objects is how the objects of Kustomizations are marked and read. It
+// implements [engine.Objects].
+type objects struct{ applyComponents bool }
+
+// Selector implements [engine.Objects].
+func (objects) Selector() string { return nameLabel }
+
+// Labels implements [engine.Objects].
+func (objects) Labels(u engine.Unit) map[string]string {
+	_, key := keyOf(u.Name)
+	return map[string]string{nameLabel: key.Name, namespaceLabel: key.Namespace}
+}
+
+// Owner implements [engine.Objects].
+func (objects) Owner(o *unstructured.Unstructured) string {
 	l := o.GetLabels()
 	if l[nameLabel] == "" {
 		return ""
