@@ -17,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/fault"
@@ -38,7 +39,7 @@ type gitRepositories struct {
 	refs     *lookup.Reader
 	events   record.EventRecorder
 	log      *slog.Logger
-	queue    *queue
+	queue    *control.Queue
 	// host is where third parties would fetch artifacts from.
 	host string
 }

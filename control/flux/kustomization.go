@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
@@ -35,7 +36,7 @@ type kustomizations struct {
 	refs     *lookup.Reader
 	events   record.EventRecorder
 	log      *slog.Logger
-	queue    *queue
+	queue    *control.Queue
 	told     told
 }
 
@@ -219,7 +220,7 @@ func (r *kustomizations) putAll(ctx context.Context) error {
 	for i := range list.Items {
 		key := client.ObjectKeyFromObject(&list.Items[i])
 		if _, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: key}); err != nil {
-			r.queue.add(key)
+			r.queue.Add(key)
 			r.log.Error("a Kustomization can't be worked on yet", "namespace", key.Namespace, "name", key.Name, "err", err)
 		}
 	}

@@ -31,11 +31,11 @@ func (o Options) Setup(_ context.Context, mgr ctrl.Manager, p control.Parts) (co
 	c := &controllers{
 		units: &kustomizations{
 			o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager),
-			engine: p.Engine, refs: p.Refs, events: p.Events, log: p.Log, queue: &queue{},
+			engine: p.Engine, refs: p.Refs, events: p.Events, log: p.Log, queue: &control.Queue{},
 		},
 		sources: &gitRepositories{
 			client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Git, keeper: p.Sources, refs: p.Refs,
-			events: p.Events, log: p.Log, queue: &queue{}, host: p.ArtifactHost,
+			events: p.Events, log: p.Log, queue: &control.Queue{}, host: p.ArtifactHost,
 		},
 	}
 	// The workers wait for nothing, or for a status or a finalizer to be stored.
@@ -60,9 +60,9 @@ func (c *controllers) Load(ctx context.Context) (sources []string, err error) {
 func (c *controllers) Wake(name string) {
 	switch kind, key := keyOf(name); kind {
 	case KustomizationKind.Kind:
-		c.units.queue.add(key)
+		c.units.queue.Add(key)
 	case GitRepositoryKind.Kind:
-		c.sources.queue.add(key)
+		c.sources.queue.Add(key)
 	}
 }
 
@@ -93,10 +93,10 @@ func controllerOptions(mgr ctrl.Manager, name string, workers int) controller.Op
 
 // reconciles has r work on the objects of a kind, and on those that the queue
 // names.
-func reconciles(mgr ctrl.Manager, name string, kind schema.GroupVersionKind, workers int, q *queue, r reconcile.Reconciler) error {
+func reconciles(mgr ctrl.Manager, name string, kind schema.GroupVersionKind, workers int, q *control.Queue, r reconcile.Reconciler) error {
 	return ctrl.NewControllerManagedBy(mgr).Named(name).
 		For(example(kind), asked).
-		WatchesRawSource(q.source()).
+		WatchesRawSource(q.Source()).
 		WithOptions(controllerOptions(mgr, name, workers)).
 		Complete(named(kind.Kind, r))
 }

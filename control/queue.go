@@ -1,4 +1,4 @@
-package flux
+package control
 
 import (
 	"context"
@@ -10,16 +10,16 @@ import (
 	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// A queue is the way into a controller's work queue for those who are not the
+// A Queue is the way into a controller's work queue for those who are not the
 // API server: the keeper of sources, and what reads Secrets for them.
-type queue struct {
+type Queue struct {
 	mu      sync.Mutex
 	to      workqueue.TypedRateLimitingInterface[reconcile.Request]
 	waiting []types.NamespacedName // added before the controller started
 }
 
-// source is what a controller watches to be fed by q.
-func (q *queue) source() ctrlsource.Source {
+// Source is what a controller watches to be fed by q.
+func (q *Queue) Source() ctrlsource.Source {
 	return ctrlsource.Func(func(_ context.Context, to workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -32,8 +32,8 @@ func (q *queue) source() ctrlsource.Source {
 	})
 }
 
-// add has the objects of those names reconciled. It does not block.
-func (q *queue) add(keys ...types.NamespacedName) {
+// Add has the objects of those names reconciled. It does not block.
+func (q *Queue) Add(keys ...types.NamespacedName) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.to == nil {
