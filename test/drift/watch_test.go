@@ -3,8 +3,6 @@ package drift_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,88 +15,36 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/internal/kubetest"
+	"plumb.dev/plumb/internal/line"
 	pt "plumb.dev/plumb/internal/plumbtest"
 )
 
-// A line is plumb's way to the API server, which a test can cut.
-type line struct {
-	to   string
-	mu   sync.Mutex
-	down bool
-	open []net.Conn
-}
-
-// newLine returns a line, and the control plane as it is at its end.
-func newLine(t *testing.T, env *kubetest.Env) (*line, *kubetest.Env) {
+// throughLine returns a line to a control plane, and that as it is at its end.
+func throughLine(t *testing.T, env *kubetest.Env) (*line.Line, *kubetest.Env) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	_, to, _ := strings.Cut(env.Config.Host, "://")
+	ln, err := line.New(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, to, _ := strings.Cut(env.Config.Host, "://")
-	ln := &line{to: to}
-	t.Cleanup(func() { l.Close(); ln.cut() })
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go ln.carry(in)
-		}
-	}()
+	t.Cleanup(func() { ln.Close() })
 	b, err := os.ReadFile(env.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := *env
 	at.Kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(at.Kubeconfig, []byte(strings.ReplaceAll(string(b), to, l.Addr().String())), 0o600); err != nil {
+	if err := os.WriteFile(at.Kubeconfig, []byte(strings.ReplaceAll(string(b), to, ln.Addr())), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return ln, &at
-}
-
-func (l *line) carry(in net.Conn) {
-	defer in.Close()
-	out, err := net.Dial("tcp", l.to)
-	if err != nil {
-		return
-	}
-	defer out.Close()
-	l.mu.Lock()
-	if l.down {
-		l.mu.Unlock()
-		return
-	}
-	l.open = append(l.open, in, out)
-	l.mu.Unlock()
-	go func() { _, _ = io.Copy(out, in); out.Close() }()
-	_, _ = io.Copy(in, out)
-}
-
-// cut ends what is on the line, and lets nothing through any more.
-func (l *line) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down = true
-	for _, c := range l.open {
-		c.Close()
-	}
-	l.open = nil
-}
-
-func (l *line) mend() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down = false
 }
 
 // What is changed while plumb can't see it is found once it can, without a
 // restart and without anybody asking.
 func TestDriftMadeWhileTheWatchIsDownIsFound(t *testing.T) {
 	env := kubetest.Private(t, "--audit", "--api-only")
-	ln, cuttable := newLine(t, env)
+	ln, cuttable := throughLine(t, env)
 	w := pt.On(t, cuttable)
 	w.Kubeconfig = env.Kubeconfig // of this test's own kubectl
 	ns := w.Namespace(t)
@@ -162,9 +108,9 @@ func TestDriftMadeWhileTheWatchIsDownIsFound(t *testing.T) {
 
 	t.Run("a cut connection", func(t *testing.T) {
 		since := time.Now()
-		ln.cut()
+		ln.Cut()
 		change()
-		ln.mend()
+		ln.Mend()
 		back()
 		if n := lists(since); n != 0 {
 			t.Errorf("it listed %d times, although the server knew what it had missed", n)
@@ -172,11 +118,11 @@ func TestDriftMadeWhileTheWatchIsDownIsFound(t *testing.T) {
 	})
 	t.Run("410 Gone, from a server that has forgotten what was missed", func(t *testing.T) {
 		since := time.Now()
-		ln.cut()
+		ln.Cut()
 		change()
 		w.Kill(t, "kube-apiserver") // and with it all that it had in memory
 		kubetest.Eventually(t, 2*pt.Patience, answers)
-		ln.mend()
+		ln.Mend()
 		back()
 		if lists(since) == 0 {
 			t.Error("it did not list, so the server was not asked for what it no longer had")
