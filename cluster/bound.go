@@ -88,11 +88,8 @@ func isDiscovery(path string) bool {
 // holds nobody up for long, sends no more than it may, and leads nowhere else.
 type bound struct {
 	bounds
-	server *url.URL
-
-	mu    sync.Mutex
-	since time.Time // no answer since then; zero: there was one
-	again time.Time // when to ask again
+	silence
+	url *url.URL
 }
 
 func newBound(host string, b bounds) (*bound, error) {
@@ -100,7 +97,7 @@ func newBound(host string, b bounds) (*bound, error) {
 	if err != nil {
 		return nil, errors.New("the address of the cluster is not a URL")
 	}
-	return &bound{bounds: b, server: u}, nil
+	return &bound{bounds: b, url: u, silence: silence{server: u.Redacted(), pause: b.pause}}, nil
 }
 
 // wrap is for rest.Config.Wrap.
@@ -113,29 +110,32 @@ type boundTransport struct {
 
 // RoundTrip implements [http.RoundTripper].
 func (t boundTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != t.server.Scheme || r.URL.Host != t.server.Host {
+	if r.URL.Scheme != t.url.Scheme || r.URL.Host != t.url.Host {
 		// Credentials would go along.
 		return nil, &fault.Error{
 			Next: fault.Retry, Reason: ReasonRedirected, Hint: "name that server in the kubeconfig",
-			Err: fmt.Errorf("%s redirects to %s://%s, which is not followed", t.server.Redacted(), r.URL.Scheme, r.URL.Host),
+			Err: fmt.Errorf("%s redirects to %s://%s, which is not followed", t.server, r.URL.Scheme, r.URL.Host),
 		}
 	}
-	if err := t.silent(); err != nil {
+	if err := t.leftAlone(); err != nil && r.Context().Value(probe{}) == nil {
 		return nil, err
 	}
-	lim := t.of(r)
+	lim, sent := t.of(r), time.Now()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	first := time.AfterFunc(lim.first, func() { cancel(errNoAnswer) })
 	resp, err := t.next.RoundTrip(r.WithContext(ctx))
 	first.Stop()
 	if err != nil {
 		cancel(nil)
-		if errors.Is(context.Cause(ctx), errNoAnswer) {
-			return nil, t.fellSilent(lim.first)
+		switch {
+		case errors.Is(context.Cause(ctx), errNoAnswer):
+			return nil, t.late(sent)
+		case !answers(err) && !errors.Is(r.Context().Err(), context.Canceled):
+			t.lost(sent)
 		}
 		return nil, err
 	}
-	t.answered()
+	t.hears()
 	if isDiscovery(r.URL.Path) {
 		resp.Header.Del("Retry-After") // whoever asks for kinds has no patience of its own
 	} else if after, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && after > 1 {
@@ -144,8 +144,12 @@ func (t boundTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	body := &boundBody{ReadCloser: resp.Body, bound: t.bound, limit: lim, ctx: ctx, cancel: cancel}
 	if lim.whole > 0 {
 		body.end = time.AfterFunc(lim.whole-lim.first, func() { cancel(errNoAnswer) })
-	} else if strings.Contains(resp.Header.Get("Content-Type"), "json") {
-		body.frame = &jsonFrame{most: t.frame}
+	} else {
+		t.watched()
+		body.unwatched = sync.OnceFunc(t.unwatched)
+		if strings.Contains(resp.Header.Get("Content-Type"), "json") {
+			body.frame = &jsonFrame{most: t.frame}
+		}
 	}
 	resp.Body = body
 	return resp, nil
@@ -153,61 +157,26 @@ func (t boundTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 var errNoAnswer = errors.New("no answer")
 
-func (b *bound) answered() {
-	b.mu.Lock()
-	b.since = time.Time{}
-	b.mu.Unlock()
-}
-
-// fellSilent notes that the server did not answer, and returns the error that
-// says so.
-func (b *bound) fellSilent(after time.Duration) error {
-	b.mu.Lock()
-	if b.since.IsZero() {
-		b.since = time.Now().Add(-after)
-	}
-	b.again = time.Now().Add(b.pause)
-	b.mu.Unlock()
-	return b.notAnswering()
-}
-
-// silent returns the error for a server that has just not answered, so that
-// not everybody waits to learn it.
-func (b *bound) silent() error {
-	b.mu.Lock()
-	silent := !b.since.IsZero() && time.Now().Before(b.again)
-	b.mu.Unlock()
-	if !silent {
-		return nil
-	}
-	return b.notAnswering()
-}
-
-func (b *bound) notAnswering() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return &fault.Error{
-		Next: fault.Retry, Reason: ReasonNotAnswering, Hint: "check the server that the kubeconfig names",
-		Err: fmt.Errorf("%s has not answered since %s", b.server.Redacted(), b.since.UTC().Format(time.RFC3339)),
-	}
-}
-
 // A boundBody is an answer within its limit.
 type boundBody struct {
 	io.ReadCloser
 	*bound
 	limit
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	end    *time.Timer // nil: a watch
-	frame  *jsonFrame  // of a watch in JSON
-	read   int64
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	end       *time.Timer // nil: a watch
+	unwatched func()      // nil: not a watch
+	frame     *jsonFrame  // of a watch in JSON
+	read      int64
 }
 
 // Read implements [io.Reader].
 func (b *boundBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.read += int64(n)
+	if n > 0 {
+		b.hears()
+	}
 	switch {
 	case b.read > b.bytes:
 		b.cancel(nil)
@@ -216,7 +185,7 @@ func (b *boundBody) Read(p []byte) (int, error) {
 		b.cancel(nil)
 		return 0, b.tooLarge("an event of a watch", b.frame.most)
 	case err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(b.ctx), errNoAnswer):
-		return n, b.fellSilent(b.whole)
+		return n, notAnswering(fmt.Errorf("%s has not come to the end of an answer in %s", b.server, b.whole))
 	}
 	return n, err
 }
@@ -226,6 +195,9 @@ func (b *boundBody) Close() error {
 	if b.end != nil {
 		b.end.Stop()
 	}
+	if b.unwatched != nil {
+		b.unwatched()
+	}
 	err := b.ReadCloser.Close()
 	b.cancel(nil)
 	return err
@@ -234,7 +206,7 @@ func (b *boundBody) Close() error {
 func (b *boundBody) tooLarge(what string, most int64) error {
 	return &fault.Error{
 		Next: fault.Retry, Reason: ReasonTooLarge, Hint: "check the server that the kubeconfig names",
-		Err: fmt.Errorf("%s sends %s of more than %d MiB", b.server.Redacted(), what, max(1, most>>20)),
+		Err: fmt.Errorf("%s sends %s of more than %d MiB", b.server, what, max(1, most>>20)),
 	}
 }
 

@@ -34,6 +34,7 @@ type Cluster struct {
 	config *rest.Config
 	http   *http.Client
 	asks   *discovery.DiscoveryClient
+	bound  *bound // nil: plumb's own
 
 	mu      sync.Mutex
 	kinds   *kinds
@@ -53,9 +54,10 @@ func newCluster(id string, config *rest.Config, within bounds) (*Cluster, error)
 	// A warning is text that a server chooses. It may quote what it was sent,
 	// and so has no place in a log.
 	config.WarningHandler = rest.NoWarnings{}
+	var b *bound
 	if id != "" {
-		b, err := newBound(config.Host, within)
-		if err != nil {
+		var err error
+		if b, err = newBound(config.Host, within); err != nil {
 			return nil, err
 		}
 		config.Wrap(b.wrap)
@@ -69,7 +71,7 @@ func newCluster(id string, config *rest.Config, within bounds) (*Cluster, error)
 		return nil, fmt.Errorf("connect to cluster: %w", err)
 	}
 	return &Cluster{
-		ID: id, config: config, http: hc, asks: disco,
+		ID: id, config: config, http: hc, asks: disco, bound: b,
 		kinds: newKinds(disco), clients: make(map[string]*Client),
 	}, nil
 }

@@ -138,6 +138,7 @@ func (e *Engine) place(t Target, unit string) (*place, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.WhenSilent(func(since time.Time) { e.loop.Doubt(server(t), since) })
 		self, err := c.As("")
 		if err != nil {
 			return nil, err

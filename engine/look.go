@@ -141,7 +141,7 @@ func (e *Engine) run(ctx context.Context, g *glance) Outcome {
 	g.u.Applied, g.u.AppliedDigest = e.registry.lastApplied(g.t)
 	g.u.Prune.Held = g.t.held
 	out := e.forward(ctx, g)
-	if out.Err != nil && out.Plan == nil && ctx.Err() == nil && !fault.Is(out.Err, fault.NotYetRead) && !fault.Is(out.Err, cluster.ReasonNotAnswering) {
+	if out.Err != nil && out.Plan == nil && ctx.Err() == nil && !fault.Is(out.Err, fault.NotYetRead) && !fault.Is(out.Err, fault.NotAnswering) {
 		out.Err = errors.Join(out.Err, e.holdTrue(ctx, g, &out))
 	}
 	if out.Err != nil {
@@ -453,24 +453,37 @@ func (t *tracked) next(u Unit, out Outcome) time.Duration {
 
 // unanswered reports whether the server may have given no answer.
 func unanswered(err error) bool {
-	return fault.Is(err, cluster.ReasonNotAnswering) || errors.Is(err, context.DeadlineExceeded)
+	return fault.Is(err, fault.NotAnswering) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// unreachable tells that the server of a unit has not answered since then.
-func (e *Engine) unreachable(ctx context.Context, name string, since time.Time) {
+// unreachable tells that the server of a unit has not answered since then. What
+// needs no server is done.
+func (e *Engine) unreachable(ctx context.Context, name string, since time.Time, why error) (again time.Duration) {
 	t, u, stirs, ok := e.registry.find(name)
-	if !ok || u.Suspended || u.Target.Config == nil {
-		return // of plumb's own server there is nobody to tell
+	switch {
+	case t == nil:
+		return 0
+	case !ok:
+		e.depart(name)
+		return 0
+	case u.Suspended && !u.Leaving, u.Target.Config == nil:
+		return 0 // of plumb's own server there is nobody to tell
 	}
 	g := &glance{t: t, put: u, u: u, stirs: stirs, began: time.Now()}
+	if u.Leaving && (!u.Removal.Deletes || u.Removal.Orphaned != "") {
+		return e.seeOff(ctx, g).Again
+	}
 	applied, _ := e.registry.lastApplied(t)
+	silence := fmt.Errorf("its cluster %s has not answered since %s", server(u.Target), since.UTC().Format(time.RFC3339))
+	if !errors.Is(why, context.DeadlineExceeded) {
+		silence = fmt.Errorf("%w: %w", silence, why)
+	}
 	out := Outcome{Inventory: e.registry.remembered(t), Revision: applied, Unreachable: since, Err: &fault.Error{
-		Next: fault.Wait, Reason: cluster.ReasonNotAnswering,
-		Err:  fmt.Errorf("its cluster %s has not answered since %s", server(u.Target), since.UTC().Format(time.RFC3339)),
+		Next: fault.Wait, Reason: fault.NotAnswering, Err: silence,
 		Hint: "what became of the objects there is not known; it goes on when the cluster answers",
 	}}
 	out.conclude(out.Err)
-	e.told(g, out, u.Dialect.Report(ctx, u, out), 0)
+	return e.told(g, out, u.Dialect.Report(ctx, u, out), 0).Again
 }
 
 // seeOff deletes what a unit that is being deleted has applied, as it asks for.

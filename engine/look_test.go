@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/engine/loop"
 	"plumb.dev/plumb/fault"
@@ -345,3 +347,46 @@ func TestALookThatPanicsHurtsOnlyItsUnit(t *testing.T) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// Of a unit whose server does not answer, what needs no answer is done.
+func TestAUnitOfAServerThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := units(nil)
+		e.o.Log = discard()
+		l := &listener{began: time.Now()}
+		there := Target{Cluster: "other", Config: &rest.Config{Host: "https://other:6443"}}
+		refused := errors.New("connection refused")
+		lose := func(name string) time.Duration { return e.unreachable(t.Context(), name, l.began, refused) }
+		u := Unit{Name: "u", Dialect: l, Target: there}
+		e.Put(u)
+		says := func(why string) string {
+			return "0s u its cluster https://other:6443 has not answered since " + l.began.UTC().Format(time.RFC3339) + why +
+				" (what became of the objects there is not known; it goes on when the cluster answers)"
+		}
+		if again := lose("u"); again != 0 {
+			t.Errorf("what was told is told again after %s", again)
+		}
+		l.wants(t, says(": connection refused"))
+		e.unreachable(t.Context(), "u", l.began, fmt.Errorf("get: %w", context.DeadlineExceeded))
+		l.wants(t, says("")) // which says no more
+		l.deaf = 1
+		if again := lose("u"); again <= 0 {
+			t.Error("what could not be told is not told again")
+		}
+		u.Leaving, u.Removal = true, Removal{Deletes: true}
+		e.Put(u)
+		lose("u")
+		l.wants(t, says(": connection refused")) // what it has applied can't be deleted
+		u.Removal = Removal{Deletes: false}
+		e.Put(u)
+		lose("u")
+		l.wants(t, "0s u removed")
+		e.Delete("u")
+		lose("u")
+		lose("u")
+		if t, _, _, _ := e.registry.find("u"); t != nil {
+			l.heard = append(l.heard, "a unit that is gone is remembered")
+		}
+		l.wants(t)
+	})
+}

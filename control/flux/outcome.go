@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
@@ -120,6 +121,8 @@ func (r *kustomizations) seenOff(ctx context.Context, k *kustomization, stored *
 	case out.Err == nil:
 	case waits:
 		c.Progress("Deletion in progress: " + out.Err.Error())
+	case fault.Is(out.Err, cluster.ReasonNotAnswering):
+		unseen(c, out.Err)
 	default:
 		c.Retry(reasonOf(out.Err, meta.PruneFailedReason), out.Err.Error())
 	}

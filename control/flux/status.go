@@ -20,6 +20,13 @@ const (
 	succeeded   = meta.SucceededReason
 )
 
+// unseen says that the cluster of a unit does not answer: whatever was true
+// there, nobody can see whether it still is.
+func unseen(c report.Conditions, err error) {
+	c.Retry(string(fault.NotAnswering), err.Error())
+	c.Set(report.Ready, metav1.ConditionUnknown, string(fault.NotAnswering), err.Error())
+}
+
 // conclude writes into the status of k what a look has shown.
 func conclude(k *kustomization, out engine.Outcome) {
 	st, err := &k.Status, out.Err
@@ -44,9 +51,7 @@ func conclude(k *kustomization, out engine.Outcome) {
 	case out.Stands:
 		return
 	case fault.Is(err, fault.NotAnswering):
-		// Whatever was true there, nobody can see whether it still is.
-		c.Retry(string(fault.NotAnswering), err.Error())
-		c.Set(report.Ready, metav1.ConditionUnknown, string(fault.NotAnswering), err.Error())
+		unseen(c, err)
 		return
 	case err == nil && len(out.Fights) > 0:
 		// Whether the rest is healthy, or comes to be, does not end a fight.

@@ -36,12 +36,18 @@ type lane struct {
 	mu      sync.Mutex
 	looks   context.Context // ends when the server is found not to answer
 	cut     context.CancelCauseFunc
-	down    time.Time       // since when it does not answer; zero: it does
+	down    *silence        // nil: it answers
 	pinging bool            // somebody finds out
 	parked  map[string]bool // units to look at when it answers again
 	slow    map[string]bool // units whose last look took long
 	crawl   int             // slow units that are being looked at
 	queued  []string        // slow units to look at when one of these is done
+}
+
+// A silence is that of a server that does not answer.
+type silence struct {
+	since time.Time
+	why   error
 }
 
 func newLane(l *Loop, server string) *lane {
@@ -103,21 +109,20 @@ func (n *lane) work(ctx context.Context) {
 
 // look looks at a unit, if its server answers and has room for it.
 func (n *lane) look(ctx context.Context, unit string) (again time.Duration) {
-	looks, since, slow, ok := n.enter(unit)
+	looks, down, slow, ok := n.enter(unit)
 	switch {
-	case !since.IsZero():
-		n.loop.o.Unreachable(ctx, unit, since)
-		return 0
+	case down != nil:
+		return n.loop.o.Unreachable(ctx, unit, down.since, down.why)
 	case !ok:
 		return 0
 	}
 	began := time.Now()
-	suspicion := time.AfterFunc(patience, func() { n.doubt(ctx) })
+	suspicion := time.AfterFunc(patience, func() { n.doubt(ctx, time.Time{}) })
 	r := n.loop.o.Look(looks, unit)
 	suspicion.Stop()
 	cut := errors.Is(context.Cause(looks), ErrUnreachable)
 	if r.Unanswered && !cut {
-		n.doubt(ctx)
+		n.doubt(ctx, time.Time{})
 	}
 	n.left(unit, slow, cut, time.Since(began))
 	if cut {
@@ -126,23 +131,23 @@ func (n *lane) look(ctx context.Context, unit string) (again time.Duration) {
 	return r.Again
 }
 
-// enter finds room for a look. If the server does not answer, since says since
-// when; if there is no room, the unit is queued again when there is.
-func (n *lane) enter(unit string) (looks context.Context, since time.Time, slow, ok bool) {
+// enter finds room for a look. If the server does not answer, down says so; if
+// there is no room, the unit is queued again when there is.
+func (n *lane) enter(unit string) (looks context.Context, down *silence, slow, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.down.IsZero() {
+	if n.down != nil {
 		n.parked[unit] = true
 		return nil, n.down, false, false
 	}
 	if slow = n.slow[unit]; slow {
 		if n.crawl >= max(1, n.loop.Workers(n.server)/4) {
 			n.queued = append(n.queued, unit)
-			return nil, time.Time{}, true, false
+			return nil, nil, true, false
 		}
 		n.crawl++
 	}
-	return n.looks, time.Time{}, slow, true
+	return n.looks, nil, slow, true
 }
 
 // left notes that a look is over.
@@ -157,7 +162,7 @@ func (n *lane) left(unit string, slow, cut bool, took time.Duration) {
 		}
 	}
 	switch {
-	case cut && !n.down.IsZero():
+	case cut && n.down != nil:
 		n.parked[unit] = true
 	case cut:
 		n.add(Normal, 0, unit) // it has come back meanwhile
@@ -169,15 +174,18 @@ func (n *lane) left(unit string, slow, cut bool, took time.Duration) {
 }
 
 // doubt finds out whether the server answers. If it does not, all looks end.
-func (n *lane) doubt(ctx context.Context) {
+// since is when it ceased to; zero: now.
+func (n *lane) doubt(ctx context.Context, since time.Time) {
 	n.mu.Lock()
-	if n.pinging || !n.down.IsZero() {
+	if n.pinging || n.down != nil {
 		n.mu.Unlock()
 		return
 	}
 	n.pinging = true
 	n.mu.Unlock()
-	began := time.Now()
+	if since.IsZero() {
+		since = time.Now()
+	}
 	go func() {
 		err := n.ping(ctx)
 		n.mu.Lock()
@@ -186,7 +194,7 @@ func (n *lane) doubt(ctx context.Context) {
 			n.mu.Unlock()
 			return
 		}
-		n.down = began
+		n.down = &silence{since, err}
 		n.cut(ErrUnreachable)
 		n.mu.Unlock()
 		n.loop.queueAll(n) // nobody sees what becomes of their objects
@@ -217,7 +225,7 @@ func (n *lane) revive(ctx context.Context) {
 	n.renew(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.down = time.Time{}
+	n.down = nil
 	for unit := range n.parked {
 		n.add(Normal, 0, unit)
 	}

@@ -49,8 +49,9 @@ type Options struct {
 	// Ping returns nil if a server gives an answer, whichever.
 	Ping func(ctx context.Context, server string) error
 	// Unreachable is called in place of Look for a unit of a server that has
-	// not answered since then.
-	Unreachable func(ctx context.Context, unit string, since time.Time)
+	// not answered since then; why is the error of Ping. It returns after how
+	// long to call it again; zero is not at all.
+	Unreachable func(ctx context.Context, unit string, since time.Time, why error) (again time.Duration)
 }
 
 // A Loop looks at units. It is safe for concurrent use.
@@ -145,13 +146,14 @@ func (l *Loop) QueueAfter(p Priority, after time.Duration, units ...string) {
 	}
 }
 
-// Doubt has it found out whether a server answers.
-func (l *Loop) Doubt(server string) {
+// Doubt has it found out whether a server answers, of which there are signs that
+// it has not since some time. It does not block.
+func (l *Loop) Doubt(server string, since time.Time) {
 	l.mu.Lock()
 	n, ctx := l.lanes[server], l.ctx
 	l.mu.Unlock()
 	if n != nil && ctx != nil {
-		n.doubt(ctx)
+		n.doubt(ctx, since)
 	}
 }
 

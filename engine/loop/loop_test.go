@@ -34,6 +34,11 @@ func (r *record) take() []string {
 	return lines
 }
 
+func (r *record) unreachable(_ context.Context, unit string, since time.Time, why error) time.Duration {
+	r.add("%s since %s: %v", unit, since.Sub(r.began), why)
+	return 0
+}
+
 // bubble runs f with a clock of its own, and ends what it has started.
 func bubble(t *testing.T, f func(t *testing.T, ctx context.Context, r *record)) {
 	t.Helper()
@@ -159,7 +164,7 @@ func TestAServerThatDoesNotAnswerHoldsUpNobodyElse(t *testing.T) {
 				r.add("%s", unit)
 				return loop.Result{}
 			},
-			Unreachable: func(_ context.Context, unit string, since time.Time) { r.add("%s since %s", unit, since.Sub(r.began)) },
+			Unreachable: r.unreachable,
 		})
 		l.Start(ctx)
 		for i := range 5 {
@@ -177,7 +182,7 @@ func TestAServerThatDoesNotAnswerHoldsUpNobodyElse(t *testing.T) {
 		time.Sleep(16 * time.Second)
 		got = r.take()
 		slices.Sort(got)
-		want(t, got, "h0 since 10s", "h1 since 10s", "h2 since 10s", "h3 since 10s", "h4 since 10s")
+		want(t, got, "h0 since 10s: context deadline exceeded", "h1 since 10s: context deadline exceeded", "h2 since 10s: context deadline exceeded", "h3 since 10s: context deadline exceeded", "h4 since 10s: context deadline exceeded")
 		h.mu.Lock()
 		h.pings = 0
 		h.mu.Unlock()
@@ -241,12 +246,53 @@ func TestNoAnswerAtOnceIsFoundOutAtOnce(t *testing.T) {
 				r.add("look")
 				return loop.Result{Unanswered: true, Again: time.Second}
 			},
-			Unreachable: func(_ context.Context, unit string, _ time.Time) { r.add("unreachable") },
+			Unreachable: r.unreachable,
 		})
 		l.Start(ctx)
 		l.Put("a", "gone")
 		l.Queue(loop.Normal, "a")
 		time.Sleep(time.Hour)
-		want(t, r.take(), "look", "unreachable")
+		want(t, r.take(), "look", "a since 0s: connection refused")
+	})
+}
+
+// A server that dies while all of its units rest is found out by who watches it,
+// and nobody is told of one that answers.
+func TestAServerThatIsDoubtedIsAsked(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
+		h := &hung{server: "hung"}
+		var untold sync.Once
+		l := loop.New(loop.Options{
+			Workers: 1, Elsewhere: 1, Ping: h.ping,
+			Look: func(_ context.Context, unit string) loop.Result { r.add("%s", unit); return loop.Result{} },
+			Unreachable: func(ctx context.Context, unit string, since time.Time, why error) (again time.Duration) {
+				untold.Do(func() { again = time.Minute })
+				r.unreachable(ctx, unit, since, why)
+				return again
+			},
+		})
+		l.Put("h", "hung")
+		l.Put("w", "well")
+		l.Doubt("hung", time.Now()) // nothing is asked before the start
+		l.Start(ctx)
+		l.Doubt("nowhere", time.Now())
+		time.Sleep(time.Minute)
+		since := time.Now()
+		for range 20 { // each watch says so
+			l.Doubt("well", since)
+			l.Doubt("hung", since)
+			time.Sleep(time.Second)
+		}
+		want(t, r.take(), "h since 1m0s: context deadline exceeded")
+		time.Sleep(time.Minute) // it could not be told at once
+		want(t, r.take(), "h since 1m0s: context deadline exceeded")
+		h.mu.Lock()
+		h.well = true
+		h.mu.Unlock()
+		time.Sleep(time.Minute)
+		want(t, r.take(), "h")
+		l.Doubt("hung", time.Now())
+		time.Sleep(time.Minute)
+		want(t, r.take())
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -75,6 +76,48 @@ current-context: x
 	fresh := w.Namespace(t)
 	unit(t, w, fresh, "fresh", three)
 	w.AwaitReady(t, fresh, "fresh", "")
+}
+
+// A cluster that is lost while all of its units rest is found out although
+// nobody looks at any.
+func TestAClusterThatIsLostWhileAllRestsIsFoundOut(t *testing.T) {
+	// How long a connection may be silent before it is tried.
+	t.Setenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "2")
+	t.Setenv("HTTP2_PING_TIMEOUT_SECONDS", "2")
+	w := pt.On(t, kubetest.Private(t, "--audit", "--api-only"))
+	ns := w.Namespace(t)
+	way := forward(t, w)
+	w.Apply(t, kubeconfigSecret(ns, "remote", kubeconfig(w, way.Addr())))
+	unit(t, w, ns, "u", three, "kubeConfig: {secretRef: {name: remote}}")
+	w.Unit(t, ns, "v", "u", "./app", "targetNamespace: "+w.Namespace(t), "kubeConfig: {secretRef: {name: remote}}")
+	for _, name := range []string{"u", "v"} {
+		w.AwaitReady(t, ns, name, "")
+	}
+	for what, lose := range map[string]func(){"it hangs": way.Hang, "its connections end": way.Cut} {
+		t.Run(what, func(t *testing.T) {
+			began := time.Now()
+			lose()
+			for _, name := range []string{"u", "v"} {
+				kubetest.Eventually(t, 2*pt.Patience, func() error {
+					s, _, err := w.StatusOf(t.Context(), pt.Kustomization, ns, name)
+					if c := s.Condition("Ready"); err == nil && (c.Status != metav1.ConditionUnknown || c.Reason != "ClusterNotAnswering") {
+						err = fmt.Errorf("what nobody can see is said to be %+v", c)
+					}
+					return err
+				})
+				contains(t, w.AwaitReason(t, pt.Kustomization, ns, name, "ClusterNotAnswering"), way.Addr()+" has not answered since")
+			}
+			way.Mend()
+			for _, name := range []string{"u", "v"} {
+				w.AwaitReady(t, ns, name, "")
+			}
+			for _, q := range w.Requests(t, began) {
+				if q.Resource == "configmaps" && q.Write() {
+					t.Errorf("%s %s, although nothing was to do", q.Verb, q.URI)
+				}
+			}
+		})
+	}
 }
 
 // A Git server that does not answer keeps no source of another from being

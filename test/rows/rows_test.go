@@ -7,11 +7,8 @@ package rows_test
 import (
 	"encoding/base64"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/internal/kubetest"
+	"plumb.dev/plumb/internal/line"
 	pt "plumb.dev/plumb/internal/plumbtest"
 )
 
@@ -402,48 +400,14 @@ func kubeconfigSecret(ns, name, kubeconfig string) string {
 }
 
 // forward is a way to the API server that a test can close.
-func forward(t *testing.T, to string) (addr string, stop func()) {
+func forward(t *testing.T, w *pt.World) *line.Line {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	n, err := line.New(strings.TrimPrefix(w.Config.Host, "https://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	var open []net.Conn
-	closed := false
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				in.Close()
-				continue
-			}
-			mu.Lock()
-			if closed {
-				in.Close()
-				out.Close()
-			}
-			open = append(open, in, out)
-			mu.Unlock()
-			go func() { _, _ = io.Copy(in, out); in.Close() }()
-			go func() { _, _ = io.Copy(out, in); out.Close() }()
-		}
-	}()
-	stop = func() {
-		mu.Lock()
-		defer mu.Unlock()
-		closed = true
-		l.Close()
-		for _, c := range open {
-			c.Close()
-		}
-	}
-	t.Cleanup(stop)
-	return l.Addr().String(), stop
+	t.Cleanup(func() { n.Close() })
+	return n
 }
 
 // kubeconfig is one with an administrator's rights, without any file.
@@ -461,18 +425,20 @@ current-context: x
 
 func clusterGone(t *testing.T, w *pt.World) {
 	ns := w.Namespace(t)
-	addr, stop := forward(t, strings.TrimPrefix(w.Config.Host, "https://"))
-	w.Apply(t, kubeconfigSecret(ns, "remote", kubeconfig(w, addr)))
+	way := forward(t, w)
+	w.Apply(t, kubeconfigSecret(ns, "remote", kubeconfig(w, way.Addr())))
 	unit(t, w, ns, "u", three, "kubeConfig: {secretRef: {name: remote}}")
 	w.Await(t, configMap, ns, "a", nil)
-	stop()
+	if err := way.Close(); err != nil {
+		t.Fatal(err)
+	}
 	// Meanwhile others go on.
 	other := w.Namespace(t)
 	unit(t, w, other, "u", three)
 	if out, err := w.Kubectl(t.Context(), "", "-n", ns, "delete", "kustomizations.kustomize.toolkit.fluxcd.io/u", "--wait=false"); err != nil {
 		t.Fatal(out, err)
 	}
-	contains(t, w.AwaitReason(t, pt.Kustomization, ns, "u", "PruneFailed"), "connection refused")
+	contains(t, w.AwaitReason(t, pt.Kustomization, ns, "u", "ClusterNotAnswering"), "has not answered since", "connection refused")
 	orphan(t, w, ns, "u")
 	stillThere(t, w, configMap, ns, "a", "b", "c")
 	if strings.Contains(w.Plumb.Log(), base64.StdEncoding.EncodeToString(w.Config.KeyData)[:40]) {
