@@ -48,6 +48,9 @@ func base(unit string) string {
 const baseWithout = `resources: [rbac.yaml, config.yaml, deployment.yaml, service.yaml, scaling.yaml, network.yaml]
 `
 
+// appPath is what a unit renders.
+func appPath(unit string) string { return "./apps/" + unit + "/production" }
+
 func overlayFile(unit string) string { return "apps/" + unit + "/production/kustomization.yaml" }
 
 func overlay(unit, version string) string {

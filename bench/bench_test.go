@@ -29,7 +29,7 @@ func TestEveryFigureIsMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := bench{
-		units: 6, small: 3, runs: 2, samples: 3, idle: time.Second, settle: time.Second,
+		units: 6, small: 3, large: 8, clusters: 3, runs: 2, samples: 3, idle: time.Second, settle: time.Second,
 		plumbPath: plumbtest.Binary(t), sandboxPath: sandbox,
 	}
 	file := filepath.Join(t.TempDir(), "figures.json")
@@ -50,9 +50,17 @@ func TestEveryFigureIsMeasured(t *testing.T) {
 			goals++
 		}
 	}
-	const want = 21 // all but those of the large repositories
+	const want = 32 // all but those of the large repositories
 	if goals != want {
 		t.Errorf("%d figures have a goal, not %d", goals, want)
+	}
+	for _, name := range []string{"cold, for each unit", "memory: settled after cold, for each unit", "idle: CPU of plumb in an hour, for each unit"} {
+		if f := got.find(8, name); f == nil || f.FloorIs == "" {
+			t.Errorf("%s is %+v", name, f)
+		}
+	}
+	if f := got.find(6, "clusters: they hang → all of their units say Unknown, and since when"); f == nil {
+		t.Error("units of clusters that hang were not waited for")
 	}
 	if f := got.find(6, "restart: writes"); f == nil || f.Value > 0 {
 		t.Errorf("a restart wrote: %+v", f)

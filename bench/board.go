@@ -54,14 +54,19 @@ func (w *world) sight(ctx context.Context, r schema.GroupVersionResource, namesp
 // all returns when as many objects have been seen in a state as there are
 // units, with the time of the last one.
 func (w *world) all(ctx context.Context, seen <-chan sighting, within time.Duration, is func(*unstructured.Unstructured) bool) (time.Time, error) {
-	have := make(map[string]bool, w.n)
+	return w.many(ctx, seen, within, w.n, is)
+}
+
+// many is all for n objects.
+func (w *world) many(ctx context.Context, seen <-chan sighting, within time.Duration, n int, is func(*unstructured.Unstructured) bool) (time.Time, error) {
+	have := make(map[string]bool, n)
 	return w.first(ctx, seen, within, func(u *unstructured.Unstructured) bool {
 		if is(u) {
 			have[u.GetName()] = true
 		} else {
 			delete(have, u.GetName())
 		}
-		return len(have) == w.n
+		return len(have) == n
 	})
 }
 

@@ -178,6 +178,8 @@ func (w *world) stormOnce(ctx context.Context) (took time.Duration, requests map
 	return end.Sub(began), requests, err
 }
 
+const idleName = "idle: CPU of plumb, part of a core"
+
 // idle watches plumb do nothing.
 func (w *world) idle(ctx context.Context) error {
 	// What is told of the last step is told.
@@ -203,7 +205,7 @@ func (w *world) idle(ctx context.Context) error {
 	w.requests(fmt.Sprintf("idle: requests in %s but watches", w.bench.idle), requests,
 		func(r request) bool { return r.verb != "watch" && r.resource != "leases" }).atMost(0)
 	if ok {
-		w.add("idle: CPU of plumb, part of a core", "%", 100*(after.cpu-before.cpu).Seconds()/w.bench.idle.Seconds()).atMost(0.5)
+		w.add(idleName, "%", 100*(after.cpu-before.cpu).Seconds()/w.bench.idle.Seconds()).atMost(0.5)
 		w.add("idle: memory of plumb", "MB", after.size)
 	}
 	return nil

@@ -35,6 +35,7 @@ import (
 // A bench is what the flags say and what was measured.
 type bench struct {
 	units, small     int
+	large, clusters  int
 	runs, samples    int
 	idle, settle     time.Duration
 	files, megabytes int
@@ -53,13 +54,15 @@ func main() {
 	var jsonFile string
 	flag.IntVar(&b.units, "n", 1000, "units: Kustomizations, each with an app of its own")
 	flag.IntVar(&b.small, "small", 100, "units of the run before, to compare with; 0 is none")
+	flag.IntVar(&b.large, "large", 0, "units of a run after, of which cold, a commit, idle and memory are compared; 0 is none")
+	flag.IntVar(&b.clusters, "clusters", 20, "clusters that as many units as -n says are on, some of which hang; 0 is none")
 	flag.IntVar(&b.runs, "runs", 11, "how often to measure what is short; the median counts")
 	flag.IntVar(&b.samples, "samples", 200, "objects to change by hand, one after the other")
 	flag.DurationVar(&b.idle, "idle", 5*time.Minute, "how long to watch plumb do nothing")
 	flag.DurationVar(&b.settle, "settle", 30*time.Second, "how long after the work to read the memory")
 	flag.IntVar(&b.files, "files", 100_000, "files of the large repository; 0 is none")
 	flag.IntVar(&b.megabytes, "megabytes", 1024, "size of the other large repository")
-	flag.StringVar(&b.only, "only", "", "of what comes after the units are there, measure only what matches this regular expression")
+	flag.StringVar(&b.only, "only", "", "measure only what matches this regular expression, and what has to come before")
 	flag.StringVar(&jsonFile, "json", "", "write the figures to this file, as JSON; - is standard output, after the table")
 	flag.StringVar(&b.plumbPath, "plumb", "", "the program to measure (default bin/plumb)")
 	flag.StringVar(&b.sandboxPath, "sandbox", "", "the program that runs the API server (default bin/plumb-sandbox)")
@@ -73,8 +76,8 @@ func main() {
 }
 
 func (b *bench) main(ctx context.Context, jsonFile string) (err error) {
-	if b.units < 1 || b.small < 0 || b.runs < 1 || b.samples < 1 || flag.NArg() > 0 {
-		return errors.New("-n, -runs and -samples are at least 1, and there are no arguments")
+	if b.units < 1 || b.small < 0 || b.large < 0 || b.clusters < 0 || b.clusters == 1 || b.runs < 1 || b.samples < 1 || flag.NArg() > 0 {
+		return errors.New("-n, -runs and -samples are at least 1, -clusters 2 or none, and there are no arguments")
 	}
 	if b.root, err = tools.Root(); err != nil {
 		return err
@@ -109,41 +112,70 @@ type step struct {
 	do   func(*world, context.Context) error
 }
 
-func (b *bench) run(ctx context.Context) error {
-	first := []step{
+const idleStep = "nothing to do"
+
+var (
+	// always is measured with each number of units, and then with one.
+	always = []step{
 		{"the floor: a bare loop of renders and server-side applies", (*world).floor},
 		{"cold: units created → all ready", (*world).cold},
 		{"memory once settled", (*world).settled},
 		{"commits that touch one app", (*world).commits},
 	}
-	rest := []step{
+	then = []step{
 		{"a commit that touches every app", (*world).fanOut},
 		{"a commit that removes an object of every app", (*world).prune},
 		{"objects changed by another client, one after the other", (*world).drift},
 		{"objects changed by another client, all at once", (*world).storm},
 		{"commits while some units can't become healthy", (*world).starved},
 		{"units that depend on each other", (*world).chain},
-		{"nothing to do", (*world).idle},
+		{idleStep, (*world).idle},
 		{"a restart", (*world).restart},
 	}
+	// elsewhere is measured by itself, with units on other clusters.
+	elsewhere = []step{{"commits to many clusters, some of which hang", (*world).clusters}}
+)
+
+func (b *bench) run(ctx context.Context) error {
 	only, err := regexp.Compile(b.only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
-	rest = slices.DeleteFunc(rest, func(s step) bool { return !only.MatchString(s.what) })
-	if b.small > 0 {
-		if err := b.on(ctx, b.small, first); err != nil {
+	matching := func(steps []step) (some []step) {
+		return slices.DeleteFunc(slices.Clone(steps), func(s step) bool { return !only.MatchString(s.what) })
+	}
+	if after := matching(then); len(after) > 0 || len(matching(always)) > 0 {
+		if err := b.sizes(ctx, after); err != nil {
 			return err
 		}
 	}
-	if err := b.on(ctx, b.units, append(first, rest...)); err != nil {
-		return err
+	if b.clusters > 0 && len(matching(elsewhere)) > 0 {
+		if err := b.on(ctx, max(b.units, b.clusters), elsewhere); err != nil {
+			return err
+		}
 	}
-	b.compare()
 	if b.files > 0 {
 		log.Print("measuring large repositories")
 		return b.largeRepositories(ctx)
 	}
+	return nil
+}
+
+// sizes measures with fewer units, with all, and with more, and compares.
+func (b *bench) sizes(ctx context.Context, after []step) error {
+	idle := slices.DeleteFunc(slices.Clone(after), func(s step) bool { return s.what != idleStep })
+	for _, run := range []struct {
+		units int
+		steps []step
+	}{{b.small, always}, {b.units, slices.Concat(always, after)}, {b.large, slices.Concat(always, idle)}} {
+		if run.units == 0 {
+			continue
+		}
+		if err := b.on(ctx, run.units, run.steps); err != nil {
+			return err
+		}
+	}
+	b.compare()
 	return nil
 }
 

@@ -20,6 +20,8 @@ import (
 // patience is how long anything may take.
 func (w *world) patience() time.Duration { return 2*time.Minute + time.Duration(w.n)*time.Second }
 
+const coldName = "cold: units created → all ready"
+
 // cold starts plumb on an empty cluster, then creates the units.
 func (w *world) cold(ctx context.Context) error {
 	if err := w.serve(); err != nil {
@@ -56,7 +58,7 @@ func (w *world) cold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.seconds("cold: units created → all ready", end.Sub(began)).over(w.loop.all(), "everything rendered and applied").ratioAtMost(1.5)
+	w.seconds(coldName, end.Sub(began)).over(w.loop.all(), "everything rendered and applied").ratioAtMost(1.5)
 	w.seconds("cold: of which the units were created", created)
 	w.requests("cold: requests of plumb", requests, nil).over(float64(w.n*objectsPerApp), "one for each object")
 	if ok {
@@ -68,27 +70,29 @@ func (w *world) cold(ctx context.Context) error {
 }
 
 func (w *world) createUnits(ctx context.Context) error {
+	if err := w.createSource(ctx); err != nil {
+		return err
+	}
+	return parallel(w.n, func(i int) error { return w.createUnit(ctx, unitName(i), appPath(unitName(i)), nil) })
+}
+
+func (w *world) createSource(ctx context.Context) error {
 	source := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": gitRepositories.GroupVersion().String(), "kind": "GitRepository",
 		"metadata": map[string]any{"name": "apps"},
 		"spec":     map[string]any{"interval": "1m", "url": w.url, "ref": map[string]any{"branch": "main"}},
 	}}
-	if _, err := w.client.Resource(gitRepositories).Namespace(unitSpace).Create(ctx, source, metav1.CreateOptions{}); err != nil {
-		return err
-	}
-	return parallel(w.n, func(i int) error {
-		return w.createUnit(ctx, unitName(i), "./apps/"+unitName(i)+"/production", nil)
-	})
+	_, err := w.client.Resource(gitRepositories).Namespace(unitSpace).Create(ctx, source, metav1.CreateOptions{})
+	return err
 }
 
-func (w *world) createUnit(ctx context.Context, name, path string, dependsOn []any) error {
+// createUnit creates a unit, whose spec may say more.
+func (w *world) createUnit(ctx context.Context, name, path string, more map[string]any) error {
 	spec := map[string]any{
 		"interval": "1m", "prune": true, "path": path,
 		"sourceRef": map[string]any{"kind": "GitRepository", "name": "apps"},
 	}
-	if dependsOn != nil {
-		spec["dependsOn"] = dependsOn
-	}
+	maps.Copy(spec, more)
 	unit := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": kustomizations.GroupVersion().String(), "kind": "Kustomization",
 		"metadata": map[string]any{"name": name}, "spec": spec,
@@ -122,7 +126,10 @@ func (w *world) pick() string {
 // A told is how long it took from a push to three things.
 type told struct{ fetched, live, settled []time.Duration }
 
-const liveName = "a commit to one app → its Deployment has the new image"
+const (
+	liveName  = "a commit to one app → its Deployment has the new image"
+	sweepName = "sweep: that commit → every status names it"
+)
 
 // commits measures commits that touch one app each: until the source has it,
 // until the app is live, and until every unit says so.
@@ -175,7 +182,7 @@ func (w *world) commits(ctx context.Context) error {
 	fetched := quantile(fetches, 0.5)
 	w.seconds("a commit to one app → the source has it", t.fetched...).over(fetched.Seconds(), "a fetch by the program git")
 	w.seconds(liveName, t.live...).over((fetched + one).Seconds(), "a fetch by the program git, one render, one apply").atMost(0.3)
-	w.seconds("sweep: that commit → every status names it", t.settled...).over((one + statuses).Seconds(), "one render, one apply, a status of each unit").atMost(5)
+	w.seconds(sweepName, t.settled...).over((one + statuses).Seconds(), "one render, one apply, a status of each unit").atMost(5)
 	if ok {
 		w.cpu("a commit to one app: CPU of plumb", (after.cpu-before.cpu)/time.Duration(w.runs))
 	}
@@ -187,17 +194,47 @@ func (w *world) commits(ctx context.Context) error {
 	return nil
 }
 
-// compare sets the latency of a commit against that with fewer units.
+// compare sets what one run has shown against another with fewer units.
 func (b *bench) compare() {
 	small, large := b.figures.find(b.small, liveName), b.figures.find(b.units, liveName)
-	if small == nil || large == nil {
-		return
+	if small != nil && large != nil {
+		b.figures.add(b.units, "that, against fewer units", "s", large.Value).
+			over(small.Value, fmt.Sprintf("the same with %d units", b.small)).ratioAtMost(1.2)
 	}
-	b.figures.add(b.units, "that, against fewer units", "s", large.Value).
-		over(small.Value, fmt.Sprintf("the same with %d units", b.small)).ratioAtMost(1.2)
 	s, l := b.figures.find(b.small, settledName), b.figures.find(b.units, settledName)
 	if s != nil && l != nil && b.units > b.small {
 		b.figures.add(0, "memory: slope for each object", "B", (l.Value-s.Value)*(1<<20)/float64((b.units-b.small)*objectsPerApp)).atMost(4096)
+	}
+	if b.large > 0 {
+		b.compareEach()
+	}
+}
+
+// compareEach sets what many units cost each against what fewer do. A commit to
+// one costs the same whatever there is beside it.
+func (b *bench) compareEach() {
+	is := fmt.Sprintf("the same with %d units", b.units)
+	for _, c := range []struct {
+		of, name string
+		each     bool
+		unit     string
+		times    float64
+	}{
+		{coldName, "cold, for each unit", true, "s", 1},
+		{liveName, "that, against fewer units", false, "s", 1},
+		{sweepName, "sweep, for each unit", true, "s", 1},
+		{settledName, "memory: settled after cold, for each unit", true, "kB", 1024},
+		{idleName, "idle: CPU of plumb in an hour, for each unit", true, "ms", 3600 * 1000 / 100},
+	} {
+		few, many := b.figures.find(b.units, c.of), b.figures.find(b.large, c.of)
+		if few == nil || many == nil {
+			continue
+		}
+		value, floor := many.Value*c.times, few.Value*c.times
+		if c.each {
+			value, floor = value/float64(b.large), floor/float64(b.units)
+		}
+		b.figures.add(b.large, c.name, c.unit, value).over(floor, is).ratioAtMost(1.2)
 	}
 }
 
@@ -476,9 +513,9 @@ func (w *world) chain(ctx context.Context) error {
 	defer stop()
 	began := time.Now()
 	for i := chainLength - 1; i >= 0; i-- {
-		var on []any
+		var on map[string]any
 		if i > 0 {
-			on = []any{map[string]any{"name": chainName(i - 1)}}
+			on = map[string]any{"dependsOn": []any{map[string]any{"name": chainName(i - 1)}}}
 		}
 		if err := w.createUnit(ctx, chainName(i), "./"+chainDir(i), on); err != nil {
 			return err

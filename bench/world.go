@@ -159,10 +159,8 @@ func (w *world) serveGit(ctx context.Context) error {
 
 // install makes the namespaces and the definitions.
 func (w *world) install(ctx context.Context) error {
-	namespaces := w.client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
 	for _, name := range []string{unitSpace, appSpace, floorSpace} {
-		ns := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}}}
-		if _, err := namespaces.Create(ctx, ns, metav1.CreateOptions{}); err != nil {
+		if err := w.createNamespace(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -184,6 +182,12 @@ func (w *world) install(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (w *world) createNamespace(ctx context.Context, name string) error {
+	ns := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}}}
+	_, err := w.client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}).Create(ctx, ns, metav1.CreateOptions{})
+	return err
 }
 
 // define creates a CustomResourceDefinition and waits until it can be used.
