@@ -134,7 +134,7 @@ func (e *Engine) brokeJustNow(u Unit) bool {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.rendered != "" && st.rendered != u.Revision()
+	return st.lastRendered != "" && st.lastRendered != u.Revision()
 }
 
 // Remove deletes everything that u has applied, because u is going away, and

@@ -79,7 +79,7 @@ type state struct {
 	// prepared are the items of a render, kept while it stands.
 	prepared []apply.Item
 	prepFor  string
-	source   *rendered      // of prepared
+	source   *desired       // of prepared
 	repeated []object.Ref   // of prepared: what several renderings have
 	renders  int            // how many renderings are kept
 	missing  []watch.Target // of kinds that the cluster does not have
@@ -94,8 +94,8 @@ type state struct {
 
 	sight
 
-	mu       sync.Mutex
-	rendered string // the last revision that could be rendered
+	mu           sync.Mutex
+	lastRendered string // the last revision that could be rendered
 }
 
 // New returns an Engine that watches until ctx is done.

@@ -88,7 +88,7 @@ func (w *pass) observeLast(ctx context.Context) error {
 }
 
 // digest is that of the render.
-func (d *rendered) digest() string {
+func (d *desired) digest() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.rs.Digest()

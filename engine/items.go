@@ -27,7 +27,7 @@ func (e *Engine) render(ctx context.Context, u Unit, st *state) (Results, error)
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.rendered, st.renders = u.Revision(), max(st.renders, len(rs))
+	st.lastRendered, st.renders = u.Revision(), max(st.renders, len(rs))
 	return rs, nil
 }
 
@@ -47,7 +47,7 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 		return nil, nil, err
 	}
 	st.missing, st.repeated = nil, repeated
-	src := &rendered{rs: rs, labels: u.Objects.Labels(u)}
+	src := &desired{rs: rs, labels: u.Objects.Labels(u)}
 	items, unknown = make([]apply.Item, 0, len(all)), make([]apply.Item, 0, len(all)) // which don't move: the items refer to themselves
 	for _, at := range all {
 		o, is, ref := sets[at.part][at.i], rs[at.part].Items[at.i], at.ref
@@ -132,23 +132,23 @@ func locate(ctx context.Context, k Kinds, u Unit, ref object.Ref, version string
 	return ref, nil
 }
 
-// rendered is a render as long as a unit is held true to it. Between two runs
+// desired is a render as long as a unit is held true to it. Between two runs
 // it is packed.
-type rendered struct {
+type desired struct {
 	labels map[string]string // of every object
 	mu     sync.Mutex
 	rs     Results
 }
 
 // object returns the i-th object of a rendering. It may be shared.
-func (d *rendered) object(part, i int) (*unstructured.Unstructured, error) {
+func (d *desired) object(part, i int) (*unstructured.Unstructured, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.rs[part].Object(i)
 }
 
 // pack lets go of what can be made again.
-func (d *rendered) pack() {
+func (d *desired) pack() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	packed := make(Results, len(d.rs))
@@ -159,7 +159,7 @@ func (d *rendered) pack() {
 }
 
 // finish returns the i-th object of a rendering as it is applied.
-func finish(d *rendered, part, i int, ref object.Ref) *unstructured.Unstructured {
+func finish(d *desired, part, i int, ref object.Ref) *unstructured.Unstructured {
 	o, err := d.object(part, i)
 	if err != nil {
 		// The bytes were made by encoding an object in this process.

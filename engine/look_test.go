@@ -42,7 +42,7 @@ func (l *listener) Report(_ context.Context, u Unit, out Outcome) error {
 		return errors.New("the status can't be written")
 	}
 	words := []string{time.Since(l.began).Round(time.Second).String(), u.Name}
-	for word, is := range map[string]bool{"interim": out.Interim, "live": out.Live, "late": out.Late, "rested": out.Rested, "removed": out.State == Removed} {
+	for word, is := range map[string]bool{"interim": out.Interim, "live": out.Live, "late": out.Deferred, "rested": out.Rested, "removed": out.State == Removed} {
 		if is {
 			words = append(words, word)
 		}
@@ -224,10 +224,10 @@ func still(t *testing.T, f func(t *testing.T, e *Engine, l *listener)) {
 }
 
 // glanceAt is a look at u that has come to an outcome.
-func glanceAt(e *Engine, u Unit) *glance {
+func glanceAt(e *Engine, u Unit) *reconciliation {
 	e.Put(u)
-	t, u, stirs, _ := e.registry.find(u.Name)
-	return &glance{t: t, put: u, u: u, stirs: stirs, began: time.Now()}
+	t, u, wakes, _ := e.registry.find(u.Name)
+	return &reconciliation{t: t, put: u, u: u, wakes: wakes, began: time.Now()}
 }
 
 var changed = written()
@@ -246,7 +246,7 @@ func written() *apply.Record {
 func TestManyUnitsAreLiveBeforeTheySaySo(t *testing.T) {
 	still(t, func(t *testing.T, e *Engine, l *listener) {
 		g := glanceAt(e, Unit{Name: "u", Dialect: l, Interval: time.Hour})
-		e.registry.crowd([]string{"u"})
+		e.registry.batch([]string{"u"})
 		done := Outcome{Revision: "2", State: Ready, Record: changed}
 		e.conclude(t.Context(), g, done)
 		e.conclude(t.Context(), g, Outcome{Revision: "2", State: Ready})
@@ -254,7 +254,7 @@ func TestManyUnitsAreLiveBeforeTheySaySo(t *testing.T) {
 		l.wants(t, "0s u interim live", "0s u late", "0s u")
 
 		e.Put(Unit{Name: "child", Dialect: l, DependsOn: on("u")})
-		e.registry.crowd([]string{"u"})
+		e.registry.batch([]string{"u"})
 		e.conclude(t.Context(), g, done)
 		l.wants(t, "0s u") // somebody waits for what it has to say
 	})
@@ -305,7 +305,7 @@ func TestAUnitRestsUntilSomebodyAsks(t *testing.T) {
 			t.Error("at rest although there is another artifact")
 		}
 		e.Wake("u")
-		_, _, later.stirs, _ = e.registry.find("u")
+		_, _, later.wakes, _ = e.registry.find("u")
 		later.artifacts = g.artifacts
 		if g.t.resting(&later) {
 			t.Error("at rest although somebody asked for a look")
@@ -313,7 +313,7 @@ func TestAUnitRestsUntilSomebodyAsks(t *testing.T) {
 		// It is asked for during the look.
 		e.Wake("u")
 		e.conclude(t.Context(), &later, Outcome{Revision: "2", State: Ready})
-		_, _, later.stirs, _ = e.registry.find("u")
+		_, _, later.wakes, _ = e.registry.find("u")
 		if g.t.resting(&later) {
 			t.Error("at rest although somebody asked for a look during the last one")
 		}

@@ -128,13 +128,13 @@ func (p *Progress) end(s Stage, now time.Time, reason fault.Reason, message stri
 }
 
 // operated notes what a look has come to for the operation of a unit.
-func (t *tracked) operated(g *glance, out *Outcome, now time.Time) {
-	if g.u.Operation == nil {
+func (t *tracked) operated(rec *reconciliation, out *Outcome, now time.Time) {
+	if rec.u.Operation == nil {
 		return
 	}
 	p := &t.operation
-	if g.operating {
-		p.note(g.u.Operation.Retry, out, now)
+	if rec.operating {
+		p.note(rec.u.Operation.Retry, out, now)
 	}
 	if p.Stage == Running && !p.Next.IsZero() {
 		out.Next = sooner(out.Next, p.Next)

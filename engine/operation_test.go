@@ -133,7 +133,7 @@ func TestWhatAnOperationDecidesEndsWithIt(t *testing.T) {
 		t.Error("the unit that was put is another now")
 	}
 	out := Outcome{Revision: "1", State: Ready}
-	tr.operated(&glance{u: u, operating: true}, &out, now)
+	tr.operated(&reconciliation{u: u, operating: true}, &out, now)
 	if p := out.Operation; p.Stage != Succeeded || p.Revision != "1" || p.Ended != now || p.Began != now {
 		t.Errorf("%+v", p)
 	}

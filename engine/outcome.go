@@ -113,8 +113,8 @@ type Outcome struct {
 	// Rested: nothing has happened since the last outcome, which this one is.
 	Rested bool
 	// Interim: what was changed is news; what that makes of the unit is told
-	// later, by an outcome that is Late. Live: it is all that there was to do.
-	Interim, Live, Late bool
+	// later, by an outcome that is Deferred. Live: it is all that there was to do.
+	Interim, Live, Deferred bool
 	// Stands: what was said of the unit before is still so.
 	Stands bool
 	// Operation is how far the unit's operation has come, if it has one.

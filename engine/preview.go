@@ -33,7 +33,7 @@ func Desired(ctx context.Context, k Kinds, u Unit, rs Results) (object.Set, erro
 	if err != nil {
 		return nil, err
 	}
-	out, src := make(object.Set, len(all)), &rendered{rs: rs, labels: u.Objects.Labels(u)}
+	out, src := make(object.Set, len(all)), &desired{rs: rs, labels: u.Objects.Labels(u)}
 	for i, at := range all {
 		out[i] = finish(src, at.part, at.i, at.ref)
 	}

@@ -48,9 +48,9 @@ type tracked struct {
 	unit    Unit
 	gone    bool
 	reborn  bool     // nothing that was known of the one before counts
-	stirs   uint64   // how often somebody asked for a look
+	wakes   uint64   // how often somebody asked for a look
 	version uint64   // how often it, or what it is made from, has changed
-	crowded bool     // it is one of many that a commit touches
+	batched bool     // it is one of many that a commit touches
 	stands  Standing // what was last told of it
 	// inventory is what it has written or was about to, as it was stored last.
 	inventory []apply.Entry
@@ -71,7 +71,7 @@ type looks struct {
 	operation, toldOf Progress
 	waiting           time.Time // for a dependency, since when
 	told              time.Time // when it was told how the waiting goes
-	late              bool      // it has changed something that is to be told of
+	deferred          bool      // it has changed something that is to be told of
 	untold            int       // how often the dialect could not tell
 	held              bool      // pruning, when it was last told of
 }
@@ -79,7 +79,7 @@ type looks struct {
 // An atRest is what a unit was made from when a look left nothing to do.
 type atRest struct {
 	valid     bool
-	stirs     uint64
+	wakes     uint64
 	artifacts []*source.Artifact
 }
 
@@ -114,7 +114,7 @@ func (r *registry) put(u Unit) (seen bool) {
 	r.unlink(t.unit)
 	seen = t.unit.Digest != u.Digest || t.unit.Leaving != u.Leaving || t.unit.Suspended != u.Suspended
 	t.unit, t.gone = u, false
-	t.stirs++
+	t.wakes++
 	t.version++
 	if u.Objects != nil {
 		r.objects[u.Objects.Selector()] = u.Objects
@@ -163,7 +163,7 @@ func (r *registry) leave(name string) (known bool) {
 	r.unlink(t.unit)
 	t.unit = Unit{Name: name, Leaving: true, Target: t.unit.Target}
 	t.gone = true
-	t.stirs++
+	t.wakes++
 	t.version++
 	delete(r.stale, name)
 	delete(r.unknown, name)
@@ -181,13 +181,13 @@ func (r *registry) drop(name string) (dropped bool) {
 	return true
 }
 
-// stir notes that somebody asks for a look at these units.
-func (r *registry) stir(names ...string) {
+// wake notes that somebody asks for a look at these units.
+func (r *registry) wake(names ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, name := range names {
 		if t := r.units[name]; t != nil {
-			t.stirs++
+			t.wakes++
 		}
 	}
 }
@@ -239,36 +239,36 @@ func (r *registry) opaque() []string {
 	return slices.Sorted(maps.Keys(r.unknown))
 }
 
-// crowd notes that a commit touches all of these.
-func (r *registry) crowd(names []string) {
+// batch notes that a commit touches all of these.
+func (r *registry) batch(names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, name := range names {
 		if t := r.units[name]; t != nil {
-			t.crowded = true
+			t.batched = true
 		}
 	}
 }
 
-// uncrowd reports whether a unit is one of many that a commit touches. That is
+// unbatch reports whether a unit is one of many that a commit touches. That is
 // asked once for each commit.
-func (r *registry) uncrowd(t *tracked) (crowded bool) {
+func (r *registry) unbatch(t *tracked) (batched bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	crowded, t.crowded = t.crowded, false
-	return crowded
+	batched, t.batched = t.batched, false
+	return batched
 }
 
 // find returns a unit that there is, and how often somebody has asked for a look
 // at it. Of one that has gone, there is no more than t.
-func (r *registry) find(name string) (t *tracked, u Unit, stirs uint64, ok bool) {
+func (r *registry) find(name string) (t *tracked, u Unit, wakes uint64, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t = r.units[name]
 	if t == nil || t.gone {
 		return t, u, 0, false
 	}
-	return t, t.unit, t.stirs, true
+	return t, t.unit, t.wakes, true
 }
 
 // renewed reports whether a unit is another one than that of the last look,
@@ -332,7 +332,7 @@ func (e *Engine) Put(u Unit) {
 	}
 	e.loop.Queue(p, u.Name)
 	if seen {
-		e.stir(loop.Normal, e.registry.from(e.registry.dependents, u.Name)...)
+		e.wakeAt(loop.Normal, e.registry.from(e.registry.dependents, u.Name)...)
 	}
 }
 
@@ -344,14 +344,14 @@ func (e *Engine) Delete(name string) {
 	}
 	e.index.drop(name)
 	e.loop.Queue(loop.Normal, name)
-	e.stir(loop.Normal, e.registry.from(e.registry.dependents, name)...)
+	e.wakeAt(loop.Normal, e.registry.from(e.registry.dependents, name)...)
 }
 
 // Wake has a unit looked at, since something may have happened to it.
-func (e *Engine) Wake(name string) { e.stir(loop.Normal, name) }
+func (e *Engine) Wake(name string) { e.wakeAt(loop.Normal, name) }
 
-func (e *Engine) stir(p loop.Priority, names ...string) {
-	e.registry.stir(names...)
+func (e *Engine) wakeAt(p loop.Priority, names ...string) {
+	e.registry.wake(names...)
 	e.loop.Queue(p, names...)
 }
 
@@ -383,10 +383,10 @@ func (e *Engine) Published(name string, before, newest *source.Artifact) {
 	}
 	e.registry.moved(touched)
 	if len(touched) > e.loop.Workers("") {
-		e.registry.crowd(touched)
+		e.registry.batch(touched)
 	}
-	e.stir(loop.Normal, touched...)
-	e.registry.stir(untouched...)
+	e.wakeAt(loop.Normal, touched...)
+	e.registry.wake(untouched...)
 	e.loop.QueueAfter(loop.Idle, idleDelay, untouched...)
 }
 

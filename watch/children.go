@@ -56,7 +56,7 @@ type Children struct {
 	kinds   []schema.GroupVersionKind
 
 	mu     sync.Mutex
-	broods map[childKey]*brood
+	stores map[childKey]*childStore
 	apart  map[schema.GroupVersionKind]bool // kinds that may be listed only in single namespaces
 }
 
@@ -69,7 +69,7 @@ type childKey struct {
 func NewChildren(ctx context.Context, c *cluster.Client, kinds []schema.GroupVersionKind) *Children {
 	return &Children{
 		ctx: ctx, cluster: c, kinds: kinds,
-		broods: make(map[childKey]*brood), apart: make(map[schema.GroupVersionKind]bool),
+		stores: make(map[childKey]*childStore), apart: make(map[schema.GroupVersionKind]bool),
 	}
 }
 
@@ -79,13 +79,13 @@ type Look struct {
 	c          *Children
 	namespaces []string
 	changed    func()
-	broods     map[childKey]*brood // guarded by c.mu
+	stores     map[childKey]*childStore // guarded by c.mu
 }
 
 // Look begins to show the children in some namespaces. changed is called when
 // it may show something else; it must not block.
 func (c *Children) Look(namespaces []string, changed func()) *Look {
-	l := &Look{c: c, namespaces: slices.Compact(slices.Sorted(slices.Values(namespaces))), changed: changed, broods: make(map[childKey]*brood)}
+	l := &Look{c: c, namespaces: slices.Compact(slices.Sorted(slices.Values(namespaces))), changed: changed, stores: make(map[childKey]*childStore)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range c.kinds {
@@ -102,15 +102,15 @@ func (c *Children) open(l *Look, kind schema.GroupVersionKind) {
 	}
 	for _, ns := range namespaces {
 		key := childKey{kind, ns}
-		b := c.broods[key]
+		b := c.stores[key]
 		if b == nil {
 			ctx, cancel := context.WithCancel(c.ctx)
-			b = &brood{key: key, cancel: cancel, looks: make(map[*Look]bool), answered: make(chan struct{})}
-			c.broods[key] = b
+			b = &childStore{key: key, cancel: cancel, looks: make(map[*Look]bool), answered: make(chan struct{})}
+			c.stores[key] = b
 			go c.watch(ctx, b)
 		}
 		b.see(l, true)
-		l.broods[key] = b
+		l.stores[key] = b
 	}
 }
 
@@ -118,16 +118,16 @@ func (c *Children) open(l *Look, kind schema.GroupVersionKind) {
 func (l *Look) Close() {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
-	for _, b := range l.broods {
+	for _, b := range l.stores {
 		l.c.close(l, b)
 	}
 }
 
-func (c *Children) close(l *Look, b *brood) {
-	delete(l.broods, b.key)
+func (c *Children) close(l *Look, b *childStore) {
+	delete(l.stores, b.key)
 	if !b.see(l, false) {
 		b.cancel()
-		delete(c.broods, b.key)
+		delete(c.stores, b.key)
 	}
 }
 
@@ -179,10 +179,10 @@ func (l *Look) Wait(ctx context.Context) (hidden []error, err error) {
 	return hidden, nil
 }
 
-func (l *Look) all() []*brood {
+func (l *Look) all() []*childStore {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
-	return slices.Collect(maps.Values(l.broods))
+	return slices.Collect(maps.Values(l.stores))
 }
 
 // A Body is what came of reading a child as a whole.
@@ -249,8 +249,8 @@ func (c *Children) list(ctx context.Context, key childKey) (map[types.UID]*unstr
 	}
 }
 
-// watch feeds a brood until ctx is done.
-func (c *Children) watch(ctx context.Context, b *brood) {
+// watch feeds a store until ctx is done.
+func (c *Children) watch(ctx context.Context, b *childStore) {
 	m := c.mapping(ctx, b)
 	if m == nil {
 		return
@@ -281,9 +281,9 @@ func (c *Children) watch(ctx context.Context, b *brood) {
 	cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, b, cache.ReflectorOptions{Name: "children"}).RunWithContext(ctx)
 }
 
-// mapping finds out how the server calls the kind of a brood, and goes on until
+// mapping finds out how the server calls the kind of a store, and goes on until
 // that is known. It is nil if there is no such kind, or ctx is done.
-func (c *Children) mapping(ctx context.Context, b *brood) *apimeta.RESTMapping {
+func (c *Children) mapping(ctx context.Context, b *childStore) *apimeta.RESTMapping {
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		m, err := c.cluster.Mapping(ctx, b.key.kind)
 		switch {
@@ -302,8 +302,8 @@ func (c *Children) mapping(ctx context.Context, b *brood) *apimeta.RESTMapping {
 	}
 }
 
-// narrow has every look at a brood of all namespaces see each by itself.
-func (c *Children) narrow(b *brood) {
+// narrow has every look at a store of all namespaces see each by itself.
+func (c *Children) narrow(b *childStore) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.apart[b.key.kind] = true

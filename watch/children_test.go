@@ -37,7 +37,7 @@ func childrenOn(t *testing.T, config *rest.Config, kinds []schema.GroupVersionKi
 func (c *Children) size() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.broods)
+	return len(c.stores)
 }
 
 var maps1 = []schema.GroupVersionKind{{Version: "v1", Kind: "ConfigMap"}}

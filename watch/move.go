@@ -235,9 +235,9 @@ func (s *stream) has(f *following) (exists, known bool) {
 func (s *stream) takeStirred() []*following {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stirred := s.stirred
-	s.stirred = nil
-	return stirred
+	affected := s.affected
+	s.affected = nil
+	return affected
 }
 
 func (s *stream) all() []*following {

@@ -38,9 +38,9 @@ type stream struct {
 	strangers strangers
 	unseen    map[types.NamespacedName]bool // records to ask for
 	asking    bool
-	// stirred are the followings that may be of unlabelled objects, and whose
+	// affected are the followings that may be of unlabelled objects, and whose
 	// objects have come into the stream or left it.
-	stirred []*following
+	affected []*following
 }
 
 // newStream returns a stream that nothing feeds yet. It begins with holding
@@ -97,7 +97,7 @@ func (s *stream) join(f *following, from *stream) {
 	s.follows++
 	r.by = append(r.by, fo)
 	if s.synced && f.Scope.Unlabelled && s.key.selector != "" {
-		s.stirred = append(s.stirred, f)
+		s.affected = append(s.affected, f)
 	}
 }
 
@@ -254,11 +254,11 @@ func (s *stream) change(name types.NamespacedName, r *record, f func()) (c chang
 	if s.key.selector != "" && (existed != r.exists || unseen != r.unseen) {
 		for i := range r.by {
 			if r.by[i].f.Scope.Unlabelled {
-				s.stirred = append(s.stirred, r.by[i].f)
+				s.affected = append(s.affected, r.by[i].f)
 			}
 		}
 	}
-	c.moved = len(s.stirred) > 0 || unseen && !r.unseen
+	c.moved = len(s.affected) > 0 || unseen && !r.unseen
 	return c
 }
 
@@ -376,7 +376,7 @@ func (s *stream) Replace(list []any, version string) error {
 	}
 	if !s.synced {
 		all.moved = true
-		s.stirred = s.unlabelled()
+		s.affected = s.unlabelled()
 	}
 	if !s.synced || s.err != nil {
 		s.synced, s.err, s.down = true, nil, time.Time{}

@@ -60,7 +60,7 @@ func (r *kustomizations) logOf(k *kustomization, out engine.Outcome) *slog.Logge
 func (r *kustomizations) tell(k *kustomization, before *kustomizev1.KustomizationStatus, out engine.Outcome) {
 	r.tellChanges(k, out)
 	s := k.subject()
-	changed := out.Late || len(out.Changes()) > 0
+	changed := out.Deferred || len(out.Changes()) > 0
 	ready := apimeta.FindStatusCondition(k.Status.Conditions, report.Ready)
 	if ready == nil {
 		return
@@ -71,7 +71,7 @@ func (r *kustomizations) tell(k *kustomization, before *kustomizev1.Kustomizatio
 	case metav1.ConditionTrue:
 		s.Ready(1)
 		s.Succeeded()
-		if k.Status.LastAppliedRevision != before.LastAppliedRevision && (!out.Late || len(out.Changes()) > 0) {
+		if k.Status.LastAppliedRevision != before.LastAppliedRevision && (!out.Deferred || len(out.Changes()) > 0) {
 			r.tellLive(k, out)
 		}
 	case metav1.ConditionFalse:

@@ -13,9 +13,9 @@ import (
 	"plumb.dev/plumb/object"
 )
 
-// A brood is what is owned of one kind, in a namespace or in all. It is the
+// A childStore is what is owned of one kind, in a namespace or in all. It is the
 // store of a reflector.
-type brood struct {
+type childStore struct {
 	key      childKey
 	cancel   context.CancelFunc
 	answered chan struct{} // closed once there is a list, or an error
@@ -28,7 +28,7 @@ type brood struct {
 }
 
 // see begins or ends a look, and reports whether there are any.
-func (b *brood) see(l *Look, on bool) bool {
+func (b *childStore) see(l *Look, on bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if on {
@@ -39,25 +39,25 @@ func (b *brood) see(l *Look, on bool) bool {
 	return len(b.looks) > 0
 }
 
-func (b *brood) watchers() []*Look {
+func (b *childStore) watchers() []*Look {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Collect(maps.Keys(b.looks))
 }
 
-func (b *brood) of(owner types.UID) []Child {
+func (b *childStore) of(owner types.UID) []Child {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Collect(maps.Values(b.byUID[owner]))
 }
 
-func (b *brood) state() error {
+func (b *childStore) state() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.err
 }
 
-func (b *brood) answer() {
+func (b *childStore) answer() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
@@ -68,7 +68,7 @@ func (b *brood) answer() {
 }
 
 // connected notes how an attempt to list or watch went.
-func (b *brood) connected(err error) {
+func (b *childStore) connected(err error) {
 	b.mu.Lock()
 	was := b.err
 	b.err = nil
@@ -89,14 +89,14 @@ func (b *brood) connected(err error) {
 }
 
 // tell says to those who look that something has changed.
-func (b *brood) tell() {
+func (b *childStore) tell() {
 	for _, l := range b.watchers() {
 		l.changed()
 	}
 }
 
 // set notes what owns an object; nil: it is gone.
-func (b *brood) set(m *metav1.PartialObjectMetadata, owners []metav1.OwnerReference) {
+func (b *childStore) set(m *metav1.PartialObjectMetadata, owners []metav1.OwnerReference) {
 	name := types.NamespacedName{Namespace: m.Namespace, Name: m.Name}
 	for _, uid := range b.owners[name] {
 		delete(b.byUID[uid], name)
@@ -122,7 +122,7 @@ func (b *brood) set(m *metav1.PartialObjectMetadata, owners []metav1.OwnerRefere
 }
 
 // note runs f, which sets something, and tells of it.
-func (b *brood) note(f func()) error {
+func (b *childStore) note(f func()) error {
 	b.mu.Lock()
 	f()
 	b.mu.Unlock()
@@ -131,16 +131,16 @@ func (b *brood) note(f func()) error {
 }
 
 // Add implements [cache.ReflectorStore].
-func (b *brood) Add(o any) error { return b.Update(o) }
+func (b *childStore) Add(o any) error { return b.Update(o) }
 
 // Update implements [cache.ReflectorStore].
-func (b *brood) Update(o any) error {
+func (b *childStore) Update(o any) error {
 	m := o.(*metav1.PartialObjectMetadata)
 	return b.note(func() { b.set(m, m.OwnerReferences) })
 }
 
 // Delete implements [cache.ReflectorStore].
-func (b *brood) Delete(o any) error {
+func (b *childStore) Delete(o any) error {
 	m, ok := o.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return nil
@@ -149,7 +149,7 @@ func (b *brood) Delete(o any) error {
 }
 
 // Replace implements [cache.ReflectorStore].
-func (b *brood) Replace(list []any, _ string) error {
+func (b *childStore) Replace(list []any, _ string) error {
 	defer b.answer()
 	return b.note(func() {
 		b.owners = make(map[types.NamespacedName][]types.UID)
@@ -163,4 +163,4 @@ func (b *brood) Replace(list []any, _ string) error {
 }
 
 // Resync implements [cache.ReflectorStore].
-func (b *brood) Resync() error { return nil }
+func (b *childStore) Resync() error { return nil }
