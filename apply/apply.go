@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,13 +17,14 @@ import (
 
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/internal/parallel"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/object/secret"
 )
 
-// parallel is how many requests one stage has under way.
-const parallel = 8
+// atATime is how many requests one stage has under way.
+const atATime = 8
 
 // An Applier acts on the objects of one unit.
 type Applier struct {
@@ -83,7 +83,7 @@ func (a *Applier) Try(ctx context.Context, stage []*Result) error {
 		}
 	}
 	bringing := enablers(stage)
-	return each(stage, func(c *Result) error {
+	return each(ctx, stage, func(c *Result) error {
 		if c.KindComes() {
 			c.trial = passed
 			return nil
@@ -133,7 +133,7 @@ func Corrections(stage []*Result) []*Result {
 
 // Stage makes the changes of one stage, which were tried before.
 func (a *Applier) Stage(ctx context.Context, stage []*Result) error {
-	return each(stage, func(c *Result) error {
+	return each(ctx, stage, func(c *Result) error {
 		switch {
 		case c.Action == Nothing:
 			c.Did = Unneeded
@@ -157,21 +157,9 @@ func (a *Applier) Stage(ctx context.Context, stage []*Result) error {
 }
 
 // each runs f for every result, some at a time, and joins the errors in order.
-func each(changes []*Result, f func(*Result) error) error {
-	errs := make([]error, len(changes))
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, parallel)
-	for i, c := range changes {
-		wg.Add(1)
-		slots <- struct{}{}
-		go func() {
-			defer wg.Done()
-			defer func() { <-slots }()
-			errs[i] = f(c)
-		}()
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+// One is written down for each, also where ctx ends meanwhile.
+func each(ctx context.Context, changes []*Result, f func(*Result) error) error {
+	return parallel.Each(context.WithoutCancel(ctx), atATime, changes, func(_ int, c *Result) error { return f(c) })
 }
 
 func (a *Applier) resource(ctx context.Context, c *Result) (dynamic.ResourceInterface, error) {

@@ -91,7 +91,7 @@ func (a *Applier) TryRest(ctx context.Context, step, rest []*Result) error {
 	}
 	var last error
 	err := wait.ExponentialBackoffWithContext(ctx, soon, func(ctx context.Context) (bool, error) {
-		last = each(again, func(c *Result) error { return a.ask(ctx, c) })
+		last = each(ctx, again, func(c *Result) error { return a.ask(ctx, c) })
 		again = slices.DeleteFunc(again, func(c *Result) bool { return c.trial == passed })
 		return last == nil || !slices.ContainsFunc(Errors(last), lacks), nil
 	})

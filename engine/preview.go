@@ -16,6 +16,7 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/internal/parallel"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
@@ -155,28 +156,21 @@ func told(err error) error {
 
 // readAll reads the live objects of items, some at a time.
 func readAll(ctx context.Context, client *cluster.Client, items []apply.Item) (map[object.Ref]*unstructured.Unstructured, error) {
-	const parallel = 16
+	const atATime = 16
 	live := make(map[object.Ref]*unstructured.Unstructured, len(items))
-	errs := make([]error, len(items))
 	var mu sync.Mutex
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, parallel)
-	for i, it := range items {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			o, err := client.Get(ctx, it.Ref, it.Version)
-			switch {
-			case apierrors.IsNotFound(err):
-			case err != nil:
-				errs[i] = &fault.Error{Object: it.Ref, Err: fmt.Errorf("read: %w", err)}
-			default:
-				mu.Lock()
-				live[it.Ref] = o
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	return live, errors.Join(errs...)
+	err := parallel.Each(ctx, atATime, items, func(_ int, it apply.Item) error {
+		o, err := client.Get(ctx, it.Ref, it.Version)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return &fault.Error{Object: it.Ref, Err: fmt.Errorf("read: %w", err)}
+		default:
+			mu.Lock()
+			defer mu.Unlock()
+			live[it.Ref] = o
+		}
+		return nil
+	})
+	return live, err
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"maps"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -12,6 +13,7 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/internal/parallel"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/watch"
 )
@@ -67,25 +69,17 @@ func (e *Engine) readable(ctx context.Context, u Unit, p *place, targets []watch
 		at := where{t.Ref.GroupKind(), t.Ref.Namespace}
 		kinds[at] = append(kinds[at], i)
 	}
-	const parallel = 8
+	const atATime = 8
 	answers := make([]bool, len(targets))
-	errs := make([]error, len(targets))
-	slots := make(chan struct{}, parallel)
-	var wg sync.WaitGroup
-	for _, same := range kinds {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			for _, i := range same {
-				answers[i], errs[i] = p.may(ctx, u, verbRead, targets[i].Ref, targets[i].Version)
-				if errs[i] != nil {
-					return // the others would fail in the same way
-				}
+	err = parallel.Each(ctx, atATime, slices.Collect(maps.Values(kinds)), func(_ int, same []int) (err error) {
+		for _, i := range same {
+			if answers[i], err = p.may(ctx, u, verbRead, targets[i].Ref, targets[i].Version); err != nil {
+				return err // the others would fail in the same way
 			}
-		})
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, nil, fault.Of(err)
 	}
 	for i, t := range targets {
