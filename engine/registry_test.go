@@ -16,7 +16,7 @@ import (
 
 // units puts units into a registry whose sources have the given artifacts.
 func units(artifacts map[string]*source.Artifact, all ...Unit) *Engine {
-	e := &Engine{registry: newRegistry(), index: newClaimIndex(), cache: render.NewCache(1 << 20)}
+	e := &Engine{registry: newRegistry(), index: newClaimIndex(), cache: render.NewCache(1 << 20), states: map[string]*state{}, at: map[string]*place{}, ctx: context.Background()}
 	e.loop = newLoop(e)
 	e.o.Artifact = func(_ context.Context, name string) (*source.Artifact, error) {
 		if a := artifacts[name]; a != nil {
