@@ -189,7 +189,13 @@ type other struct{ marked }
 
 func (other) Selector() string { return "other" }
 
-func (other) Owner(o *unstructured.Unstructured) string { return o.GetLabels()["other"] }
+func (other) Labels(u Unit) map[string]string {
+	return map[string]string{"other": strings.ReplaceAll(u.Name, "/", ".")}
+}
+
+func (other) Owner(o *unstructured.Unstructured) string {
+	return strings.ReplaceAll(o.GetLabels()["other"], ".", "/")
+}
 
 func TestAnObjectOfAnotherDialectsUnitIsNotTaken(t *testing.T) {
 	object := func(labels map[string]string) *unstructured.Unstructured {
