@@ -76,7 +76,7 @@ func (a *Applier) Try(ctx context.Context, stage []*Result) error {
 					return c.refuse(err)
 				}
 			}
-			if c.leaves() || c.Action == Update && a.Mine(c.live) {
+			if c.leaves() || c.Action == Update && a.Mine(c.live) && !owned.NeedsUndo(c.live, c.Managers(a.Managers)) {
 				c.trial = passed
 				return nil
 			}

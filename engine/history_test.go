@@ -222,9 +222,6 @@ func (h *history) note(u Unit, before snapshot, did map[string]string, out Outco
 	for _, c := range out.Plan.Changes {
 		told[c.Ref.String()] = true
 		h.seen[string(c.Rule)]++
-		if c.KindComes() {
-			h.seen["a kind that comes"]++
-		}
 	}
 	for _, en := range before.entries(h.unit.Remembers) {
 		if !told[en] {
@@ -309,6 +306,9 @@ func (h *history) foretell(u Unit) (map[string]string, error) {
 	out, err := h.preview(u)
 	would := map[string]string{}
 	for _, r := range out.Changes() {
+		if r.KindComes() {
+			h.seen["a kind that comes"]++
+		}
 		if r.Action != apply.Release {
 			would[r.Ref.String()] = r.Action.String()
 		}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -206,4 +207,22 @@ func TestDriftIsPutBackWhenSomebodyAsks(t *testing.T) {
 	h.engine.Doubt(h.unit.Name)
 	h.commits()
 	h.wants("asked", map[string]string{"a": "git"})
+}
+
+// A change that is refused leaves nothing behind, also where others' fields would
+// be taken over first.
+func TestWhatIsRefusedIsLeftAsItIs(t *testing.T) {
+	fixed := "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, immutable: true, data: {v: git}}"
+	h := settledAt(t, map[string]string{"a.yaml": fixed})
+	o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: h.ns, Name: "a"}}
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"by":"hand"}}}`))
+	if err := h.env.Client.Patch(t.Context(), o, patch, client.FieldOwner("kubectl-edit")); err != nil {
+		t.Fatal(err)
+	}
+	h.files["a.yaml"] = strings.Replace(fixed, "v: git", "v: new", 1)
+	before := h.snapshot()
+	h.commits()
+	if did := compare(before, h.snapshot()); len(did) > 0 {
+		t.Errorf("done: %v\n%v", did, h.log)
+	}
 }
