@@ -49,7 +49,11 @@ func (a *Applier) Foresee(ctx context.Context, it *Item, live *unstructured.Unst
 	if live == nil {
 		return it.Object(), nil
 	}
-	return a.patch(ctx, r, true)
+	want, err := a.patch(ctx, r, true)
+	if m := r.Managers(a.Managers); err == nil && owned.NeedsUndo(live, m) {
+		want, err = owned.Undone(want, live, m)
+	}
+	return want, err
 }
 
 // Errors takes apart what calls have joined.

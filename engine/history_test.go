@@ -166,7 +166,7 @@ func (h *history) named(name string) Unit {
 func (h *history) step() {
 	h.t.Helper()
 	if h.last != nil && h.IntN(4) == 0 {
-		h.say("others: %s", h.quarrel(names[h.IntN(len(names))]))
+		h.say("others: %s", h.quarrel(h.contestable()))
 	}
 	for range h.IntN(4) {
 		h.say("others: %s", h.edit())
@@ -615,6 +615,21 @@ func (h *history) did(what string, err error) string {
 	return what
 }
 
+// contestable is a name of something that is applied, if there is one, and can
+// be edited.
+func (h *history) contestable() string {
+	var all []string
+	for _, file := range slices.Sorted(maps.Keys(h.files)) {
+		if text := h.files[file]; strings.Contains(text, "kind: ConfigMap") && !strings.Contains(text, "immutable") {
+			all = append(all, strings.TrimSuffix(file, ".yaml"))
+		}
+	}
+	if len(all) == 0 {
+		return names[0]
+	}
+	return all[h.IntN(len(all))]
+}
+
 // quarrel has somebody set a field again and again, until it is fought over.
 func (h *history) quarrel(name string) string {
 	h.t.Helper()
@@ -636,6 +651,7 @@ func (h *history) quarrel(name string) string {
 			return fmt.Sprintf("quarrel over %s: %v", name, err)
 		}
 		if h.unit.Fights = out.Fights; len(out.Fights) > 0 {
+			h.edits(name, "theirs") // which stays for now
 			break
 		}
 	}

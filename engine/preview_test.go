@@ -226,3 +226,34 @@ func TestWhatIsRefusedIsLeftAsItIs(t *testing.T) {
 		t.Errorf("done: %v\n%v", did, h.log)
 	}
 }
+
+// In a fight over one field, another that somebody adds under a name that may
+// own nothing is taken away, and that is foretold.
+func TestBesideAFightTheRestIsForetold(t *testing.T) {
+	for _, by := range []string{"kubectl-edit", "history"} {
+		t.Run(by, func(t *testing.T) {
+			h := settledAt(t, map[string]string{"a.yaml": valued("a", "git")})
+			h.quarrel("a")
+			if len(h.unit.Fights) == 0 {
+				t.Fatal("there is no fight")
+			}
+			o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: h.ns, Name: "a"}}
+			patch := client.RawPatch("application/merge-patch+json", []byte(`{"data":{"more":"x"}}`))
+			if err := h.env.Client.Patch(t.Context(), o, patch, client.FieldOwner(by)); err != nil {
+				t.Fatal(err)
+			}
+			u := h.current()
+			u.Last = h.last
+			foretold, err := h.foretell(u)
+			before := h.snapshot()
+			if _, runErr := h.run(u, before); err != nil || runErr != nil {
+				t.Fatal(err, runErr)
+			}
+			want := map[string]string{"ConfigMap/" + h.ns + "/a": "update"}
+			if did := compare(before, h.snapshot()); !maps.Equal(foretold, want) || !maps.Equal(did, want) {
+				t.Errorf("foretold %v, done %v", foretold, did)
+			}
+			h.wants("in a fight", map[string]string{"a": "theirs"})
+		})
+	}
+}

@@ -12,7 +12,7 @@ import (
 // Undone says what an object will be once it is applied after [UndoPatch]:
 // want, which is what the server would make of it without that patch, less
 // the fields of live that are taken back from others and that nobody else
-// owns.
+// owns. They own nothing then.
 func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Unstructured, error) {
 	taken, err := fieldsOf(live, m.takenBack)
 	if err != nil {
@@ -37,6 +37,15 @@ func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Un
 		}
 		out.Object, _ = without(out.Object, p).(map[string]any)
 	})
+	var rest []any
+	for _, e := range entries(out) {
+		if !m.takenBack(e) {
+			rest = append(rest, e.raw)
+		}
+	}
+	if err := unstructured.SetNestedSlice(out.Object, rest, "metadata", "managedFields"); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 

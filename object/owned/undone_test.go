@@ -68,6 +68,9 @@ fieldsV1: {f:spec: {f:containers: {'k:{"name":"web"}': {.: {}, f:name: {}, f:ima
 	if err != nil {
 		t.Fatal(err)
 	}
+	if owned.NeedsUndo(got, kubectlUndone) {
+		t.Error("they still own something")
+	}
 	var lines []string
 	for _, f := range owned.Diff(got, live) {
 		lines = append(lines, f.String())
