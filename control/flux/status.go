@@ -115,10 +115,11 @@ func note(k *kustomization, out engine.Outcome) {
 	k.Status.History.Upsert(out.Digest, time.Now(), out.Took.Round(time.Millisecond), ready.Reason, map[string]string{"revision": out.Revision})
 }
 
-// clip bounds the message of an event; the API server takes 1,024 bytes.
+// clip bounds the message of an event, between two characters; the API server
+// takes 1,024 bytes.
 func clip(message string) string {
 	if len(message) > 1000 {
-		message = message[:1000] + " …"
+		message = strings.ToValidUTF8(message[:1000], "") + " …"
 	}
 	return message
 }

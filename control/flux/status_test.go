@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
@@ -358,6 +359,19 @@ func TestAConditionThatStaysKeepsItsTime(t *testing.T) {
 	conclude(k, outcome(failed(fault.Retry, "", "no")))
 	if is := report.Find(k.Status.Conditions, report.Ready).LastTransitionTime; is.Equal(&was) {
 		t.Error("it fails since before it did")
+	}
+}
+
+// An event takes so many bytes, and text that is text.
+func TestALongMessageIsClippedBetweenCharacters(t *testing.T) {
+	for _, message := range []string{"", "short", strings.Repeat("x", 1000), strings.Repeat("x", 1001), strings.Repeat("ä", 600), "x" + strings.Repeat("ä", 600), strings.Repeat("…", 400)} {
+		got := clip(message)
+		if len(got) > 1024 || !utf8.ValidString(got) || !strings.HasPrefix(message, strings.TrimSuffix(got, " …")) {
+			t.Errorf("%q becomes %q", message, got)
+		}
+		if len(message) <= 1000 && got != message {
+			t.Errorf("%q is clipped", message)
+		}
 	}
 }
 
