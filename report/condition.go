@@ -20,8 +20,9 @@ const (
 	ProgressingWithRetry = "ProgressingWithRetry"
 )
 
-// maxMessage is the most bytes that a condition's message gets.
-const maxMessage = 20_000
+// MaxMessage is the most bytes that a condition's message gets; the rest is cut
+// off.
+const MaxMessage = 20_000
 
 // Conditions edits the conditions of an object at one generation. A condition
 // that stays the same keeps its time.
@@ -32,8 +33,8 @@ type Conditions struct {
 
 // Set sets a condition.
 func (c Conditions) Set(t string, s metav1.ConditionStatus, reason, message string) {
-	if len(message) > maxMessage {
-		message = message[:maxMessage-3] + "..."
+	if len(message) > MaxMessage {
+		message = message[:MaxMessage-3] + "..."
 	}
 	apimeta.SetStatusCondition(c.List, metav1.Condition{
 		Type: t, Status: s, Reason: reason, Message: message, ObservedGeneration: c.Generation,

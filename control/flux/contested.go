@@ -17,7 +17,7 @@ import (
 // of a unit: its message is a list of [contestedField]. Ready tells people.
 const contestedType = "Contested"
 
-// mostContested is how many are told of: a message may have 32,768 bytes.
+// mostContested is how many are told of, as far as there is room.
 const mostContested = 50
 
 // A contestedField is one that somebody else sets again and again.
@@ -43,7 +43,8 @@ func contest(c report.Conditions, fights []apply.Fight) error {
 		c.Drop(contestedType)
 		return nil
 	}
-	var list []contestedField
+	var list []json.RawMessage
+	room := report.MaxMessage - len("[]")
 	for _, f := range fights[:min(len(fights), mostContested)] {
 		field := contestedField{
 			Group: f.Ref.Group, Kind: f.Ref.Kind, Namespace: f.Ref.Namespace, Name: f.Ref.Name,
@@ -56,7 +57,14 @@ func contest(c report.Conditions, fights []apply.Fight) error {
 			}
 			field.Path = json.RawMessage(path)
 		}
-		list = append(list, field)
+		one, err := json.Marshal(field)
+		if err != nil {
+			return fmt.Errorf("encode what is fought over: %w", err)
+		}
+		if room -= len(one) + len(","); room < 0 {
+			break // cut off, the list could not be read
+		}
+		list = append(list, one)
 	}
 	message, err := json.Marshal(list)
 	if err != nil {
