@@ -1,6 +1,7 @@
 package source
 
 import (
+	"slices"
 	"time"
 
 	"plumb.dev/plumb/fault"
@@ -193,7 +194,7 @@ func (k *Keeper) shape(in input, out *output) {
 	a := &Artifact{Source: in.spec.Name, Revision: in.revision.Name, Commit: in.content.Commit, Tree: t, Fetched: time.Now()}
 	if a.Same(have) {
 		a.Fetched = have.Fetched
-		if sound(made) && same(with, in.included) {
+		if sound(made) && slices.Equal(with, in.included) {
 			return // what it has can be read as well
 		}
 	}
@@ -201,18 +202,6 @@ func (k *Keeper) shape(in input, out *output) {
 }
 
 func sound(c *Content) bool { return c == nil || c.Broken == nil || !c.Broken() }
-
-func same(a, b []*Artifact) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
 
 // keep makes out the state of e. It reports whether that is all: what it was
 // worked out from may have changed meanwhile.
