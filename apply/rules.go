@@ -112,6 +112,7 @@ type Pruning struct {
 type draft struct {
 	*Facts
 	plan   *Plan
+	had    map[object.Ref]bool // by the inventory
 	live   map[*Change]Live
 	ending map[string]bool // namespaces
 }
@@ -167,9 +168,9 @@ func (d *draft) begin() bool {
 		d.plan.Changes = append(d.plan.Changes, c)
 		return c
 	}
-	had := make(map[object.Ref]bool, len(d.Inventory))
+	d.had = make(map[object.Ref]bool, len(d.Inventory))
 	for _, e := range d.Inventory {
-		had[e.Ref] = true
+		d.had[e.Ref] = true
 	}
 	for i := range d.Items {
 		it := &d.Items[i]
@@ -184,7 +185,7 @@ func (d *draft) begin() bool {
 		}
 		d.live[c], c.live = l, l.Object
 		c.Needs, c.Cause = needs(it, l)
-		c.Back = c.Cause == Drift || c.Cause == First && d.Whole && had[it.Ref]
+		c.Back = c.Cause == Drift || c.Cause == First && d.Whole && d.had[it.Ref]
 	}
 	for i := range d.Unknown {
 		it := &d.Unknown[i]
@@ -396,12 +397,8 @@ func (d *draft) permission(open []*Change, say func(*Change, Action, string)) {
 	if d.Permission == CorrectDrift {
 		why = "nothing may be done but to put back what somebody changes"
 	}
-	had := make(map[object.Ref]bool, len(d.Inventory))
-	for _, e := range d.Inventory {
-		had[e.Ref] = true
-	}
 	for _, c := range open {
-		if d.Permission != CorrectDrift || !c.Back || !had[c.Ref] {
+		if d.Permission != CorrectDrift || !c.Back || !d.had[c.Ref] {
 			say(c, Hold, why)
 		}
 	}
