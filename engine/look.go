@@ -72,7 +72,7 @@ func (e *Engine) look(ctx context.Context, name string) (r loop.Result) {
 	if !rec.asked && (u.Operation == nil || t.operation == t.toldOf && !rec.operating) && t.resting(rec) && e.Rests(name) {
 		out := t.last
 		out.Rested = true
-		return e.told(rec, out, u.Dialect.Report(ctx, u, out), soon(u.Interval))
+		return e.tell(ctx, rec, out, soon(u.Interval))
 	}
 	out := e.run(ctx, rec)
 	return e.conclude(ctx, rec, out)
@@ -92,7 +92,7 @@ func (e *Engine) broken(ctx context.Context, t *tracked, u Unit, v any) loop.Res
 		Hint: "nothing of it is changed meanwhile; please report it",
 	}}
 	out.conclude(out.Err)
-	return e.told(rec, out, u.Dialect.Report(ctx, u, out), t.next(u, out))
+	return e.tell(ctx, rec, out, t.next(u, out))
 }
 
 // depart forgets a unit that is no more.
@@ -236,7 +236,7 @@ func (e *Engine) unreachable(ctx context.Context, name string, since time.Time, 
 		Hint: "what became of the objects there is not known; it goes on when the cluster answers",
 	}}
 	out.conclude(out.Err)
-	return e.told(rec, out, u.Dialect.Report(ctx, u, out), 0).Again
+	return e.tell(ctx, rec, out, 0).Again
 }
 
 // seeOff deletes what a unit that is being deleted has applied, as it asks for.
@@ -254,7 +254,7 @@ func (e *Engine) seeOff(ctx context.Context, rec *reconciliation) loop.Result {
 		going.Err = errors.Join(out.Err, errors.New("deletion goes on"))
 		again = rec.t.next(rec.u, going)
 	}
-	r := e.told(rec, out, rec.put.Dialect.Report(ctx, rec.put, out), again)
+	r := e.tell(ctx, rec, out, again)
 	r.Unanswered = unanswered(out.Err)
 	return r
 }

@@ -38,9 +38,6 @@ func (e *Engine) conclude(ctx context.Context, rec *reconciliation, out Outcome)
 	if len(rec.artifacts) > 0 {
 		out.Fetched = rec.artifacts[0].Fetched
 	}
-	if !fault.Is(out.Err, fault.NotYetRead) && !errors.Is(context.Cause(ctx), loop.ErrUnreachable) {
-		rec.t.operated(rec, &out, time.Now())
-	}
 	how, again := e.telling(ctx, rec, &out)
 	r := loop.Result{Again: again}
 	switch how {
@@ -48,7 +45,7 @@ func (e *Engine) conclude(ctx context.Context, rec *reconciliation, out Outcome)
 		r = e.tellAll(ctx, rec, out, again)
 	case tellInterim, tellLive:
 		out.Interim, out.Live = true, how == tellLive
-		r = e.told(rec, out, rec.put.Dialect.Report(ctx, rec.put, out), again)
+		r = e.tell(ctx, rec, out, again)
 	}
 	if how == tellLive {
 		e.loop.QueueAfter(loop.Idle, idleDelay, rec.u.Name)
@@ -67,6 +64,7 @@ func (e *Engine) telling(ctx context.Context, rec *reconciliation, out *Outcome)
 	case errors.Is(context.Cause(ctx), loop.ErrUnreachable):
 		return tellNothing, 0 // which is told in its place
 	}
+	t.operated(rec, out, time.Now())
 	if wait := t.grace(rec.u, out.Err); wait > 0 && !rec.awaited() {
 		return tellInterim, wait
 	}
@@ -102,17 +100,17 @@ func (e *Engine) tellAll(ctx context.Context, rec *reconciliation, out Outcome, 
 		out.Handled = rec.u.Requested
 	}
 	out.Deferred, rec.t.deferred = rec.t.deferred, false
-	err := rec.put.Dialect.Report(ctx, rec.put, out)
 	next := rec.t.next(rec.u, out)
 	if again > 0 {
 		next = min(next, again)
 	}
-	return e.told(rec, out, err, next)
+	return e.tell(ctx, rec, out, next)
 }
 
-// told notes an outcome that was told, unless it could not be.
-func (e *Engine) told(rec *reconciliation, out Outcome, err error, again time.Duration) loop.Result {
+// tell tells the dialect an outcome, and notes that, unless it could not be told.
+func (e *Engine) tell(ctx context.Context, rec *reconciliation, out Outcome, again time.Duration) loop.Result {
 	t := rec.t
+	err := rec.put.Dialect.Report(ctx, rec.put, out)
 	e.registry.store(t, out.Inventory)
 	if err != nil {
 		e.o.Log.Error("could not tell what became of a unit", "unit", rec.u.Name, "err", err)
