@@ -130,20 +130,22 @@ const shortestSecret = 4
 
 // Redact replaces in v, a value as JSON has it, what was read from Secrets.
 // A variable that a Secret fills can be anywhere in an object.
-func (r *Reader) Redact(v any) any {
+func (r *Reader) Redact(v any) any { return redact(v, r.secrets()) }
+
+func redact(v any, secrets []string) any {
 	switch v := v.(type) {
 	case string:
-		return r.RedactText(v)
+		return redactText(v, secrets)
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for k, e := range v {
-			out[k] = r.Redact(e)
+			out[k] = redact(e, secrets)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, e := range v {
-			out[i] = r.Redact(e)
+			out[i] = redact(e, secrets)
 		}
 		return out
 	}
@@ -151,8 +153,10 @@ func (r *Reader) Redact(v any) any {
 }
 
 // RedactText is Redact for text.
-func (r *Reader) RedactText(s string) string {
-	for _, secret := range r.secrets() {
+func (r *Reader) RedactText(s string) string { return redactText(s, r.secrets()) }
+
+func redactText(s string, secrets []string) string {
+	for _, secret := range secrets {
 		s = strings.ReplaceAll(s, secret, owned.Masked)
 	}
 	return s
