@@ -16,13 +16,6 @@ import (
 	"plumb.dev/plumb/fault"
 )
 
-// The reasons of what a server that somebody else named did not do right.
-const (
-	ReasonNotAnswering = fault.NotAnswering   // in time
-	ReasonTooLarge     = fault.AnswerTooLarge // an answer over its limit
-	ReasonRedirected   = fault.Redirected     // to another address
-)
-
 // A limit bounds one answer.
 type limit struct {
 	first time.Duration // until its head is there
@@ -113,7 +106,7 @@ func (t boundTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != t.url.Scheme || r.URL.Host != t.url.Host {
 		// Credentials would go along.
 		return nil, &fault.Error{
-			Next: fault.Retry, Reason: ReasonRedirected, Hint: "name that server in the kubeconfig",
+			Next: fault.Retry, Reason: fault.Redirected, Hint: "name that server in the kubeconfig",
 			Err: fmt.Errorf("%s redirects to %s://%s, which is not followed", t.server, r.URL.Scheme, r.URL.Host),
 		}
 	}
@@ -205,7 +198,7 @@ func (b *boundBody) Close() error {
 
 func (b *boundBody) tooLarge(what string, most int64) error {
 	return &fault.Error{
-		Next: fault.Retry, Reason: ReasonTooLarge, Hint: "check the server that the kubeconfig names",
+		Next: fault.Retry, Reason: fault.AnswerTooLarge, Hint: "check the server that the kubeconfig names",
 		Err: fmt.Errorf("%s sends %s of more than %d MiB", b.server, what, max(1, most>>20)),
 	}
 }

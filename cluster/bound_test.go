@@ -96,14 +96,14 @@ func TestAServerThatAcceptsAndNeverAnswersHoldsNobody(t *testing.T) {
 	}()
 	c := at(t, "https://"+l.Addr().String(), nil, tight)
 	_, err = c.Mapping(t.Context(), configMaps)
-	wantReason(t, err, ReasonNotAnswering)
+	wantReason(t, err, fault.NotAnswering)
 	if !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("the server is not named: %v", err)
 	}
 	// Who comes next need not wait to learn it, and hears the same.
 	before := conns.Load()
 	_, again := c.Mapping(t.Context(), configMaps)
-	wantReason(t, again, ReasonNotAnswering)
+	wantReason(t, again, fault.NotAnswering)
 	if again.Error() != err.Error() {
 		t.Errorf("the facts are the same, the message is not:\n%v\n%v", err, again)
 	}
@@ -138,7 +138,7 @@ func TestAServerThatAnswersAgainIsAskedAgain(t *testing.T) {
 	})
 	defer close(hang)
 	_, err := c.Mapping(t.Context(), configMaps)
-	wantReason(t, err, ReasonNotAnswering)
+	wantReason(t, err, fault.NotAnswering)
 	hangs.Store(false)
 	deadline := time.Now().Add(20 * time.Second)
 	for {
@@ -191,7 +191,7 @@ func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			err := ask(t)
 			runtime.ReadMemStats(&after)
-			wantReason(t, err, ReasonTooLarge)
+			wantReason(t, err, fault.AnswerTooLarge)
 			if grown := int64(after.TotalAlloc - before.TotalAlloc); grown > 128<<20 {
 				t.Errorf("%d MiB were used", grown>>20)
 			}
@@ -211,7 +211,7 @@ func TestAnAnswerThatDripsIsCutOff(t *testing.T) {
 		}
 	})
 	_, err := c.Mapping(t.Context(), configMaps)
-	wantReason(t, err, ReasonNotAnswering)
+	wantReason(t, err, fault.NotAnswering)
 }
 
 func TestAWatchIsNotCutOffForLastingAndOneEventOfItIs(t *testing.T) {
@@ -266,7 +266,7 @@ func TestAServerLeadsNowhereElse(t *testing.T) {
 		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusFound)
 	})
 	_, err := c.Mapping(t.Context(), configMaps)
-	wantReason(t, err, ReasonRedirected)
+	wantReason(t, err, fault.Redirected)
 	select {
 	case auth := <-reached:
 		t.Errorf("the other server was asked, with %q", auth)

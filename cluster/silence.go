@@ -97,7 +97,7 @@ func (s *silence) notSince() error {
 }
 
 func notAnswering(err error) error {
-	return &fault.Error{Next: fault.Retry, Reason: ReasonNotAnswering, Hint: "check the server that the kubeconfig names", Err: err}
+	return &fault.Error{Next: fault.Retry, Reason: fault.NotAnswering, Hint: "check the server that the kubeconfig names", Err: err}
 }
 
 // watched notes that a watch has begun. Who is dead behind a proxy that keeps

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"plumb.dev/plumb/fault"
 )
 
 // A wire is what is between plumb and a server.
@@ -145,7 +147,7 @@ func TestWhateverIsAnsweredIsAnAnswer(t *testing.T) {
 func TestAServerThatHangsIsDoubtedAndLeftAlone(t *testing.T) {
 	lined(t, func(l *line) {
 		_, err := l.ask(l.t.Context(), hangs, things)
-		wantReason(t, err, ReasonNotAnswering)
+		wantReason(t, err, fault.NotAnswering)
 		l.wants("at 30s since 0s")
 		asked := false
 		answer := wire(func(r *http.Request) (*http.Response, error) { asked = true; return replies(http.StatusOK)(r) })
@@ -178,7 +180,7 @@ func TestOneRequestThatHangsLeavesTheOthersAlone(t *testing.T) {
 			}
 		}
 		err := <-failed
-		wantReason(t, err, ReasonNotAnswering)
+		wantReason(t, err, fault.NotAnswering)
 		if _, err := l.ask(l.t.Context(), replies(http.StatusOK), things); err != nil {
 			l.t.Errorf("the others are not sent: %v", err)
 		}

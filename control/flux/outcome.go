@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"plumb.dev/plumb/apply"
-	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
@@ -121,7 +120,7 @@ func (r *kustomizations) seenOff(ctx context.Context, k *kustomization, stored *
 	case out.Err == nil:
 	case waits:
 		c.Progress("Deletion in progress: " + out.Err.Error())
-	case fault.Is(out.Err, cluster.ReasonNotAnswering):
+	case fault.Is(out.Err, fault.NotAnswering):
 		unseen(c, out.Err)
 	default:
 		c.Retry(reasonOf(out.Err, meta.PruneFailedReason), out.Err.Error())
