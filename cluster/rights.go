@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
 	"plumb.dev/plumb/fault"
@@ -205,19 +204,7 @@ func (r *Rights) follow(self *Client, resource schema.GroupVersionResource) {
 			stop()
 		}
 	}
-	objects := self.metadata.Resource(resource)
-	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			l, err := objects.List(ctx, o)
-			allowed(err)
-			return l, err
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
-			w, err := objects.Watch(ctx, o)
-			allowed(err)
-			return w, err
-		},
-	}, self.metadata)
+	lw := ListWatch(self.metadata, self.metadata.Resource(resource), allowed)
 	cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, rightsStore{r}, cache.ReflectorOptions{Name: "rights"}).RunWithContext(ctx)
 }
 

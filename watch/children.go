@@ -13,10 +13,9 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
 	"plumb.dev/plumb/cluster"
@@ -263,22 +262,20 @@ func (c *Children) watch(ctx context.Context, b *childStore) {
 		}
 		b.connected(err)
 	}
-	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			if o.ResourceVersion == "0" {
-				o.ResourceVersion = "" // in pages
-			}
-			l, err := objects.List(ctx, o)
-			connected(err)
-			return l, err
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
-			w, err := objects.Watch(ctx, o)
-			connected(err)
-			return w, err
-		},
-	}, c.cluster.AllMetadata())
+	lw := cluster.ListWatch(c.cluster.AllMetadata(), paged{objects}, connected)
 	cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, b, cache.ReflectorOptions{Name: "children"}).RunWithContext(ctx)
+}
+
+// paged are objects that are listed in pages: from its cache, a server gives all
+// at once, whatever the limit.
+type paged struct{ metadata.ResourceInterface }
+
+// List implements [metadata.ResourceInterface].
+func (p paged) List(ctx context.Context, o metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+	if o.ResourceVersion == "0" {
+		o.ResourceVersion = ""
+	}
+	return p.ResourceInterface.List(ctx, o)
 }
 
 // mapping finds out how the server calls the kind of a store, and goes on until

@@ -5,11 +5,11 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
+
+	"plumb.dev/plumb/cluster"
 )
 
 // watchKinds wakes the units that wait for a kind when a CRD comes or changes.
@@ -24,18 +24,7 @@ func (w *Watch) watchKinds(md metadata.Interface) {
 			stop()
 		}
 	}
-	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			l, err := crds.List(ctx, o)
-			allowed(err)
-			return l, err
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
-			wi, err := crds.Watch(ctx, o)
-			allowed(err)
-			return wi, err
-		},
-	}, md)
+	lw := cluster.ListWatch(md, crds, allowed)
 	r := cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, kindStore{w}, cache.ReflectorOptions{Name: "kinds"})
 	r.RunWithContext(ctx)
 }
