@@ -138,29 +138,25 @@ func (w *live) says(u Unit, want string) Outcome {
 
 func (w *live) holds(want ...string) {
 	w.Helper()
-	list := &corev1.ConfigMapList{}
-	if err := w.env.Client.List(w.Context(), list, client.InNamespace(w.ns)); err != nil {
-		w.Fatal(err)
-	}
-	var got []string
-	for _, c := range list.Items {
-		if c.Name != "kube-root-ca.crt" {
-			got = append(got, c.Name+"="+c.Data["k"])
-		}
-	}
-	if !slices.Equal(got, want) {
+	if got := w.env.ConfigMaps(w, w.ns); !slices.Equal(got, want) {
 		w.Errorf("there are %v, want %v", got, want)
 	}
 }
 
+// comesToHold waits until that is so.
+func (w *live) comesToHold(want ...string) {
+	w.Helper()
+	kubetest.Eventually(w.T, time.Minute, func() error {
+		if got := w.env.ConfigMaps(w, w.ns); !slices.Equal(got, want) {
+			return fmt.Errorf("there are %v, want %v", got, want)
+		}
+		return nil
+	})
+}
+
 func (w *live) edit(name, value string) {
 	w.Helper()
-	c := &corev1.ConfigMap{}
-	c.Namespace, c.Name = w.ns, name
-	patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"data":{"k":%q}}`, value))
-	if err := w.env.Client.Patch(w.Context(), c, patch, client.FieldOwner("kubectl-edit")); err != nil {
-		w.Fatal(err)
-	}
+	w.env.EditConfigMap(w, w.ns, name, value)
 }
 
 func of(name, value string) string { return manifest("ConfigMap", "", name, value) }
@@ -193,13 +189,7 @@ func TestAUnitDoesNoMoreThanItPermits(t *testing.T) {
 	u.Permission = apply.CorrectDrift
 	w.engine.Put(u)
 	w.edit("a", "by hand")
-	kubetest.Eventually(t, time.Minute, func() error {
-		c := &corev1.ConfigMap{}
-		if err := w.env.Client.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "a"}, c); err != nil || c.Data["k"] != "2" {
-			return fmt.Errorf("it is %v, %w", c.Data, err)
-		}
-		return nil
-	})
+	w.comesToHold("a=2", "b=1")
 	w.publish(artifact("git", "3", of("a", "3")))
 	w.says(u, "OutOfSync 3")
 	w.holds("a=2", "b=1")
@@ -266,14 +256,7 @@ func TestWithoutOneOfItsSourcesAUnitIsHeld(t *testing.T) {
 		t.Errorf("%s", out.Message)
 	}
 	w.edit("b", "by hand")
-	kubetest.Eventually(t, time.Minute, func() error {
-		c := &corev1.ConfigMap{}
-		if err := w.env.Client.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "b"}, c); err != nil || c.Data["k"] != "two" {
-			return fmt.Errorf("it is %v, %w", c.Data, err)
-		}
-		return nil
-	})
-	w.holds("a=one", "b=two")
+	w.comesToHold("a=one", "b=two")
 }
 
 func TestAnOperationBringsAUnitToAnotherRevision(t *testing.T) {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
@@ -171,28 +171,14 @@ func (w *world) says(want string) {
 // holds checks the ConfigMaps of the Pair: name=value.
 func (w *world) holds(want ...string) {
 	w.Helper()
-	list := &corev1.ConfigMapList{}
-	if err := w.env.Client.List(w.Context(), list, client.InNamespace(w.ns)); err != nil {
-		w.Fatal(err)
-	}
-	var got []string
-	for _, c := range list.Items {
-		if c.Name != "kube-root-ca.crt" {
-			got = append(got, c.Name+"="+c.Data["k"])
-		}
-	}
-	if strings.Join(got, " ") != strings.Join(want, " ") {
+	if got := w.env.ConfigMaps(w, w.ns); !slices.Equal(got, want) {
 		w.Errorf("it holds %v, want %v", got, want)
 	}
 }
 
 func (w *world) edit(name, value string) {
 	w.Helper()
-	c := &corev1.ConfigMap{}
-	c.Namespace, c.Name = w.ns, name
-	if err := w.env.Client.Patch(w.Context(), c, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"data":{"k":%q}}`, value))); err != nil {
-		w.Fatal(err)
-	}
+	w.env.EditConfigMap(w, w.ns, name, value)
 }
 
 func configMap(name, value string) string {
