@@ -10,26 +10,13 @@ import (
 	"time"
 
 	"plumb.dev/plumb/internal/line"
+	"plumb.dev/plumb/internal/line/linetest"
 )
 
 // echo is a server that says every line again, and a line to it.
 func echo(t *testing.T) *line.Line {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c); c.Close() }()
-		}
-	}()
-	n, err := line.New(l.Addr().String())
+	n, err := line.New(linetest.Serve(t, func(c net.Conn) { _, _ = io.Copy(c, c) }))
 	if err != nil {
 		t.Fatal(err)
 	}

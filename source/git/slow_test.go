@@ -13,34 +13,15 @@ import (
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/internal/gittest"
+	"plumb.dev/plumb/internal/line/linetest"
 	"plumb.dev/plumb/source/git"
 )
-
-// accept answers each connection to an address on 127.0.0.1 as do says.
-func accept(t *testing.T, do func(net.Conn)) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer c.Close(); do(c) }()
-		}
-	}()
-	return l.Addr().String()
-}
 
 // serveHTTP answers each request to an address on 127.0.0.1 as do says. It reads
 // the request first: what comes before one is no answer to it.
 func serveHTTP(t *testing.T, do func(io.Writer)) (url string) {
 	t.Helper()
-	return "http://" + accept(t, func(c net.Conn) {
+	return "http://" + linetest.Serve(t, func(c net.Conn) {
 		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
 			do(c)
 		}
@@ -91,9 +72,9 @@ func TestAServerThatDripsIsGivenUp(t *testing.T) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
 			drip(c, "X-Y: z\r\n")
 		})}},
-		"the lines before an SSH server's version": {URL: "ssh://git@" + accept(t, func(c net.Conn) { drip(c, "hello\r\n") }) + "/x", Auth: git.Auth{KnownHosts: known}},
-		"nothing to SSH":   {URL: "ssh://git@" + accept(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }) + "/x", Auth: git.Auth{KnownHosts: known}},
-		"nothing of SOCKS": {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: "socks5://" + accept(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })}},
+		"the lines before an SSH server's version": {URL: "ssh://git@" + linetest.Serve(t, func(c net.Conn) { drip(c, "hello\r\n") }) + "/x", Auth: git.Auth{KnownHosts: known}},
+		"nothing to SSH":   {URL: "ssh://git@" + linetest.Serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }) + "/x", Auth: git.Auth{KnownHosts: known}},
+		"nothing of SOCKS": {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: "socks5://" + linetest.Serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.Timeout = 24 * time.Hour
@@ -135,8 +116,8 @@ func TestWhatAServerSendsWithoutEndIsCutOff(t *testing.T) {
 		"headers of a proxy":               {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: serveHTTP(t, endless(ok, "X-Y: z\r\n"))}},
 		"one header of a proxy":            {URL: "ssh://git@127.0.0.1:1/x", Auth: git.Auth{KnownHosts: known}, Proxy: git.Proxy{URL: serveHTTP(t, endless(ok+"X-Y: ", "z"))}},
 		"headers of a proxy, to https":     {URL: "https://127.0.0.1:1/x", Proxy: git.Proxy{URL: serveHTTP(t, endless(ok, "X-Y: z\r\n"))}},
-		"the lines before an SSH version":  {URL: "ssh://git@" + accept(t, conn(endless("", "hello\r\n"))) + "/x", Auth: git.Auth{KnownHosts: known}},
-		"the line that is its SSH version": {URL: "ssh://git@" + accept(t, conn(endless("SSH-2.0-", "x"))) + "/x", Auth: git.Auth{KnownHosts: known}},
+		"the lines before an SSH version":  {URL: "ssh://git@" + linetest.Serve(t, conn(endless("", "hello\r\n"))) + "/x", Auth: git.Auth{KnownHosts: known}},
+		"the line that is its SSH version": {URL: "ssh://git@" + linetest.Serve(t, conn(endless("SSH-2.0-", "x"))) + "/x", Auth: git.Auth{KnownHosts: known}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.Timeout = 24 * time.Hour

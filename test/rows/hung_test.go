@@ -10,27 +10,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"plumb.dev/plumb/internal/kubetest"
+	"plumb.dev/plumb/internal/line/linetest"
 	pt "plumb.dev/plumb/internal/plumbtest"
 )
 
 // hung accepts connections on 127.0.0.1 and never answers.
 func hung(t *testing.T) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { c.Close() })
-		}
-	}()
-	return l.Addr().String()
+	return linetest.Serve(t, func(net.Conn) { <-t.Context().Done() })
 }
 
 // Other clusters that do not answer keep no unit of plumb's own from being
