@@ -231,7 +231,8 @@ func init() {
 
 // supervise runs the control plane until nobody has used it for a while.
 func (m meeting) supervise(k kind, server string) error {
-	syscall.CloseOnExec(3) // the lock is this process's, not the cluster's
+	const supervisor = 3            // its lock
+	syscall.CloseOnExec(supervisor) // it is this process's, not the cluster's
 	stop, ended, err := m.run(k, server)
 	if err != nil {
 		return err
@@ -251,7 +252,9 @@ func (m meeting) supervise(k kind, server string) error {
 		case err != nil:
 			return errors.Join(err, stop())
 		case time.Since(lastUse) > linger:
-			return stop()
+			// Let go of in this order: whoever gets the second while the first
+			// is held takes this for a supervisor that goes on.
+			return errors.Join(stop(), syscall.Close(supervisor), held.Close())
 		}
 		if held != nil {
 			held.Close()
