@@ -59,6 +59,11 @@ type Controllers interface {
 	// Looked is told how the server of a source has answered. It may not block.
 	Looked(source.Look)
 
+	// Touched records, for people, which units a commit to a source touches, and
+	// reports whether it does: then the status of the others may say so later.
+	// It may not block.
+	Touched(source, from, to string, units []string) bool
+
 	// Missing says why a source has no artifact.
 	Missing(ctx context.Context, source string) error
 }
@@ -98,7 +103,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, dialects []Dialect, o Options)
 	c := &Control{Parts: Parts{Options: o}, byKind: make(map[string]Controllers)}
 	var err error
 	c.Engine, err = engine.New(ctx, engine.Options{
-		Config: mgr.GetConfig(), Log: o.Log, Artifact: c.artifact, RenderMemory: o.RenderMemory, Renders: o.Renders, Renderers: o.Renderers,
+		Config: mgr.GetConfig(), Log: o.Log, Artifact: c.artifact, Touched: c.touched, RenderMemory: o.RenderMemory, Renders: o.Renders, Renderers: o.Renderers,
 		Workers: o.Concurrent, Elsewhere: max(1, o.Concurrent/4),
 	})
 	if err != nil {
@@ -162,6 +167,11 @@ func (c *Control) looked(l source.Look) {
 	if cs := c.of(l.Source); cs != nil {
 		cs.Looked(l)
 	}
+}
+
+func (c *Control) touched(source, from, to string, units []string) bool {
+	cs := c.of(source)
+	return cs != nil && cs.Touched(source, from, to, units)
 }
 
 // artifact returns the newest artifact of a source, or why there is none.

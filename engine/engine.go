@@ -28,6 +28,10 @@ type Options struct {
 	Workers, Elsewhere int
 	// Artifact returns the newest artifact of a source, or why there is none.
 	Artifact func(ctx context.Context, source string) (*source.Artifact, error)
+	// Touched is told which units a commit to a source touches. It reports
+	// whether it has recorded that, where people can look it up: then the other
+	// units may be told of the commit later. Nil: it is not.
+	Touched func(source, from, to string, units []string) (recorded bool)
 	// RenderMemory bounds the renders that are kept in memory, in bytes.
 	RenderMemory int64
 	// Renders is where they are kept, too; nil is nowhere.

@@ -390,3 +390,65 @@ func TestAUnitOfAServerThatDoesNotAnswer(t *testing.T) {
 		l.wants(t)
 	})
 }
+
+func TestCommitsThatDoNotTouchAUnitAreToldTogether(t *testing.T) {
+	still(t, func(t *testing.T, e *Engine, l *listener) {
+		u := Unit{Name: "u", Dialect: l, Interval: time.Hour, Digest: "1"}
+		at := func(revision string) []*source.Artifact { return []*source.Artifact{{Source: "git", Revision: revision}} }
+		look := func(revision string, change ...func(*reconciliation, *Outcome)) loop.Result {
+			tr, u, wakes, _ := e.registry.find("u")
+			rec := &reconciliation{t: tr, put: u, u: u, wakes: wakes, artifacts: at(revision), began: time.Now()}
+			out := Outcome{Revision: revision, Digest: "same", State: Ready}
+			for _, c := range change {
+				c(rec, &out)
+			}
+			e.registry.trace("git", at(revision)[0], true)
+			return e.conclude(t.Context(), rec, out)
+		}
+		e.Put(u)
+		look("1")
+		l.wants(t, "0s u")
+
+		time.Sleep(10 * time.Second)
+		if r := look("2"); r.Again != 20*time.Second {
+			t.Errorf("it is looked at again after %s", r.Again)
+		}
+		l.wants(t)
+		if _, s, applied, _ := e.registry.standing("u"); s.Attempted != "2" || applied != "2" {
+			t.Errorf("who depends on it sees %+v, applied %s", s, applied)
+		}
+		time.Sleep(15 * time.Second)
+		if r := look("3"); r.Again != 5*time.Second {
+			t.Errorf("it is looked at again after %s", r.Again)
+		}
+		l.wants(t)
+		time.Sleep(5 * time.Second)
+		look("3") // never longer
+		l.wants(t, "30s u")
+		time.Sleep(time.Minute)
+		look("4") // the first one after a while
+		l.wants(t, "1m30s u")
+
+		for name, change := range map[string]func(*reconciliation, *Outcome){
+			"what it renders to":             func(_ *reconciliation, out *Outcome) { out.Digest = "another" },
+			"something was changed":          func(_ *reconciliation, out *Outcome) { out.Record = changed },
+			"an error":                       func(_ *reconciliation, out *Outcome) { out.Err = errors.New("no"); out.conclude(out.Err) },
+			"its health":                     func(_ *reconciliation, out *Outcome) { out.Health, out.State = Pending, Progressing },
+			"somebody asked":                 func(rec *reconciliation, _ *Outcome) { rec.asked = true },
+			"its inventory was stored":       func(rec *reconciliation, _ *Outcome) { rec.stored = true },
+			"another spec":                   func(rec *reconciliation, _ *Outcome) { rec.u.Digest = "2" },
+			"what is left alone":             func(_ *reconciliation, out *Outcome) { out.Left = []Left{{Why: "other"}} },
+			"a source that is not recorded":  func(rec *reconciliation, _ *Outcome) { rec.artifacts[0].Source = "other" },
+			"a revision that isn't recorded": func(rec *reconciliation, _ *Outcome) { rec.artifacts[0].Revision = "other" },
+		} {
+			time.Sleep(time.Minute)
+			look("4", func(rec *reconciliation, _ *Outcome) { rec.asked = true }) // all is as it was
+			l.heard = nil
+			if look("5", change); len(l.heard) != 1 {
+				t.Errorf("%s: heard %q", name, l.heard)
+			}
+		}
+		l.heard = nil
+		e.Delete("u")
+	})
+}

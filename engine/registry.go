@@ -22,6 +22,7 @@ type registry struct {
 	dependents index              // units by the name of one that they depend on
 	stale      map[string]bool    // units of which it is not known what they claim now
 	unknown    map[string]bool    // units of which that can't be known
+	traced     map[string]string  // by source: the revision up to which it is recorded what commits touch
 	objects    map[string]Objects // of every dialect, by their selector
 }
 
@@ -71,6 +72,8 @@ type looks struct {
 	operation, toldOf Progress
 	waiting           time.Time // for a dependency, since when
 	told              time.Time // when it was told how the waiting goes
+	toldAt            time.Time // when an outcome was told in full
+	folded            bool      // its revision is another than the one that was told
 	deferred          bool      // it has changed something that is to be told of
 	untold            int       // how often the dialect could not tell
 	held              bool      // pruning, when it was last told of
@@ -92,7 +95,7 @@ type failures struct {
 func newRegistry() *registry {
 	return &registry{
 		units: make(map[string]*tracked), bySource: make(index), dependents: make(index),
-		stale: make(map[string]bool), unknown: make(map[string]bool), objects: make(map[string]Objects),
+		stale: make(map[string]bool), unknown: make(map[string]bool), traced: make(map[string]string), objects: make(map[string]Objects),
 	}
 }
 
@@ -250,6 +253,22 @@ func (r *registry) batch(names []string) {
 	}
 }
 
+// trace notes whether it is recorded what the commits to a source touch.
+func (r *registry) trace(name string, newest *source.Artifact, recorded bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if delete(r.traced, name); recorded {
+		r.traced[name] = newest.Revision
+	}
+}
+
+// recorded reports whether that is so for all of these.
+func (r *registry) recorded(artifacts []*source.Artifact) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(artifacts) > 0 && !slices.ContainsFunc(artifacts, func(a *source.Artifact) bool { return r.traced[a.Source] != a.Revision })
+}
+
 // unbatch reports whether a unit is one of many that a commit touches. That is
 // asked once for each commit.
 func (r *registry) unbatch(t *tracked) (batched bool) {
@@ -381,6 +400,8 @@ func (e *Engine) Published(name string, before, newest *source.Artifact) {
 			touched = append(touched, unit)
 		}
 	}
+	recorded := before != nil && newest != nil && e.o.Touched != nil && e.o.Touched(name, before.Revision, newest.Revision, touched)
+	e.registry.trace(name, newest, recorded)
 	e.registry.moved(touched)
 	if len(touched) > e.loop.Workers("") {
 		e.registry.batch(touched)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"plumb.dev/plumb/engine/loop"
@@ -20,6 +21,9 @@ const (
 	// every Pod, and each time that is a write.
 	waitingTold   = 5 * time.Second  // between two that only tell how the waiting goes
 	waitingLooked = 10 * time.Second // between two looks at what the objects say
+	// foldedFor is how long a status may say an older revision, of a unit that
+	// the commits since did not touch. The first of them is told at once.
+	foldedFor = 30 * time.Second
 )
 
 // A telling is how much of an outcome is told now.
@@ -29,6 +33,7 @@ const (
 	tellAll     telling = iota
 	tellInterim         // what was changed is news; what that makes of the unit is told later
 	tellLive            // the same, and it is all that there was to do
+	tellLater           // nothing is new but the revision
 	tellNothing
 )
 
@@ -43,6 +48,10 @@ func (e *Engine) conclude(ctx context.Context, rec *reconciliation, out Outcome)
 	switch how {
 	case tellAll:
 		r = e.tellAll(ctx, rec, out, again)
+	case tellLater:
+		rec.t.folded = true
+		rec.t.rest = atRest{valid: true, wakes: rec.wakes, artifacts: rec.artifacts}
+		e.stood(rec.t, rec.u.Name, rec.t.standing(rec.u, out))
 	case tellInterim, tellLive:
 		out.Interim, out.Live = true, how == tellLive
 		r = e.tell(ctx, rec, out, again)
@@ -77,6 +86,9 @@ func (e *Engine) telling(ctx context.Context, rec *reconciliation, out *Outcome)
 	}
 	t.held = fault.Is(out.Err, fault.PruneHeld)
 	out.Stands = t.steady(rec.u, *out)
+	if left := t.foldedLeft(); left > 0 && e.untouched(rec, out) {
+		return tellLater, left
+	}
 	switch again := t.pace(rec.u, out, rec.stored); {
 	case !again.skip || rec.u.Operation != nil && t.operation != t.toldOf:
 		return tellAll, again.after
@@ -85,6 +97,18 @@ func (e *Engine) telling(ctx context.Context, rec *reconciliation, out *Outcome)
 	default:
 		return tellNothing, again.after
 	}
+}
+
+// foldedLeft is how long the next revision may go untold.
+func (t *tracked) foldedLeft() time.Duration { return time.Until(t.toldAt.Add(foldedFor)) }
+
+// untouched reports whether nothing is new of a unit at rest but its revision,
+// and whoever asks can find out that this is so.
+func (e *Engine) untouched(rec *reconciliation, out *Outcome) bool {
+	t, last := rec.t, rec.t.last
+	return out.Err == nil && out.AtRest() && len(out.Changes()) == 0 && !rec.stored && !rec.awaited() && !t.deferred &&
+		last.AtRest() && last.Digest == out.Digest && last.Health == out.Health && slices.Equal(last.Left, out.Left) &&
+		t.stands.Ready == "True" && t.stands.Digest == rec.u.Digest && e.registry.recorded(rec.artifacts)
 }
 
 // mayLag reports whether what became of a unit may be told later: many units
@@ -125,16 +149,21 @@ func (e *Engine) tell(ctx context.Context, rec *reconciliation, out Outcome, aga
 	if out.Handled != "" {
 		t.handled = out.Handled
 	}
-	t.toldOf = out.Operation
+	t.toldOf, t.toldAt, t.folded = out.Operation, time.Now(), false
 	t.last = out.Kept()
 	t.rest = atRest{}
 	if out.Err == nil && out.AtRest() {
 		t.rest = atRest{valid: true, wakes: rec.wakes, artifacts: rec.artifacts}
 	}
-	if e.registry.stood(t, t.standing(rec.u, out)) {
-		e.wakeAt(loop.Normal, e.registry.from(e.registry.dependents, rec.u.Name)...)
-	}
+	e.stood(t, rec.u.Name, t.standing(rec.u, out))
 	return loop.Result{Again: again}
+}
+
+// stood notes how a unit stands, and wakes who depends on it if that is news.
+func (e *Engine) stood(t *tracked, name string, s Standing) {
+	if e.registry.stood(t, s) {
+		e.wakeAt(loop.Normal, e.registry.from(e.registry.dependents, name)...)
+	}
 }
 
 // stood notes how a unit stands, and reports whether that is news.

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -88,7 +89,9 @@ func (c *Cluster) Get(ctx context.Context, ref object.Ref) (*Found, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", ref, err)
 	}
-	return c.Found(k, u), nil
+	f := c.Found(k, u)
+	c.current(ctx, f)
+	return f, nil
 }
 
 // List reads the units or sources of a namespace, or of all, sorted.
@@ -115,5 +118,48 @@ func (c *Cluster) List(ctx context.Context, namespace string, which func(view.Ki
 		return nil, ErrNoKinds
 	}
 	slices.SortFunc(out, func(a, b *Found) int { return object.Compare(a.Ref, b.Ref) })
+	c.current(ctx, out...)
 	return out, nil
+}
+
+// current gives those units that are ready and that the last commits did not
+// touch the revision that they are at. Their status may be a little behind; if
+// their source can't be read, it is what is known.
+func (c *Cluster) current(ctx context.Context, units ...*Found) {
+	sources := map[object.Ref]*Found{}
+	for _, f := range units {
+		if f.IsSource || f.Ready != "True" || f.Suspended || f.Source.IsZero() {
+			continue
+		}
+		if _, ok := sources[f.Source]; !ok {
+			c.readSources(ctx, f.Source, len(units) > 1, sources)
+		}
+		src := sources[f.Source]
+		if src == nil {
+			continue
+		}
+		if now := src.Commits.Since(f.Ref.String(), f.Revision); now != f.Revision {
+			f.Message = strings.ReplaceAll(f.Message, f.Revision, now)
+			f.Revision, f.Attempted = now, now
+		}
+	}
+}
+
+// readSources reads a source, or all that are beside it. That of one that can't
+// be read is nil.
+func (c *Cluster) readSources(ctx context.Context, ref object.Ref, beside bool, into map[object.Ref]*Found) {
+	into[ref] = nil
+	if !beside {
+		if src, err := c.Get(ctx, ref); err == nil {
+			into[ref] = src
+		}
+		return
+	}
+	all, err := c.List(ctx, ref.Namespace, func(k view.Kind) bool { return k.IsSource && k.GroupVersionKind.Kind == ref.Kind })
+	if err != nil {
+		return
+	}
+	for _, src := range all {
+		into[src.Ref] = src
+	}
 }

@@ -40,6 +40,7 @@ type gitRepositories struct {
 	events   record.EventRecorder
 	log      *slog.Logger
 	queue    *control.Queue
+	commits  commits
 	// host is where third parties would fetch artifacts from.
 	host string
 }
@@ -53,6 +54,7 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 			r.keeper.Delete(name)
 			r.refs.Forget(name)
 			r.statuses.forget(req.NamespacedName)
+			r.commits.forget(req.NamespacedName)
 			sourceSubject(req.NamespacedName).Gone()
 			err = nil
 		}
@@ -97,7 +99,7 @@ func (r *gitRepositories) report(ctx context.Context, u *unstructured.Unstructur
 		return fmt.Errorf("write status: %w", err)
 	}
 	r.tell(g, before, s)
-	return nil
+	return r.commits.write(ctx, r.client, u)
 }
 
 func sourceSubject(key types.NamespacedName) report.Subject {

@@ -69,6 +69,12 @@ func (c *controllers) Wake(name string) {
 // Looked implements [control.Controllers].
 func (c *controllers) Looked(l source.Look) { c.sources.looked(l) }
 
+// Touched implements [control.Controllers].
+func (c *controllers) Touched(name, from, to string, units []string) bool {
+	_, key := keyOf(name)
+	return c.sources.commits.add(key, from, to, units, time.Now())
+}
+
 // Missing implements [control.Controllers].
 func (c *controllers) Missing(ctx context.Context, name string) error {
 	return c.sources.noArtifact(ctx, name)

@@ -165,5 +165,6 @@ func viewGitRepository(u *unstructured.Unstructured) view.Item {
 		i.Attempted = i.Revision
 		i.Commit = commitOf(g.Status.Artifact)
 	}
+	i.Commits = commitsOf(u)
 	return i
 }

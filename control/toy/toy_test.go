@@ -101,6 +101,8 @@ func (r *pairs) Wake(name string) { r.queue.Add(keyOf(name)) }
 
 func (r *pairs) Looked(source.Look) {}
 
+func (r *pairs) Touched(string, string, string, []string) bool { return false }
+
 func (r *pairs) Missing(_ context.Context, name string) error {
 	if s, ok := r.Sources.State(name); ok && s.Err != nil {
 		return s.Err

@@ -80,6 +80,9 @@ type Item struct {
 	Revision, Attempted string
 	// Commit is what is known of the commit of Revision, of a source.
 	Commit Commit
+	// Commits are the last ones of a source, where that is recorded: a unit that
+	// they don't touch may say an older revision for up to half a minute.
+	Commits Commits
 
 	// What a unit has beside.
 	Source    object.Ref
@@ -106,6 +109,32 @@ type Commit struct {
 	Author  string    `json:"author,omitempty"` // Name <address>, as the commit has it: nobody has checked it
 	When    time.Time `json:"committedAt,omitzero"`
 	Subject string    `json:"subject,omitempty"`
+}
+
+// Commits are the last ones of a source, the oldest first: what is touched by the
+// first is not known.
+type Commits []CommitTo
+
+// A CommitTo is one, by the revision that it led to, and the units that it
+// touches.
+type CommitTo struct {
+	Revision string   `json:"revision"`
+	Touched  []string `json:"touched,omitempty"`
+}
+
+// Since returns the revision that a unit is at which was at another before: the
+// newest, if none of the commits since touches it.
+func (c Commits) Since(unit, revision string) string {
+	at := slices.IndexFunc(c, func(one CommitTo) bool { return one.Revision == revision })
+	if at < 0 {
+		return revision
+	}
+	for _, one := range c[at+1:] {
+		if slices.Contains(one.Touched, unit) {
+			return revision
+		}
+	}
+	return c[len(c)-1].Revision
 }
 
 // IsZero reports whether nothing is known.
