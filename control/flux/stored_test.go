@@ -2,6 +2,7 @@ package flux
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -24,8 +25,10 @@ import (
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
+	"plumb.dev/plumb/source"
 )
 
 // A stored is a store of custom resources, as they are: of no Go type, valid or
@@ -45,6 +48,13 @@ func newStored(t *testing.T, objects ...*unstructured.Unstructured) *stored {
 		b = b.WithObjects(o)
 	}
 	s.WithWatch = b.WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			err := c.Get(ctx, key, o, opts...)
+			if u, ok := o.(*unstructured.Unstructured); ok && u.Object["status"] == nil {
+				delete(u.Object, "status") // which only this client stores as null
+			}
+			return err
+		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			if err := s.note("patch", o, p); err != nil {
 				return err
@@ -111,6 +121,9 @@ func newKustomizations(t *testing.T, s *stored) *kustomizations {
 	t.Helper()
 	e, err := engine.New(t.Context(), engine.Options{
 		Config: &rest.Config{Host: "https://127.0.0.1:1"}, Log: slog.New(slog.DiscardHandler), Workers: 1, Elsewhere: 1,
+		Artifact: func(context.Context, string) (*source.Artifact, error) {
+			return nil, &fault.Error{Next: fault.Wait, Reason: fault.ArtifactFailed, Err: errors.New("no artifact")}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
