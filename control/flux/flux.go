@@ -160,10 +160,13 @@ func decodeKustomization(u *unstructured.Unstructured) (*kustomization, error) {
 	}
 	var legacy legacySpec
 	if spec, ok := u.Object["spec"].(map[string]any); ok {
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{
-			"patchesStrategicMerge": spec["patchesStrategicMerge"], "patchesJson6902": spec["patchesJson6902"],
-		}, &legacy); err != nil {
-			return nil, &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: err}
+		for _, field := range []string{"patchesStrategicMerge", "patchesJson6902"} {
+			var one legacySpec
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{field: spec[field]}, &one); err != nil {
+				return nil, &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("spec.%s: %w", field, err)}
+			}
+			legacy.PatchesStrategicMerge = append(legacy.PatchesStrategicMerge, one.PatchesStrategicMerge...)
+			legacy.PatchesJSON6902 = append(legacy.PatchesJSON6902, one.PatchesJSON6902...)
 		}
 	}
 	for _, p := range legacy.PatchesStrategicMerge {

@@ -97,8 +97,12 @@ func TestWhatIsWrongWithASpecIsInItsStatus(t *testing.T) {
 		"a field that there is not": {
 			"spec: {interval: 1m, intervall: 2m}", `Stalled=True InvalidSpec @2: this version of plumb can't read it: spec.intervall: strict decoding error: unknown field "spec.intervall"`,
 		},
-		"a field of another type":       {"spec: {interval: 1m, prune: 'yes'}", "Stalled=True InvalidSpec @2: this version of plumb can't read it: spec.prune: "},
-		"a spec that is a list":         {"spec: [1]", "Stalled=True InvalidSpec @2: this version of plumb can't read it: spec: "},
+		"a field of another type": {"spec: {interval: 1m, prune: 'yes'}", "Stalled=True InvalidSpec @2: this version of plumb can't read it: spec.prune: "},
+		"a spec that is a list":   {"spec: [1]", "Stalled=True InvalidSpec @2: this version of plumb can't read it: spec: "},
+		"patches that are none":   {"spec: {interval: 1m, patchesJson6902: {x: 1}}", "Stalled=True InvalidSpec @2: spec.patchesJson6902: "},
+		"strategic ones that are none": {
+			"spec: {interval: 1m, patchesStrategicMerge: x}", "Stalled=True InvalidSpec @2: spec.patchesStrategicMerge: ",
+		},
 		"a field that is not supported": {"spec: {interval: 1m, decryption: {provider: sops}}", "Stalled=True UnsupportedField @2: spec.decryption: "},
 		"a source of another kind":      {"spec: {interval: 1m, sourceRef: {kind: Bucket, name: b}}", "Stalled=True UnsupportedField @2: spec.sourceRef.kind: "},
 		"an inventory that is broken": {
