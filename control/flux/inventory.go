@@ -44,17 +44,23 @@ func parseInventoryID(id string) (object.Ref, error) {
 	return object.Ref{Group: group, Kind: kind, Namespace: ns, Name: strings.ReplaceAll(name, colon, ":")}, nil
 }
 
+// inventoryOf reads the inventory in a status. What two versions of a kind have in
+// it is one object.
 func inventoryOf(k *kustomizev1.KustomizationStatus) ([]apply.Entry, error) {
 	if k.Inventory == nil {
 		return nil, nil
 	}
 	entries := make([]apply.Entry, 0, len(k.Inventory.Entries))
+	have := make(map[object.Ref]bool, len(k.Inventory.Entries))
 	for _, e := range k.Inventory.Entries {
 		ref, err := parseInventoryID(e.ID)
 		if err != nil {
 			return nil, err
 		}
-		entries = append(entries, apply.Entry{Ref: ref, Version: e.Version})
+		if !have[ref] {
+			entries = append(entries, apply.Entry{Ref: ref, Version: e.Version})
+		}
+		have[ref] = true
 	}
 	return apply.Union(entries, nil), nil
 }

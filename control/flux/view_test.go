@@ -313,7 +313,7 @@ func TestWhatIsIncludedHasToBeThere(t *testing.T) {
 }
 
 func TestWhatIsReadOfAnInventory(t *testing.T) {
-	k := read(t, plainSpec+"status: {inventory: {entries: [{id: shop_a__ConfigMap, v: v1}, {id: _b_g_K, v: v1}]}}")
+	k := read(t, plainSpec+"status: {inventory: {entries: [{id: shop_a__ConfigMap, v: v1}, {id: shop_a__ConfigMap, v: v1beta1}, {id: _b_g_K, v: v1}]}}")
 	entries, err := inventoryOf(&k.Status)
 	if err != nil || len(entries) != 2 {
 		t.Errorf("%v, %v", entries, err)
