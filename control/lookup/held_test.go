@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	kubetesting "k8s.io/client-go/testing"
 
@@ -164,6 +165,36 @@ func TestWhatIsNotReferredToIsLetGo(t *testing.T) {
 	}
 }
 
+// With the last who refers to it, the watch ends.
+func TestAWatchEndsWithTheLastWhoNeedsIt(t *testing.T) {
+	d := newDesk(t, secret("1"))
+	watches := make(chan *watch.FakeWatcher, 10)
+	d.client.PrependWatchReactor("secrets", func(kubetesting.Action) (bool, watch.Interface, error) {
+		w := watch.NewFake()
+		watches <- w
+		return true, w, nil
+	})
+	d.Begin("one").Get(aSecret)
+	d.within("one")
+	d.Begin("two").Get(aSecret)
+	var w *watch.FakeWatcher
+	select {
+	case w = <-watches:
+	case <-time.After(time.Minute):
+		t.Fatal("it is not watched")
+	}
+	d.Forget("one")
+	if w.IsStopped() {
+		t.Error("it ends while somebody needs it")
+	}
+	d.Forget("two")
+	for deadline := time.Now().Add(20 * time.Second); !w.IsStopped(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it goes on")
+		}
+	}
+}
+
 // A look that has not ended keeps what the one before referred to.
 func TestALookThatGoesOnKeepsAll(t *testing.T) {
 	d := newDesk(t, secret("1"))
@@ -203,13 +234,22 @@ func TestWhatCannotBeReadIsToldOnce(t *testing.T) {
 	d := newDesk(t)
 	var mu sync.Mutex
 	why := errors.New("forbidden")
+	asked := make(chan struct{}, 1000)
 	refuse := func(kubetesting.Action) (bool, runtime.Object, error) {
 		mu.Lock()
 		defer mu.Unlock()
+		asked <- struct{}{}
 		return why != nil, nil, why
 	}
 	d.client.PrependReactor("list", "secrets", refuse)
 	d.says(aSecret, "one", "Secret/x/a has not been read yet")
+	for range 3 { // the third is asked once the second was told of
+		select {
+		case <-asked:
+		case <-time.After(time.Minute):
+			t.Fatal("it is not asked for again")
+		}
+	}
 	d.within("one")
 	data, found, err := d.Begin("one").Get(aSecret)
 	if f := fault.Of(err); err == nil || err.Error() != "read Secret/x/a: forbidden" || f.Next != fault.Retry || found || data != nil {
