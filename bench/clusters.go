@@ -218,8 +218,8 @@ func (m *manyClusters) lead(token string) ([]byte, error) {
 }
 
 // commits makes commits, each to an app on every cluster, and returns how long
-// they took to be live on those that never hang. It waits until every unit says
-// so that can.
+// they took to be live on those that never hang. It waits until every app that
+// one touches says so, and can.
 func (m *manyClusters) commits(ctx context.Context, runs int, hang bool) (took []time.Duration, err error) {
 	for range runs {
 		d, err := m.commit(ctx, hang)
@@ -243,11 +243,11 @@ func (m *manyClusters) commit(ctx context.Context, hang bool) (time.Duration, er
 	}
 	defer stop()
 	m.next++
-	files, version := map[string]string{}, m.version()
+	files, version, touched := map[string]string{}, m.version(), map[string]bool{}
 	each := m.n / len(m.lines)
 	for c := range m.lines {
 		unit := unitName(c + len(m.lines)*(m.next%each))
-		files[overlayFile(unit)] = overlay(unit, version)
+		files[overlayFile(unit)], touched[unit] = overlay(unit, version), true
 	}
 	began, hash, err := m.push(ctx, files)
 	if err != nil {
@@ -259,11 +259,12 @@ func (m *manyClusters) commit(ctx context.Context, hang bool) (time.Duration, er
 	if err != nil {
 		return 0, err
 	}
-	say := m.n
+	say := len(m.lines)
 	if hang {
-		say = m.unitsOf(m.hung, len(m.lines))
+		say -= m.hung
 	}
-	_, err = m.many(ctx, units, m.patience(), say, names(hash, "status", "lastAppliedRevision"))
+	at := names(hash, "status", "lastAppliedRevision")
+	_, err = m.many(ctx, units, m.patience(), say, func(u *unstructured.Unstructured) bool { return touched[u.GetName()] && at(u) })
 	return live.Sub(began), err
 }
 
