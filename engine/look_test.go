@@ -394,7 +394,9 @@ func TestAUnitOfAServerThatDoesNotAnswer(t *testing.T) {
 func TestCommitsThatDoNotTouchAUnitAreToldTogether(t *testing.T) {
 	still(t, func(t *testing.T, e *Engine, l *listener) {
 		u := Unit{Name: "u", Dialect: l, Interval: time.Hour, Digest: "1"}
-		at := func(revision string) []*source.Artifact { return []*source.Artifact{{Source: "git", Revision: revision}} }
+		at := func(revision string) []*source.Artifact {
+			return []*source.Artifact{{Source: "git", Revision: revision}}
+		}
 		look := func(revision string, change ...func(*reconciliation, *Outcome)) loop.Result {
 			tr, u, wakes, _ := e.registry.find("u")
 			rec := &reconciliation{t: tr, put: u, u: u, wakes: wakes, artifacts: at(revision), began: time.Now()}
