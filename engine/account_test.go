@@ -51,7 +51,7 @@ func (w *live) explains(u Unit, words ...string) Outcome {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		out = w.heard[u.Name]
-		said := fmt.Sprintf("%s %s: %s", out.State, out.Reason, out.Message)
+		said := fmt.Sprintf("%s %s: %s (%v)", out.State, out.Reason, out.Message, out.Err)
 		for _, word := range words {
 			if !strings.Contains(said, word) {
 				return fmt.Errorf("no %q in %s", word, said)

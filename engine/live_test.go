@@ -372,8 +372,17 @@ func TestAUnitThatGoes(t *testing.T) {
 	v := w.unit("v", artifact("other", "1", of("b", "1")))
 	w.engine.Put(v)
 	w.says(v, "Ready 1")
+	finalizers := func(list string) {
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":`+list+`}}`))
+		if err := w.env.Client.Patch(t.Context(), w.object("b"), patch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finalizers(`["example.com/stays"]`)
 	v.Leaving, v.Removal = true, Removal{Deletes: true, Waits: true}
 	w.engine.Put(v)
+	w.explains(v, "Removing", "ConfigMap/"+w.ns+"/b is not gone yet")
+	finalizers(`[]`)
 	kubetest.Eventually(t, time.Minute, func() error {
 		c := &corev1.ConfigMap{}
 		if err := w.env.Client.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "b"}, c); !apierrors.IsNotFound(err) {

@@ -298,7 +298,9 @@ func (e *Engine) removal(ctx context.Context, rec *reconciliation) (out Outcome)
 	case out.State == Removing:
 		out.Err = err
 	case err == nil && how.Waits && len(out.Inventory) > 0:
-		out.State = Removing
+		out.State, out.Err = Removing, &fault.Error{
+			Next: fault.Wait, Reason: fault.Progressing, Err: fmt.Errorf("%s not gone yet", areAll(out.Inventory, entryRef)),
+		}
 	}
 	return out
 }

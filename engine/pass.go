@@ -414,7 +414,7 @@ func (w *pass) delete(ctx context.Context, prune []*apply.Result) error {
 		if !failed {
 			errs = append(errs, &fault.Error{
 				Next: fault.Wait, Reason: fault.Progressing,
-				Err: fmt.Errorf("%s deleted once %s gone", areAll(later), areAll(going)),
+				Err: fmt.Errorf("%s deleted once %s gone", areAll(later, resultRef), areAll(going, resultRef)),
 			})
 		}
 		break
@@ -431,17 +431,21 @@ func (w *pass) delete(ctx context.Context, prune []*apply.Result) error {
 }
 
 // areAll names some objects as the subject of a sentence.
-func areAll(c []*apply.Result) string {
-	if len(c) == 1 {
-		return c[0].Ref.String() + " is"
-	}
+func areAll[T any](these []T, ref func(T) object.Ref) string {
 	const most = 5
-	refs := make([]object.Ref, len(c))
-	for i := range c {
-		refs[i] = c[i].Ref
+	refs := make([]object.Ref, len(these))
+	for i, t := range these {
+		refs[i] = ref(t)
+	}
+	if len(refs) == 1 {
+		return refs[0].String() + " is"
 	}
 	return object.Names(refs, most) + " are"
 }
+
+func resultRef(c *apply.Result) object.Ref { return c.Ref }
+
+func entryRef(e apply.Entry) object.Ref { return e.Ref }
 
 // endingGrace is how long an object may be on its way out before its unit is
 // no longer said to be ready.

@@ -114,10 +114,9 @@ func (r *kustomizations) seenOff(ctx context.Context, k *kustomization, stored *
 			k.Status.Inventory = toInventory(out.Inventory)
 		}
 	}
-	waits := out.Err != nil && fault.Of(out.Err).Reason == fault.Progressing
+	waits := fault.Of(out.Err).Reason == fault.Progressing
 	c := report.Conditions{List: &k.Status.Conditions, Generation: k.Generation}
 	switch {
-	case out.Err == nil:
 	case waits:
 		c.Progress("Deletion in progress: " + out.Err.Error())
 	case fault.Is(out.Err, fault.NotAnswering):
@@ -125,7 +124,7 @@ func (r *kustomizations) seenOff(ctx context.Context, k *kustomization, stored *
 	default:
 		c.Retry(reasonOf(out.Err, meta.PruneFailedReason), out.Err.Error())
 	}
-	if err := r.statuses.write(ctx, stored, &k.Status); err != nil || out.Err == nil || waits {
+	if err := r.statuses.write(ctx, stored, &k.Status); err != nil || waits {
 		return err
 	}
 	r.event(k, "", corev1.EventTypeWarning, meta.PruneFailedReason, out.Err.Error()+"; to leave the objects, set spec.deletionPolicy to Orphan")

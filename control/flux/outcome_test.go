@@ -464,7 +464,10 @@ func TestWhyADeletionTakesTimeIsSaid(t *testing.T) {
 // reads there what is waited for.
 func TestTheInventoryShrinksWhileItIsDeleted(t *testing.T) {
 	l := newLook(t, leaving+"status: {inventory: {entries: [{id: shop_a__ConfigMap, v: v1}, {id: shop_b__ConfigMap, v: v1}]}}")
-	l.reports(engine.Outcome{State: engine.Removing, Inventory: []apply.Entry{{Ref: configMap("b"), Version: "v1"}}})
+	l.reports(engine.Outcome{
+		State: engine.Removing, Inventory: []apply.Entry{{Ref: configMap("b"), Version: "v1"}},
+		Err: &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: errors.New("b is not gone yet")},
+	})
 	if s := l.status(); !strings.Contains(s, "inventory shop_b__ConfigMap@v1") {
 		t.Error(s)
 	}
