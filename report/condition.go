@@ -1,6 +1,8 @@
 package report
 
 import (
+	"strings"
+
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -34,7 +36,7 @@ type Conditions struct {
 // Set sets a condition.
 func (c Conditions) Set(t string, s metav1.ConditionStatus, reason, message string) {
 	if len(message) > MaxMessage {
-		message = message[:MaxMessage-3] + "..."
+		message = strings.ToValidUTF8(message[:MaxMessage-3], "") + "..."
 	}
 	apimeta.SetStatusCondition(c.List, metav1.Condition{
 		Type: t, Status: s, Reason: reason, Message: message, ObservedGeneration: c.Generation,
@@ -46,13 +48,6 @@ func (c Conditions) Drop(types ...string) {
 	for _, t := range types {
 		apimeta.RemoveStatusCondition(c.List, t)
 	}
-}
-
-// Current reports whether the object was last said to be ready, at this
-// generation.
-func (c Conditions) Current() bool {
-	r := apimeta.FindStatusCondition(*c.List, Ready)
-	return r != nil && r.Status == metav1.ConditionTrue && r.ObservedGeneration == c.Generation
 }
 
 // Ready says that all is as it should be.
