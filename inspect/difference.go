@@ -3,7 +3,6 @@ package inspect
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/source"
@@ -29,11 +29,13 @@ type Difference struct {
 
 // An ObjectDiff is that of one object.
 type ObjectDiff struct {
-	Action string      `json:"action"` // create, update, recreate, delete, release, hold or leave
-	Object object.Ref  `json:"-"`
-	Ref    string      `json:"object"`
-	Why    string      `json:"why,omitempty"`
-	Fields []FieldDiff `json:"fields,omitempty"`
+	Action string     `json:"action"` // create, update, recreate, delete, release, hold or leave
+	Object object.Ref `json:"-"`
+	Ref    string     `json:"object"`
+	Why    string     `json:"why,omitempty"`
+	// Reason is why it is held, where that is one of those of conditions.
+	Reason fault.Reason `json:"reason,omitempty"`
+	Fields []FieldDiff  `json:"fields,omitempty"`
 	// Desired is what would be created.
 	Desired map[string]any `json:"desired,omitempty"`
 }
@@ -54,7 +56,7 @@ func newDifference(f *Found, out engine.Outcome, errs []error) *Difference {
 		if !told(c) {
 			continue
 		}
-		o := ObjectDiff{Action: c.Action.String(), Object: c.Ref, Ref: c.Ref.String(), Why: c.Why}
+		o := ObjectDiff{Action: c.Action.String(), Object: c.Ref, Ref: c.Ref.String(), Why: c.Why, Reason: c.Reason}
 		if c.Did == apply.Refused {
 			o.Action, o.Why = apply.Hold.String(), "it could not be looked at"
 		}
@@ -127,7 +129,7 @@ func (d *Difference) Changed() bool { return len(d.Changes) > d.Count(apply.Rele
 // PruneHeld reports whether pruning waits for somebody to approve it.
 func (d *Difference) PruneHeld() bool {
 	return slices.ContainsFunc(d.Changes, func(c ObjectDiff) bool {
-		return strings.HasPrefix(c.Why, "PruneHeld: ") || strings.HasPrefix(c.Why, "EmptyRender: ")
+		return c.Reason == fault.PruneHeld || c.Reason == fault.EmptyRender
 	})
 }
 
