@@ -23,16 +23,16 @@ type bareLoop struct {
 // all is the floor of making everything.
 func (l *bareLoop) all() float64 { return (l.render + l.apply).Seconds() }
 
-func (w *world) apply(ctx context.Context, o *unstructured.Unstructured) error {
+func (w *world) apply(ctx context.Context, o *unstructured.Unstructured, dry ...string) error {
 	_, err := w.client.Resource(resources[o.GetKind()]).Namespace(o.GetNamespace()).
-		Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "bench", Force: true})
+		Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: "bench", Force: true, DryRun: dry})
 	return err
 }
 
-// renderAll renders every app, for the namespace of the floor.
-func (w *world) renderAll() (all []*unstructured.Unstructured, err error) {
+// renderAll renders every app, for a namespace.
+func (w *world) renderAll(namespace string) (all []*unstructured.Unstructured, err error) {
 	for i := range w.n {
-		objects, err := renderApp(w.loop.fs, unitName(i), floorSpace)
+		objects, err := renderApp(w.loop.fs, unitName(i), namespace)
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func (w *world) floor(ctx context.Context) (err error) {
 		return err
 	}
 	began := time.Now()
-	if l.objects, err = w.renderAll(); err != nil {
+	if l.objects, err = w.renderAll(floorSpace); err != nil {
 		return err
 	}
 	l.render = time.Since(began)
@@ -81,7 +81,7 @@ func (w *world) floorOfFanOut(ctx context.Context, version string) (time.Duratio
 		}
 	}
 	began := time.Now()
-	objects, err := w.renderAll()
+	objects, err := w.renderAll(floorSpace)
 	if err != nil {
 		return 0, err
 	}

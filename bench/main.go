@@ -93,6 +93,11 @@ func (b *bench) main(ctx context.Context, jsonFile string) (err error) {
 			return fmt.Errorf("%w; run: make build", err)
 		}
 	}
+	if b.profiles != "" {
+		if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+			return err
+		}
+	}
 	b.figures = newFigures(b)
 	if err := b.run(ctx); err != nil {
 		return err
@@ -120,6 +125,7 @@ var (
 		{"the floor: a bare loop of renders and server-side applies", (*world).floor},
 		{"cold: units created → all ready", (*world).cold},
 		{"memory once settled", (*world).settled},
+		{"the floor of cold: as many requests", (*world).sameRequests},
 		{"commits that touch one app", (*world).commits},
 	}
 	then = []step{

@@ -27,11 +27,12 @@ import (
 )
 
 // The namespaces: of the custom resources, of what plumb applies, and of what
-// the floor does.
+// the floors do.
 const (
 	unitSpace  = "units"
 	appSpace   = "apps"
 	floorSpace = "floor"
+	againSpace = "again"
 )
 
 var (
@@ -39,6 +40,7 @@ var (
 	gitRepositories = schema.GroupVersionResource{Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: "gitrepositories"}
 	deployments     = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 	configMaps      = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	events          = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 	definitions     = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	// floors are a kind like Kustomizations that plumb does not know.
 	floors = schema.GroupVersionResource{Group: "bench.plumb.dev", Version: "v1", Resource: "kustomizations"}
@@ -159,7 +161,7 @@ func (w *world) serveGit(ctx context.Context) error {
 
 // install makes the namespaces and the definitions.
 func (w *world) install(ctx context.Context) error {
-	for _, name := range []string{unitSpace, appSpace, floorSpace} {
+	for _, name := range []string{unitSpace, appSpace, floorSpace, againSpace} {
 		if err := w.createNamespace(ctx, name); err != nil {
 			return err
 		}
