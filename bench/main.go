@@ -125,10 +125,10 @@ var (
 		{"the floor: a bare loop of renders and server-side applies", (*world).floor},
 		{"cold: units created → all ready", (*world).cold},
 		{"memory once settled", (*world).settled},
-		{"the floor of cold: as many requests", (*world).sameRequests},
 		{"commits that touch one app", (*world).commits},
 	}
 	then = []step{
+		{"the floor of cold: as many requests", (*world).sameRequests},
 		{"a commit that touches every app", (*world).fanOut},
 		{"a commit that removes an object of every app", (*world).prune},
 		{"objects changed by another client, one after the other", (*world).drift},

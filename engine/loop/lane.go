@@ -40,8 +40,36 @@ type lane struct {
 	pinging bool            // somebody finds out
 	parked  map[string]bool // units to look at when it answers again
 	slow    map[string]bool // units whose last look took long
-	crawl   int             // slow units that are being looked at
-	queued  []string        // slow units to look at when one of these is done
+	slowly  room
+	idly    room // what nothing waits for
+}
+
+// A room is for looks that may not have all workers.
+type room struct {
+	in      int
+	waiting []string // units to look at when one of these is done
+}
+
+// share is how many of some workers a room has: what is in one must not hold up
+// the rest, and at a server that is busy, many at once are no faster than a few.
+func share(workers int) int { return max(1, workers/4) }
+
+// enter lets a unit in, or notes that it waits.
+func (r *room) enter(unit string, workers int) bool {
+	if r.in >= share(workers) {
+		r.waiting = append(r.waiting, unit)
+		return false
+	}
+	r.in++
+	return true
+}
+
+// leave returns the unit that has waited longest, if there is one.
+func (r *room) leave() (next []string) {
+	r.in--
+	next = r.waiting[:min(1, len(r.waiting))]
+	r.waiting = r.waiting[len(next):]
+	return next
 }
 
 // A silence is that of a server that does not answer.
@@ -96,20 +124,20 @@ func (n *lane) forget(unit string) {
 
 func (n *lane) work(ctx context.Context) {
 	for {
-		unit, _, shutdown := n.queue.GetWithPriority()
+		unit, priority, shutdown := n.queue.GetWithPriority()
 		if shutdown {
 			return
 		}
 		if n.loop.take(n, unit) {
-			n.loop.done(n, unit, n.look(ctx, unit))
+			n.loop.done(n, unit, n.look(ctx, unit, Priority(priority)))
 		}
 		n.queue.Done(unit)
 	}
 }
 
 // look looks at a unit, if its server answers and has room for it.
-func (n *lane) look(ctx context.Context, unit string) (again time.Duration) {
-	looks, down, slow, ok := n.enter(unit)
+func (n *lane) look(ctx context.Context, unit string, p Priority) (again time.Duration) {
+	looks, down, in, ok := n.enter(unit, p)
 	switch {
 	case down != nil:
 		return n.loop.o.Unreachable(ctx, unit, down.since, down.why)
@@ -124,7 +152,7 @@ func (n *lane) look(ctx context.Context, unit string) (again time.Duration) {
 	if r.Unanswered && !cut {
 		n.doubt(ctx, time.Time{})
 	}
-	n.left(unit, slow, cut, time.Since(began))
+	n.left(unit, in, cut, time.Since(began))
 	if cut {
 		return 0 // it is queued, or will be
 	}
@@ -133,33 +161,31 @@ func (n *lane) look(ctx context.Context, unit string) (again time.Duration) {
 
 // enter finds room for a look. If the server does not answer, down says so; if
 // there is no room, the unit is queued again when there is.
-func (n *lane) enter(unit string) (looks context.Context, down *silence, slow, ok bool) {
+func (n *lane) enter(unit string, p Priority) (looks context.Context, down *silence, in *room, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.down != nil {
+	switch {
+	case n.down != nil:
 		n.parked[unit] = true
-		return nil, n.down, false, false
+		return nil, n.down, nil, false
+	case n.slow[unit]:
+		in = &n.slowly
+	case p <= Idle:
+		in = &n.idly
 	}
-	if slow = n.slow[unit]; slow {
-		if n.crawl >= max(1, n.loop.Workers(n.server)/4) {
-			n.queued = append(n.queued, unit)
-			return nil, nil, true, false
-		}
-		n.crawl++
-	}
-	return n.looks, nil, slow, true
+	return n.looks, nil, in, in == nil || in.enter(unit, n.loop.Workers(n.server))
 }
 
 // left notes that a look is over.
-func (n *lane) left(unit string, slow, cut bool, took time.Duration) {
+func (n *lane) left(unit string, in *room, cut bool, took time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if slow {
-		n.crawl--
-		if len(n.queued) > 0 {
-			n.add(Normal, 0, n.queued[0])
-			n.queued = n.queued[1:]
+	if in != nil {
+		p := Normal
+		if in == &n.idly {
+			p = Idle
 		}
+		n.add(p, 0, in.leave()...)
 	}
 	switch {
 	case cut && n.down != nil:

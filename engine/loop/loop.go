@@ -22,7 +22,7 @@ type Priority int
 
 // The priorities.
 const (
-	Idle   Priority = -10 // nothing waits for it
+	Idle   Priority = -10 // nothing waits for it, and it has a quarter of the workers
 	Normal Priority = 0   // something has changed
 	Asked  Priority = 10  // somebody waits in front of a screen
 )
@@ -188,12 +188,14 @@ func (l *Loop) take(n *lane, unit string) bool {
 	return true
 }
 
-// done gives a unit back, to be looked at again after some time.
+// done gives a unit back, to be looked at again after some time. Nothing waits for
+// that: what is queued keeps its highest priority, and a change that comes while
+// all units are queued for less has to come before them.
 func (l *Loop) done(n *lane, unit string, again time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.busy, unit)
 	if l.at[unit] == n && again > 0 {
-		n.add(Normal, again, unit)
+		n.add(Idle, again, unit)
 	}
 }

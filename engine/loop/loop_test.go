@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,6 +198,66 @@ func TestAServerThatDoesNotAnswerHoldsUpNobodyElse(t *testing.T) {
 		got = r.take()
 		slices.Sort(got)
 		want(t, got, "h0", "h1", "h2", "h3", "h4")
+	})
+}
+
+// What has changed comes first also where all units are to be looked at some time
+// later, as they always are.
+func TestAChangeComesBeforeIntervals(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
+		l := loop.New(loop.Options{Workers: 1, Elsewhere: 1, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
+			time.Sleep(time.Second)
+			r.add("%s", unit)
+			return loop.Result{Again: time.Hour}
+		}})
+		l.Start(ctx)
+		units := []string{"a", "b", "c", "d"}
+		for _, u := range units {
+			l.Put(u, "")
+			l.Queue(loop.Normal, u)
+		}
+		time.Sleep(time.Minute)
+		r.take()
+		l.Queue(loop.Idle, units...) // a commit that does not touch them
+		time.Sleep(1500 * time.Millisecond)
+		l.Queue(loop.Normal, "d") // and one that touches one of them
+		time.Sleep(time.Minute)
+		want(t, r.take(), "a", "b", "d", "c")
+	})
+}
+
+// What nothing waits for leaves most workers to the rest, however much it is.
+func TestWhatNothingWaitsForHasFewWorkers(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
+		var at, most atomic.Int32
+		l := loop.New(loop.Options{Workers: 8, Elsewhere: 8, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
+			if unit == "changed" {
+				r.add("%s at %s", unit, time.Since(r.began))
+				return loop.Result{}
+			}
+			if now := at.Add(1); now > most.Load() {
+				most.Store(now)
+			}
+			time.Sleep(time.Second)
+			at.Add(-1)
+			r.add("idle")
+			return loop.Result{}
+		}})
+		l.Start(ctx)
+		l.Put("changed", "")
+		for i := range 20 {
+			u := fmt.Sprint("idle", i)
+			l.Put(u, "")
+			l.Queue(loop.Idle, u)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		l.Queue(loop.Normal, "changed")
+		synctest.Wait()
+		want(t, r.take(), "idle", "idle", "changed at 1.5s")
+		time.Sleep(20 * time.Second)
+		if got := r.take(); len(got) != 18 || most.Load() != 2 {
+			t.Errorf("%d were looked at, up to %d at once", len(got), most.Load())
+		}
 	})
 }
 
