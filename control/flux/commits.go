@@ -97,11 +97,16 @@ func (c *commits) record(key types.NamespacedName) (string, error) {
 	return string(b), err
 }
 
-// write stores what is recorded of the commits to a source, if it is new.
-func (c *commits) write(ctx context.Context, to client.Client, u *unstructured.Unstructured) error {
+// write stores what is recorded of the commits to a source, if it is new. After a
+// start nothing is recorded, and what was before holds for as long as it ends with
+// the newest revision.
+func (c *commits) write(ctx context.Context, to client.Client, u *unstructured.Unstructured, newest string) error {
 	record, err := c.record(client.ObjectKeyFromObject(u))
 	if err != nil || record == u.GetAnnotations()[lastCommits] {
 		return err
+	}
+	if stored := commitsOf(u); record == "" && len(stored) > 0 && stored[len(stored)-1].Revision == newest {
+		return nil
 	}
 	with := u.DeepCopy()
 	ann := with.GetAnnotations()

@@ -99,7 +99,11 @@ func (r *gitRepositories) report(ctx context.Context, u *unstructured.Unstructur
 		return fmt.Errorf("write status: %w", err)
 	}
 	r.tell(g, before, s)
-	return r.commits.write(ctx, r.client, u)
+	newest := ""
+	if g.Status.Artifact != nil {
+		newest = g.Status.Artifact.Revision
+	}
+	return r.commits.write(ctx, r.client, u, newest)
 }
 
 func sourceSubject(key types.NamespacedName) report.Subject {

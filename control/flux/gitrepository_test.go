@@ -338,25 +338,41 @@ func TestWhatIsSaidOfACommit(t *testing.T) {
 	}
 }
 
+// After a start nothing is written of what was recorded before, as long as it is so.
+func TestARecordOfCommitsOutlivesAStart(t *testing.T) {
+	const spec = "metadata: {annotations: {plumb.dev/last-commits: '[{\"revision\":\"1\"},{\"revision\":\"2\"}]'}}\nspec: {}"
+	for newest, writes := range map[string]int{"2": 0, "3": 1, "": 1} {
+		u := gitRepo(t, spec)
+		s := newStored(t, u)
+		var c commits
+		if err := c.write(t.Context(), s, s.now(t, u), newest); err != nil {
+			t.Fatal(err)
+		}
+		if w := s.written(); len(w) != writes {
+			t.Errorf("at %q it wrote %s", newest, w)
+		}
+	}
+}
+
 // What is recorded of commits is written where it is new, and taken off with the
 // last.
 func TestARecordOfCommitsIsAnAnnotation(t *testing.T) {
 	u := gitRepo(t, "metadata: {annotations: {theirs: x}}\nspec: {}")
 	s := newStored(t, u)
 	var c commits
-	write := func() {
+	write := func(newest string) {
 		t.Helper()
-		if err := c.write(t.Context(), s, s.now(t, u)); err != nil {
+		if err := c.write(t.Context(), s, s.now(t, u), newest); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write()
+	write("2")
 	if w := s.written(); len(w) != 0 {
 		t.Errorf("nothing is written: %s", w)
 	}
 	c.add(srcKey, "1", "2", []string{"a"}, time.Now())
-	write()
-	write()
+	write("2")
+	write("2")
 	if w := s.written(); len(w) != 1 {
 		t.Errorf("%d writes: %s", len(w), w)
 	}
@@ -365,13 +381,13 @@ func TestARecordOfCommitsIsAnAnnotation(t *testing.T) {
 		t.Errorf("stored is %v", now.GetAnnotations())
 	}
 	c.forget(srcKey)
-	write()
+	write("3")
 	if diff := cmp.Diff(map[string]string{"theirs": "x"}, s.now(t, u).GetAnnotations()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	c.add(srcKey, "1", "2", nil, time.Now())
 	s.refuse = func(string) error { return errors.New("no") }
-	if err := c.write(t.Context(), s, s.now(t, u)); err == nil || err.Error() != "record what the last commits touch: no" {
+	if err := c.write(t.Context(), s, s.now(t, u), "2"); err == nil || err.Error() != "record what the last commits touch: no" {
 		t.Error(err)
 	}
 }
