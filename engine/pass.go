@@ -61,6 +61,7 @@ func (e *Engine) begin(u Unit, ledger Ledger) (*pass, error) {
 func (w *pass) end(err error) (Outcome, error) {
 	now := time.Now()
 	w.out.Inventory = w.st.inventory
+	w.st.following = nil // the watch has its own
 	w.out.Plan, w.out.Record = w.plan, w.record
 	var next time.Time
 	if w.out.Fights, next = w.st.fights.Told(now); !next.IsZero() {

@@ -114,6 +114,9 @@ func (r *registry) put(u Unit) (seen bool) {
 		t = &tracked{applied: u.Applied, digest: u.AppliedDigest, stands: u.Was, inventory: u.Remembers, looks: looks{held: u.Prune.Held}}
 		r.units[u.Name] = t
 	}
+	if slices.Equal(u.Remembers, t.inventory) {
+		u.Remembers = t.inventory // once in memory
+	}
 	r.unlink(t.unit)
 	seen = t.unit.Digest != u.Digest || t.unit.Leaving != u.Leaving || t.unit.Suspended != u.Suspended
 	t.unit, t.gone = u, false

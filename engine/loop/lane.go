@@ -50,13 +50,9 @@ type room struct {
 	waiting []string // units to look at when one of these is done
 }
 
-// share is how many of some workers a room has: what is in one must not hold up
-// the rest, and at a server that is busy, many at once are no faster than a few.
-func share(workers int) int { return max(1, workers/4) }
-
-// enter lets a unit in, or notes that it waits.
-func (r *room) enter(unit string, workers int) bool {
-	if r.in >= share(workers) {
+// enter lets a unit in, or notes that it waits. The room has a part of the workers.
+func (r *room) enter(unit string, part int) bool {
+	if r.in >= max(1, part) {
 		r.waiting = append(r.waiting, unit)
 		return false
 	}
@@ -169,11 +165,11 @@ func (n *lane) enter(unit string, p Priority) (looks context.Context, down *sile
 		n.parked[unit] = true
 		return nil, n.down, nil, false
 	case n.slow[unit]:
-		in = &n.slowly
+		return n.looks, nil, &n.slowly, n.slowly.enter(unit, n.loop.Workers(n.server)/4)
 	case p <= Idle:
-		in = &n.idly
+		return n.looks, nil, &n.idly, n.idly.enter(unit, n.loop.Workers(n.server)/2)
 	}
-	return n.looks, nil, in, in == nil || in.enter(unit, n.loop.Workers(n.server))
+	return n.looks, nil, nil, true
 }
 
 // left notes that a look is over.

@@ -226,11 +226,11 @@ func TestAChangeComesBeforeIntervals(t *testing.T) {
 	})
 }
 
-// What nothing waits for leaves most workers to the rest, however much it is.
-func TestWhatNothingWaitsForHasFewWorkers(t *testing.T) {
+// What nothing waits for leaves workers to the rest, however much it is.
+func TestWhatNothingWaitsForHasHalfOfTheWorkers(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
 		var at, most atomic.Int32
-		l := loop.New(loop.Options{Workers: 8, Elsewhere: 8, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
+		l := loop.New(loop.Options{Workers: 4, Elsewhere: 4, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
 			if unit == "changed" {
 				r.add("%s at %s", unit, time.Since(r.began))
 				return loop.Result{}
