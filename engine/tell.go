@@ -60,6 +60,7 @@ func (e *Engine) conclude(ctx context.Context, rec *reconciliation, out Outcome)
 		e.loop.QueueAfter(loop.Idle, idleDelay, rec.u.Name)
 	}
 	r.Unanswered = unanswered(out.Err)
+	r.Awaited = out.Operation.ID != "" && out.Operation.Stage == Running
 	return r
 }
 

@@ -132,13 +132,13 @@ func (n *lane) work(ctx context.Context) {
 }
 
 // look looks at a unit, if its server answers and has room for it.
-func (n *lane) look(ctx context.Context, unit string, p Priority) (again time.Duration) {
+func (n *lane) look(ctx context.Context, unit string, p Priority) Result {
 	looks, down, in, ok := n.enter(unit, p)
 	switch {
 	case down != nil:
-		return n.loop.o.Unreachable(ctx, unit, down.since, down.why)
+		return Result{Again: n.loop.o.Unreachable(ctx, unit, down.since, down.why)}
 	case !ok:
-		return 0
+		return Result{}
 	}
 	began := time.Now()
 	suspicion := time.AfterFunc(patience, func() { n.doubt(ctx, time.Time{}) })
@@ -150,9 +150,9 @@ func (n *lane) look(ctx context.Context, unit string, p Priority) (again time.Du
 	}
 	n.left(unit, in, cut, time.Since(began))
 	if cut {
-		return 0 // it is queued, or will be
+		return Result{} // it is queued, or will be
 	}
-	return r.Again
+	return r
 }
 
 // enter finds room for a look. If the server does not answer, down says so; if

@@ -31,6 +31,8 @@ const (
 type Result struct {
 	// Again is after how long to look again; zero is not before it is asked for.
 	Again time.Duration
+	// Awaited: somebody waits for what that comes to.
+	Awaited bool
 	// Unanswered: the server gave no answer to something that was asked of it.
 	Unanswered bool
 }
@@ -188,14 +190,18 @@ func (l *Loop) take(n *lane, unit string) bool {
 	return true
 }
 
-// done gives a unit back, to be looked at again after some time. Nothing waits for
-// that: what is queued keeps its highest priority, and a change that comes while
-// all units are queued for less has to come before them.
-func (l *Loop) done(n *lane, unit string, again time.Duration) {
+// done gives a unit back, to be looked at again after some time. Mostly nothing
+// waits for that: what is queued keeps its highest priority, and a change that comes
+// while all units are queued for less has to come before them.
+func (l *Loop) done(n *lane, unit string, r Result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.busy, unit)
-	if l.at[unit] == n && again > 0 {
-		n.add(Idle, again, unit)
+	p := Idle
+	if r.Awaited {
+		p = Normal
+	}
+	if l.at[unit] == n && r.Again > 0 {
+		n.add(p, r.Again, unit)
 	}
 }

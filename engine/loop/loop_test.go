@@ -226,6 +226,28 @@ func TestAChangeComesBeforeIntervals(t *testing.T) {
 	})
 }
 
+// What somebody waits for comes before intervals, too.
+func TestWhatIsAwaitedComesBeforeIntervals(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
+		l := loop.New(loop.Options{Workers: 1, Elsewhere: 1, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
+			if unit == "busy" {
+				time.Sleep(5 * time.Second)
+			}
+			r.add("%s", unit)
+			return loop.Result{Again: time.Minute, Awaited: unit == "awaited"}
+		}})
+		l.Start(ctx)
+		for _, u := range []string{"a", "b", "awaited", "busy"} {
+			l.Put(u, "")
+		}
+		l.Queue(loop.Normal, "a", "b", "awaited")
+		time.Sleep(59 * time.Second)
+		l.Queue(loop.Normal, "busy") // until all are due
+		time.Sleep(10 * time.Second)
+		want(t, r.take(), "a", "b", "awaited", "busy", "awaited", "a", "b")
+	})
+}
+
 // What nothing waits for leaves workers to the rest, however much it is.
 func TestWhatNothingWaitsForHasHalfOfTheWorkers(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
