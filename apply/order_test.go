@@ -65,7 +65,7 @@ ValidatingWebhookConfiguration.admissionregistration.k8s.io`
 // account, a source, a definition.
 func TestStepsOfADeletion(t *testing.T) {
 	order := apply.Order{Needed: []string{"source.toolkit.fluxcd.io/GitRepository"}}
-	p, _ := apply.Make(apply.Facts{Inventory: apply.Inventory(itemsOf(mixed)), Managers: self, Order: order, Pruning: apply.Pruning{Leaving: true}})
+	p, _ := apply.Make(apply.Facts{Inventory: inventoryOf(itemsOf(mixed)), Managers: self, Order: order, Pruning: apply.Pruning{Leaving: true}})
 	want := `ValidatingWebhookConfiguration.admissionregistration.k8s.io
 Database.example.com Kustomization.kustomize.toolkit.fluxcd.io Secret.example.com
 GitRepository.source.toolkit.fluxcd.io

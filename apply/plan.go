@@ -255,17 +255,6 @@ type Entry struct {
 	Version string
 }
 
-// Inventory returns the entries of items, sorted.
-func Inventory(items []Item) []Entry {
-	out := make([]Entry, 0, len(items))
-	for _, it := range items {
-		if it.Policy.Mode != Ignore {
-			out = append(out, Entry{it.Ref, it.Version})
-		}
-	}
-	return sorted(out)
-}
-
 // Union returns the entries of both, sorted; where both have an object, the
 // version is that of a.
 func Union(a, b []Entry) []Entry {

@@ -15,6 +15,17 @@ import (
 
 var self = owned.Managers{Self: "kustomize-controller"}
 
+// inventoryOf is that of a unit that has applied some items.
+func inventoryOf(items []apply.Item) []apply.Entry {
+	var entries []apply.Entry
+	for _, it := range items {
+		if it.Policy.Mode != apply.Ignore {
+			entries = append(entries, apply.Entry{Ref: it.Ref, Version: it.Version})
+		}
+	}
+	return apply.Union(entries, nil)
+}
+
 // cm is a ConfigMap as it is desired, or as it is live if somebody applied it.
 func cm(value, by string) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{
@@ -85,7 +96,7 @@ func TestMakeDecides(t *testing.T) {
 				Object: func() *unstructured.Unstructured { return cm("git", "") },
 			}}
 			p, ok := apply.Make(apply.Facts{
-				Items: items, Inventory: apply.Inventory(items), Managers: self,
+				Items: items, Inventory: inventoryOf(items), Managers: self,
 				Live:   func(object.Ref) (apply.Live, bool) { return c.live, true },
 				Policy: func(*unstructured.Unstructured) apply.Policy { return c.says },
 			})
@@ -129,7 +140,7 @@ func TestMakeOrders(t *testing.T) {
 	if diff := cmp.Diff(want, text(p)); diff != "" {
 		t.Errorf("created: -want +got:\n%s", diff)
 	}
-	p, _ = apply.Make(apply.Facts{Inventory: apply.Inventory(items), Managers: self, Order: apply.Order{Stage: []string{"setting"}}, Pruning: apply.Pruning{Leaving: true}})
+	p, _ = apply.Make(apply.Facts{Inventory: inventoryOf(items), Managers: self, Order: apply.Order{Stage: []string{"setting"}}, Pruning: apply.Pruning{Leaving: true}})
 	want = `delete ValidatingWebhookConfiguration/shop/w
 delete Deployment/shop/web
 delete ConfigMap/shop/c

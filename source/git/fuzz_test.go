@@ -98,7 +98,6 @@ func (c canned) open(context.Context) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(c.b)), nil
 }
 func (c canned) ask(context.Context, []byte) (io.ReadCloser, error) { return c.open(nil) } //nolint:staticcheck // unused
-func (c canned) stateful() bool                                     { return false }
 func (c canned) close()                                             {}
 
 func FuzzModules(f *testing.F) {

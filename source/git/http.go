@@ -150,8 +150,7 @@ func newHTTPWire(client *http.Client, r Remote, u *url.URL, p *pulse) *httpWire 
 	return w
 }
 
-func (w *httpWire) stateful() bool { return false }
-func (w *httpWire) close()         {}
+func (w *httpWire) close() {}
 
 func (w *httpWire) do(ctx context.Context, method, suffix, query, want string, body []byte) (*http.Response, error) {
 	u := *w.base

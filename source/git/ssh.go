@@ -112,8 +112,6 @@ func (w *sshWire) start(path string) (err error) {
 	return w.session.Start(uploadPack + " '" + path + "'")
 }
 
-func (w *sshWire) stateful() bool { return true }
-
 func (w *sshWire) close() {
 	w.stop()
 	w.client.Close()

@@ -88,8 +88,6 @@ type wire interface {
 	// ask sends a request and returns the answer. The one before must have
 	// been read to its end.
 	ask(ctx context.Context, request []byte) (io.ReadCloser, error)
-	// stateful reports whether the server remembers one request at the next.
-	stateful() bool
 	close()
 }
 
