@@ -123,8 +123,9 @@ func (w *world) pick() string {
 	return unitName(w.next * 37 % w.n)
 }
 
-// A told is how long it took from a push to three things.
-type told struct{ fetched, live, settled []time.Duration }
+// A told is how long it took from a push to three things, and until one that came
+// right behind another was live.
+type told struct{ fetched, live, settled, behind []time.Duration }
 
 const (
 	liveName  = "a commit to one app → its Deployment has the new image"
@@ -135,10 +136,6 @@ const (
 // until the app is live, and until every unit says so.
 func (w *world) commits(ctx context.Context) error {
 	var t told
-	before, _ := w.usage()
-	if _, err := w.audit.since(); err != nil {
-		return err
-	}
 	mirror := filepath.Join(w.dir, "mirror")
 	if _, err := git(ctx, mirror, nil, "init", "--quiet", "--bare"); err != nil {
 		return err
@@ -149,6 +146,13 @@ func (w *world) commits(ctx context.Context) error {
 		return time.Since(began), err
 	}
 	if _, err := fetch(); err != nil {
+		return err
+	}
+	if err := w.toldNow(ctx, w.n); err != nil {
+		return err
+	}
+	before, _ := w.usage()
+	if _, err := w.audit.since(); err != nil {
 		return err
 	}
 	var fetches []time.Duration
@@ -185,6 +189,8 @@ func (w *world) commits(ctx context.Context) error {
 	fetched := quantile(fetches, 0.5)
 	w.seconds("a commit to one app → the source has it", t.fetched...).over(fetched.Seconds(), "a fetch by the program git")
 	w.seconds(liveName, t.live...).over((fetched + one).Seconds(), "a fetch by the program git, one render, one apply").atMost(0.3)
+	w.seconds("a commit right behind another, while the units say that they know that one → it is live", t.behind...).
+		over((fetched + one).Seconds(), "a fetch by the program git, one render, one apply").atMost(0.3)
 	w.seconds(sweepName, t.settled...).over((one + statuses).Seconds(), "one render, one apply, a status of each unit").atMost(5)
 	if ok {
 		w.cpu("a commit to one app: CPU of plumb", (after.cpu-before.cpu)/time.Duration(w.runs))
@@ -223,8 +229,43 @@ func (w *world) sweeps(ctx context.Context, t *told) error {
 		if err != nil {
 			return err
 		}
+		if err := sleep(ctx, quiet); err != nil {
+			return err
+		}
+		unit = w.pick()
+		if _, _, err := w.push(ctx, map[string]string{overlayFile(unit): overlay(unit, w.version())}); err != nil {
+			return err
+		}
+		if err := sleep(ctx, 500*time.Millisecond); err != nil { // they begin to
+			return err
+		}
+		var second told
+		if err := w.commit(ctx, &second, w.pick()); err != nil {
+			return err
+		}
+		t.behind = append(t.behind, second.live...)
 	}
 	return nil
+}
+
+// toldNow commits, and returns when so many units say so: what comes within half a
+// minute has no other status written than of the units that it touches.
+func (w *world) toldNow(ctx context.Context, n int) error {
+	if err := sleep(ctx, quiet); err != nil {
+		return err
+	}
+	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	unit := w.pick()
+	_, hash, err := w.push(ctx, map[string]string{overlayFile(unit): overlay(unit, w.version())})
+	if err != nil {
+		return err
+	}
+	_, err = w.many(ctx, units, w.patience(), n, names(hash, "status", "lastAppliedRevision"))
+	return err
 }
 
 // compare sets what one run has shown against another with fewer units.
@@ -268,6 +309,14 @@ func (b *bench) compareEach() {
 			value, floor = value/float64(b.large), floor/float64(b.units)
 		}
 		b.figures.add(b.large, c.name, c.unit, value).over(floor, is).ratioAtMost(1.2)
+	}
+	// The API server itself takes longer for each object when it has many.
+	for _, of := range []string{coldName, sweepName} {
+		few, many := b.figures.find(b.units, of), b.figures.find(b.large, of)
+		if few != nil && many != nil && few.Ratio > 0 {
+			name, _, _ := strings.Cut(of, ":")
+			b.figures.add(b.large, name+", as many times its floor", "×", many.Ratio).over(few.Ratio, is).ratioAtMost(1.2)
+		}
 	}
 }
 
@@ -501,6 +550,9 @@ func (w *world) starved(ctx context.Context) error {
 		}
 		return len(waiting) == ill
 	}); err != nil {
+		return err
+	}
+	if err := w.toldNow(ctx, w.n-ill); err != nil {
 		return err
 	}
 	var t told
