@@ -1,6 +1,7 @@
 package flux_test
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -53,8 +54,11 @@ func TestUnitsThatCommitsDoNotTouchAreToldTogether(t *testing.T) {
 	}
 	get := func() error {
 		out, err := exec.CommandContext(t.Context(), pt.Binary(t), "--kubeconfig", w.Kubeconfig, "-n", ns, "get", "-o", "wide").CombinedOutput()
-		if err != nil || strings.Count(string(out), "sha1:"+last) < 2*2 {
-			return fmt.Errorf("%v\n%s", err, out)
+		if err == nil && strings.Count(string(out), "sha1:"+last) < 2*2 {
+			err = errors.New("it is behind")
+		}
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
 		}
 		return nil
 	}
