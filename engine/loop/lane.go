@@ -3,6 +3,7 @@ package loop
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,25 +48,42 @@ type lane struct {
 // A room is for looks that may not have all workers.
 type room struct {
 	in      int
-	waiting []string // units to look at when one of these is done
+	waiting []string        // units to look at when one of these is done
+	waits   map[string]bool // the same, each once
 }
 
 // enter lets a unit in, or notes that it waits. The room has a part of the workers.
 func (r *room) enter(unit string, part int) bool {
 	if r.in >= max(1, part) {
-		r.waiting = append(r.waiting, unit)
+		if !r.waits[unit] {
+			r.waiting, r.waits[unit] = append(r.waiting, unit), true
+		}
 		return false
 	}
 	r.in++
 	return true
 }
 
-// leave returns the unit that has waited longest, if there is one.
-func (r *room) leave() (next []string) {
-	r.in--
-	next = r.waiting[:min(1, len(r.waiting))]
-	r.waiting = r.waiting[len(next):]
+// next returns those units that have waited longest for whom there is room. They
+// come back to wait if there is none when they are looked at.
+func (r *room) next(part int) []string {
+	n := min(max(1, part)-r.in, len(r.waiting))
+	if n <= 0 {
+		return nil
+	}
+	var next []string
+	next, r.waiting = r.waiting[:n:n], r.waiting[n:]
+	for _, unit := range next {
+		delete(r.waits, unit)
+	}
 	return next
+}
+
+func (r *room) forget(unit string) {
+	if r.waits[unit] {
+		delete(r.waits, unit)
+		r.waiting = slices.DeleteFunc(r.waiting, func(other string) bool { return other == unit })
+	}
 }
 
 // A silence is that of a server that does not answer.
@@ -78,6 +96,7 @@ func newLane(l *Loop, server string) *lane {
 	return &lane{
 		loop: l, server: server, queue: priorityqueue.New[string]("units"),
 		units: make(map[string]bool), parked: make(map[string]bool), slow: make(map[string]bool),
+		slowly: room{waits: make(map[string]bool)}, idly: room{waits: make(map[string]bool)},
 	}
 }
 
@@ -116,6 +135,9 @@ func (n *lane) forget(unit string) {
 	defer n.mu.Unlock()
 	delete(n.parked, unit)
 	delete(n.slow, unit)
+	n.slowly.forget(unit)
+	n.idly.forget(unit)
+	n.fill()
 }
 
 func (n *lane) work(ctx context.Context) {
@@ -165,11 +187,23 @@ func (n *lane) enter(unit string, p Priority) (looks context.Context, down *sile
 		n.parked[unit] = true
 		return nil, n.down, nil, false
 	case n.slow[unit]:
-		return n.looks, nil, &n.slowly, n.slowly.enter(unit, n.loop.Workers(n.server)/4)
+		return n.looks, nil, &n.slowly, n.slowly.enter(unit, n.slowPart())
 	case p <= Idle:
-		return n.looks, nil, &n.idly, n.idly.enter(unit, n.loop.Workers(n.server)/2)
+		return n.looks, nil, &n.idly, n.idly.enter(unit, n.idlePart())
 	}
 	return n.looks, nil, nil, true
+}
+
+// The parts of the workers that may be in each room.
+func (n *lane) slowPart() int { return n.loop.Workers(n.server) / 4 }
+func (n *lane) idlePart() int { return n.loop.Workers(n.server) / 2 }
+
+// fill has those looked at who waited for room that there is now. It is asked
+// whenever a look is over or a unit goes: whom it was given to last may not have
+// taken it.
+func (n *lane) fill() {
+	n.add(Normal, 0, n.slowly.next(n.slowPart())...)
+	n.add(Idle, 0, n.idly.next(n.idlePart())...)
 }
 
 // left notes that a look is over.
@@ -177,12 +211,9 @@ func (n *lane) left(unit string, in *room, cut bool, took time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if in != nil {
-		p := Normal
-		if in == &n.idly {
-			p = Idle
-		}
-		n.add(p, 0, in.leave()...)
+		in.in--
 	}
+	n.fill()
 	switch {
 	case cut && n.down != nil:
 		n.parked[unit] = true

@@ -201,6 +201,56 @@ func TestAServerThatDoesNotAnswerHoldsUpNobodyElse(t *testing.T) {
 	})
 }
 
+// A unit waits for room once, however often it is queued meanwhile.
+func TestAUnitWaitsForRoomOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
+		l := loop.New(loop.Options{Workers: 2, Elsewhere: 2, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
+			if unit == "busy" {
+				time.Sleep(10 * time.Second)
+			}
+			r.add("%s", unit)
+			return loop.Result{}
+		}})
+		l.Start(ctx)
+		l.Put("busy", "")
+		l.Queue(loop.Idle, "busy")
+		synctest.Wait()
+		for range 5 {
+			for _, u := range []string{"a", "b"} {
+				l.Put(u, "")
+				l.Queue(loop.Idle, u)
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		want(t, r.take(), "busy", "a", "b")
+	})
+}
+
+// Who waits for room gets it also if the one before is no more, or has been looked
+// at for another reason.
+func TestRoomIsPassedOn(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
+		l := loop.New(loop.Options{Workers: 2, Elsewhere: 2, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
+			if unit == "busy" {
+				time.Sleep(10 * time.Second)
+			}
+			r.add("%s", unit)
+			return loop.Result{}
+		}})
+		l.Start(ctx)
+		for _, u := range []string{"busy", "gone", "changed", "last"} {
+			l.Put(u, "")
+			l.Queue(loop.Idle, u)
+			synctest.Wait()
+		}
+		l.Delete("gone")
+		l.Queue(loop.Normal, "changed")
+		time.Sleep(time.Minute)
+		want(t, r.take(), "changed", "busy", "changed", "last")
+	})
+}
+
 // What has changed comes first also where all units are to be looked at some time
 // later, as they always are.
 func TestAChangeComesBeforeIntervals(t *testing.T) {
