@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/apply"
@@ -26,6 +27,7 @@ import (
 type live struct {
 	*testing.T
 	env    *kubetest.Env
+	config *rest.Config // of the engine
 	ns     string
 	engine *Engine
 	end    func()
@@ -39,8 +41,15 @@ type live struct {
 
 func newLive(t *testing.T) *live {
 	t.Helper()
+	env := kubetest.Start(t)
+	return newLiveOn(t, env, env.Config)
+}
+
+// newLiveOn is newLive with a way to the API server of the engine's own.
+func newLiveOn(t *testing.T, env *kubetest.Env, config *rest.Config) *live {
+	t.Helper()
 	w := &live{
-		T: t, env: kubetest.Start(t), at: map[string]*source.Artifact{}, heard: map[string]Outcome{}, reports: map[string]int{},
+		T: t, env: env, config: config, at: map[string]*source.Artifact{}, heard: map[string]Outcome{}, reports: map[string]int{},
 		stored: map[string][]apply.Entry{},
 	}
 	w.ns = w.env.Namespace(t)
@@ -58,7 +67,7 @@ func (w *live) begin() {
 	w.end = cancel
 	w.Cleanup(cancel)
 	var err error
-	w.engine, err = New(ctx, Options{Config: w.env.Config, Log: discard(), RenderMemory: 1 << 20, Workers: 2, Elsewhere: 1, Artifact: w.artifact})
+	w.engine, err = New(ctx, Options{Config: w.config, Log: discard(), RenderMemory: 1 << 20, Workers: 2, Elsewhere: 1, Artifact: w.artifact})
 	if err != nil {
 		w.Fatal(err)
 	}

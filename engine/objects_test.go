@@ -1,15 +1,20 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
@@ -82,37 +87,69 @@ func TestAKindAndItsFirstObjectInOneCommit(t *testing.T) {
 	}
 }
 
-// A unit rests when nothing of it is to be done, and until somebody changes
-// something of it.
-func TestAUnitRestsWhileItsObjectsAre(t *testing.T) {
-	w := newLive(t)
-	u := w.unit("u", artifact("git", "1", of("a", "1"), of("b", "1")))
-	if w.engine.Rests(u.Name) {
-		t.Error("a unit rests that there is not")
+// A server that is busy says that a definition is established before it serves the
+// kind, and nothing tells of that.
+func TestAKindThatIsServedLate(t *testing.T) {
+	env := kubetest.Start(t)
+	var mu sync.Mutex
+	var late bool
+	var before *http.Response
+	var body []byte
+	through := env.Through(t, func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case r.URL.Path == "/apis" && late && before != nil:
+			again := *before
+			again.Body = io.NopCloser(bytes.NewReader(body))
+			return &again, nil
+		case late && strings.HasSuffix(r.URL.Path, ".example.com/v1"):
+			return &http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody, Request: r}, nil
+		}
+		answer, err := next.RoundTrip(r)
+		if err != nil || r.URL.Path != "/apis" {
+			return answer, err
+		}
+		if body, err = io.ReadAll(answer.Body); err != nil {
+			return nil, err
+		}
+		before = answer
+		again := *before
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		return &again, nil
+	})
+	config, err := clientcmd.BuildConfigFromFlags("", through.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
 	}
+	w := newLiveOn(t, env, config)
+	u := w.unit("u", artifact("git", "1", fmt.Sprintf("{apiVersion: %s.example.com/v1, kind: Widget, metadata: {name: w}}\n", w.ns)))
+	u.RetryInterval = time.Hour
 	w.engine.Put(u)
+	w.explains(u, "UnknownKind")
+	mu.Lock()
+	late = true
+	mu.Unlock()
+	t.Cleanup(func() { _, _ = w.env.Shell(t, "kubectl delete crd widgets."+w.ns+".example.com") })
+	if _, err := w.env.Shell(t, "kubectl apply -f - <<'EOF'\n"+fmt.Sprintf(definition, w.ns)+"\nEOF\nkubectl wait --for=condition=Established crd/widgets."+w.ns+".example.com"); err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.engine.place(Target{}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := 1500 * time.Millisecond // since the last event of the definition
+	kubetest.Eventually(t, time.Minute, func() error {
+		if since := time.Since(p.watch.KindsChanged()); since < quiet || since > time.Minute {
+			return fmt.Errorf("definitions changed %s ago", since)
+		}
+		return nil
+	})
+	w.explains(u, "UnknownKind")
+	mu.Lock()
+	late = false
+	mu.Unlock()
 	w.says(u, "Ready 1")
-	rests := func(want bool) {
-		t.Helper()
-		kubetest.Eventually(t, time.Minute, func() error {
-			if got := w.engine.Rests(u.Name); got != want {
-				return fmt.Errorf("it rests: %t", got)
-			}
-			return nil
-		})
-	}
-	rests(true)
-	u.Suspended = true
-	w.engine.Put(u)
-	w.edit("a", "by hand")
-	rests(false)
-	w.holds("a=by hand", "b=1")
-	u.Suspended = false
-	w.engine.Put(u)
-	w.comesToHold("a=1", "b=1")
-	rests(false) // who changed it may do so again
-	w.engine.Delete(u.Name)
-	rests(false)
 }
 
 // A connection to another cluster ends with the last unit that is there.

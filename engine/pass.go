@@ -67,9 +67,18 @@ func (w *pass) end(err error) (Outcome, error) {
 	if w.out.Fights, next = w.st.fights.Told(now); !next.IsZero() {
 		w.out.Next = sooner(w.out.Next, next)
 	}
+	if fault.Is(err, fault.UnknownKind) && w.place.watch != nil {
+		if since := now.Sub(w.place.watch.KindsChanged()); since < kindsLate {
+			w.out.Next = sooner(w.out.Next, now.Add(max(time.Second, since)))
+		}
+	}
 	w.out.conclude(err)
 	return w.out, err
 }
+
+// kindsLate is how long after a definition has come a server that is busy may
+// begin to serve its kind. Until then it is asked again, with pauses that grow.
+const kindsLate = time.Minute
 
 // observeDesired renders the unit, and tells apart what the cluster has no kind
 // for.

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,9 +39,18 @@ func (k kindStore) Delete(any) error            { k.w.kindsChanged(); return nil
 func (k kindStore) Replace([]any, string) error { k.w.kindsChanged(); return nil }
 func (k kindStore) Resync() error               { return nil }
 
+// KindsChanged returns when a definition was last seen to come or change. The
+// server may serve its kind a little later, which no event tells of.
+func (w *Watch) KindsChanged() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.kindsAt
+}
+
 func (w *Watch) kindsChanged() {
 	w.mu.Lock()
 	w.kinds++
+	w.kindsAt = time.Now()
 	units := map[string]bool{}
 	for gk, waiting := range w.waiting {
 		for u := range waiting {

@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -76,6 +77,7 @@ type Watch struct {
 	units   map[string]follows
 	waiting map[schema.GroupKind]map[string]bool // units that a kind is missing for
 	kinds   int                                  // how often they have changed
+	kindsAt time.Time                            // and when last
 	names   map[schema.GroupVersionResource]*names
 	// named are those who follow by name, and going the streams that some of
 	// those and others will be in, once these have shown all there is.
