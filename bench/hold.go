@@ -224,6 +224,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 // as it should: once with what it has kept in its folder, as a process that was
 // killed, and once without, as one that goes to another machine.
 func (w *world) restart(ctx context.Context) error {
+	// What is yet to be told of the last commits would be told by the next plumb.
+	if err := w.toldAll(ctx); err != nil {
+		return err
+	}
 	if err := w.plumb.Stop(stopPatience); err != nil {
 		return err
 	}

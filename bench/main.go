@@ -38,6 +38,7 @@ type bench struct {
 	large, clusters  int
 	runs, samples    int
 	idle, settle     time.Duration
+	quiet            time.Duration // before a commit that all units are told of at once
 	files, megabytes int
 	root             string // of this repository
 	plumbPath        string
@@ -50,7 +51,7 @@ type bench struct {
 
 func main() {
 	log.SetFlags(0)
-	var b bench
+	b := bench{quiet: quietTime}
 	var jsonFile string
 	flag.IntVar(&b.units, "n", 1000, "units: Kustomizations, each with an app of its own")
 	flag.IntVar(&b.small, "small", 100, "units of the run before, to compare with; 0 is none")

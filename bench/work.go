@@ -203,15 +203,15 @@ func (w *world) commits(ctx context.Context) error {
 	return nil
 }
 
-// quiet is how long after a commit the next one is again told of at once at
+// quietTime is how long after a commit the next one is again told of at once at
 // units that it does not touch: twice as long as that may wait.
-const quiet = 61 * time.Second
+const quietTime = 61 * time.Second
 
 // sweeps measures how long it takes until every unit says what a commit, the
 // first one for a while, has led to.
 func (w *world) sweeps(ctx context.Context, t *told) error {
 	for range max(1, w.runs/12) {
-		if err := sleep(ctx, quiet); err != nil {
+		if err := sleep(ctx, w.quiet); err != nil {
 			return err
 		}
 		units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
@@ -229,7 +229,7 @@ func (w *world) sweeps(ctx context.Context, t *told) error {
 		if err != nil {
 			return err
 		}
-		if err := sleep(ctx, quiet); err != nil {
+		if err := sleep(ctx, w.quiet); err != nil {
 			return err
 		}
 		unit = w.pick()
@@ -251,7 +251,7 @@ func (w *world) sweeps(ctx context.Context, t *told) error {
 // toldNow commits, and returns when so many units say so: what comes within half a
 // minute has no other status written than of the units that it touches.
 func (w *world) toldNow(ctx context.Context, n int) error {
-	if err := sleep(ctx, quiet); err != nil {
+	if err := sleep(ctx, w.quiet); err != nil {
 		return err
 	}
 	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
@@ -266,6 +266,27 @@ func (w *world) toldNow(ctx context.Context, n int) error {
 	}
 	_, err = w.many(ctx, units, w.patience(), n, names(hash, "status", "lastAppliedRevision"))
 	return err
+}
+
+// toldAll returns when every unit that there is says that it knows the last commit.
+func (w *world) toldAll(ctx context.Context) error {
+	hash, err := git(ctx, w.repo, nil, "rev-parse", "main")
+	if err != nil {
+		return err
+	}
+	knows := names(hash, "status", "lastAppliedRevision")
+	return w.plumb.Until(ctx, w.patience(), func() error {
+		list, err := w.client.Resource(kustomizations).Namespace(unitSpace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if !knows(&list.Items[i]) {
+				return fmt.Errorf("%s does not know of %s yet", list.Items[i].GetName(), hash)
+			}
+		}
+		return nil
+	})
 }
 
 // compare sets what one run has shown against another with fewer units.
