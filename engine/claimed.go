@@ -141,6 +141,8 @@ func (e *Engine) isNewest(ctx context.Context, u Unit) bool {
 
 // complete puts the units that there are, where that was not done before.
 func (e *Engine) complete(ctx context.Context) {
+	e.completing.Lock()
+	defer e.completing.Unlock()
 	if e.units == nil {
 		return
 	}

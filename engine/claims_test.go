@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -179,14 +180,18 @@ func TestUnitsAreAskedForOnce(t *testing.T) {
 		asked++
 		return []Unit{{Name: "v"}}, []string{"w"}
 	}
-	for range 2 {
-		if _, unknown, ok := e.named(t.Context(), "w", Unit{Name: "u"}); !unknown || ok {
-			t.Errorf("w: unknown %t, counts %t", unknown, ok)
-		}
-		if _, unknown, ok := e.named(t.Context(), "v", Unit{Name: "u"}); unknown || !ok {
-			t.Errorf("v: unknown %t, counts %t", unknown, ok)
-		}
+	var all sync.WaitGroup
+	for range 4 { // objects are tried side by side
+		all.Go(func() {
+			if _, unknown, ok := e.named(t.Context(), "w", Unit{Name: "u"}); !unknown || ok {
+				t.Errorf("w: unknown %t, counts %t", unknown, ok)
+			}
+			if _, unknown, ok := e.named(t.Context(), "v", Unit{Name: "u"}); unknown || !ok {
+				t.Errorf("v: unknown %t, counts %t", unknown, ok)
+			}
+		})
 	}
+	all.Wait()
 	if asked != 1 {
 		t.Errorf("asked %d times", asked)
 	}

@@ -51,7 +51,8 @@ type Engine struct {
 	// units returns every unit there is, as far as it can be told, with the
 	// names of those that can't, where they are not put beforehand. It is asked
 	// once, before something is deleted or taken over.
-	units func(context.Context) (units []Unit, unknown []string)
+	units      func(context.Context) (units []Unit, unknown []string)
+	completing sync.Mutex // of units
 	// wake has a unit looked at. It does not block.
 	wake func(unit string)
 
