@@ -440,6 +440,8 @@ func TestCommitsThatDoNotTouchAUnitAreToldTogether(t *testing.T) {
 			"its inventory was stored":       func(rec *reconciliation, _ *Outcome) { rec.stored = true },
 			"another spec":                   func(rec *reconciliation, _ *Outcome) { rec.u.Digest = "2" },
 			"what is left alone":             func(_ *reconciliation, out *Outcome) { out.Left = []Left{{Why: "other"}} },
+			"what it has written":            func(_ *reconciliation, out *Outcome) { out.Inventory = []apply.Entry{{Version: "v1"}} },
+			"what several sources have":      func(_ *reconciliation, out *Outcome) { out.Repeated = []object.Ref{{Name: "a"}} },
 			"a source that is not recorded":  func(rec *reconciliation, _ *Outcome) { rec.artifacts[0].Source = "other" },
 			"a revision that isn't recorded": func(rec *reconciliation, _ *Outcome) { rec.artifacts[0].Revision = "other" },
 		} {

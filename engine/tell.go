@@ -109,6 +109,7 @@ func (e *Engine) untouched(rec *reconciliation, out *Outcome) bool {
 	t, last := rec.t, rec.t.last
 	return out.Err == nil && out.AtRest() && len(out.Changes()) == 0 && !rec.stored && !rec.awaited() && !t.deferred &&
 		last.AtRest() && last.Digest == out.Digest && last.Health == out.Health && slices.Equal(last.Left, out.Left) &&
+		slices.Equal(last.Inventory, out.Inventory) && slices.Equal(last.Repeated, out.Repeated) &&
 		t.stands.Ready == "True" && t.stands.Digest == rec.u.Digest && e.registry.recorded(rec.artifacts)
 }
 
