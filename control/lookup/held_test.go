@@ -40,6 +40,20 @@ func newDesk(t *testing.T, objects ...runtime.Object) *desk {
 	return d
 }
 
+// shut has the server answer only after open.
+func (d *desk) shut() (open func()) {
+	gate := make(chan struct{})
+	d.client.PrependReactor("list", "*", func(kubetesting.Action) (bool, runtime.Object, error) {
+		<-gate
+		return false, nil, nil
+	})
+	d.client.PrependWatchReactor("*", func(kubetesting.Action) (bool, watch.Interface, error) {
+		<-gate
+		return false, nil, nil
+	})
+	return sync.OnceFunc(func() { close(gate) })
+}
+
 var (
 	aSecret    = Ref{Kind: Secret, Namespace: "x", Name: "a"}
 	aConfigMap = Ref{Kind: ConfigMap, Namespace: "x", Name: "a"}
@@ -82,7 +96,10 @@ func (d *desk) says(ref Ref, owner, want string) {
 // every change.
 func TestWhatIsReferredToIsFollowed(t *testing.T) {
 	d := newDesk(t)
+	open := d.shut()
+	defer open()
 	d.says(aSecret, "one", "Secret/x/a has not been read yet")
+	open()
 	d.within("one")
 	d.says(aSecret, "one", "false ")
 	d.says(aSecret, "two", "false ")
@@ -114,6 +131,8 @@ func TestKindsAreTwo(t *testing.T) {
 	d := newDesk(t, secret("s"), &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: "a"}, Data: map[string]string{"k": "c"}, BinaryData: map[string][]byte{"b": {0}},
 	})
+	open := d.shut()
+	defer open()
 	s := d.Begin("one")
 	for _, ref := range []Ref{aSecret, aConfigMap} {
 		if _, _, err := s.Get(ref); !fault.Is(err, fault.Progressing) || fault.Of(err).Next != fault.Wait {
@@ -121,6 +140,7 @@ func TestKindsAreTwo(t *testing.T) {
 		}
 	}
 	s.End()
+	open()
 	d.within("one", "one")
 	d.says(aSecret, "one", "true s")
 	d.says(aConfigMap, "one", "true c")
@@ -242,7 +262,9 @@ func TestWhatCannotBeReadIsToldOnce(t *testing.T) {
 		return why != nil, nil, why
 	}
 	d.client.PrependReactor("list", "secrets", refuse)
+	mu.Lock() // no answer yet
 	d.says(aSecret, "one", "Secret/x/a has not been read yet")
+	mu.Unlock()
 	for range 3 { // the third is asked once the second was told of
 		select {
 		case <-asked:
