@@ -69,14 +69,11 @@ func (e *Engine) look(ctx context.Context, name string) (r loop.Result) {
 	}
 	rec.u, rec.operating = t.operate(u, rec.began)
 	rec.artifacts, rec.noSource = e.artifacts(ctx, rec.u)
-	if !rec.asked && (u.Operation == nil || t.operation == t.toldOf && !rec.operating) && t.resting(rec) && e.Rests(name) {
-		switch left := t.foldedLeft(); {
-		case t.folded && left > 0:
-			return loop.Result{Again: left}
-		case t.folded:
-			out := e.run(ctx, rec)
-			return e.conclude(ctx, rec, out)
-		}
+	rests := !rec.asked && (u.Operation == nil || t.operation == t.toldOf && !rec.operating) && t.resting(rec) && e.Rests(name)
+	switch left := t.foldedLeft(); {
+	case rests && t.folded && left > 0:
+		return loop.Result{Again: left}
+	case rests && !t.folded:
 		out := t.last
 		out.Rested = true
 		return e.tell(ctx, rec, out, soon(u.Interval))

@@ -41,20 +41,26 @@ type lane struct {
 	pinging bool            // somebody finds out
 	parked  map[string]bool // units to look at when it answers again
 	slow    map[string]bool // units whose last look took long
-	slowly  room
-	idly    room // what nothing waits for
+	slowly  *room
+	idly    *room // what nothing waits for
 }
 
 // A room is for looks that may not have all workers.
 type room struct {
-	in      int
-	waiting []string        // units to look at when one of these is done
-	waits   map[string]bool // the same, each once
+	size     int
+	priority Priority // of who comes in after waiting
+	in       int
+	waiting  []string        // units to look at when one of these is done
+	waits    map[string]bool // the same, each once
 }
 
-// enter lets a unit in, or notes that it waits. The room has a part of the workers.
-func (r *room) enter(unit string, part int) bool {
-	if r.in >= max(1, part) {
+func newRoom(size int, p Priority) *room {
+	return &room{size: max(1, size), priority: p, waits: make(map[string]bool)}
+}
+
+// enter lets a unit in, or notes that it waits.
+func (r *room) enter(unit string) bool {
+	if r.in >= r.size {
 		if !r.waits[unit] {
 			r.waiting, r.waits[unit] = append(r.waiting, unit), true
 		}
@@ -66,13 +72,10 @@ func (r *room) enter(unit string, part int) bool {
 
 // next returns those units that have waited longest for whom there is room. They
 // come back to wait if there is none when they are looked at.
-func (r *room) next(part int) []string {
-	n := min(max(1, part)-r.in, len(r.waiting))
-	if n <= 0 {
-		return nil
-	}
-	var next []string
-	next, r.waiting = r.waiting[:n:n], r.waiting[n:]
+func (r *room) next() []string {
+	n := min(r.size-r.in, len(r.waiting))
+	next := r.waiting[:n:n]
+	r.waiting = r.waiting[n:]
 	for _, unit := range next {
 		delete(r.waits, unit)
 	}
@@ -96,7 +99,7 @@ func newLane(l *Loop, server string) *lane {
 	return &lane{
 		loop: l, server: server, queue: priorityqueue.New[string]("units"),
 		units: make(map[string]bool), parked: make(map[string]bool), slow: make(map[string]bool),
-		slowly: room{waits: make(map[string]bool)}, idly: room{waits: make(map[string]bool)},
+		slowly: newRoom(l.Workers(server)/4, Normal), idly: newRoom(l.Workers(server)/2, Idle),
 	}
 }
 
@@ -187,23 +190,20 @@ func (n *lane) enter(unit string, p Priority) (looks context.Context, down *sile
 		n.parked[unit] = true
 		return nil, n.down, nil, false
 	case n.slow[unit]:
-		return n.looks, nil, &n.slowly, n.slowly.enter(unit, n.slowPart())
+		return n.looks, nil, n.slowly, n.slowly.enter(unit)
 	case p <= Idle:
-		return n.looks, nil, &n.idly, n.idly.enter(unit, n.idlePart())
+		return n.looks, nil, n.idly, n.idly.enter(unit)
 	}
 	return n.looks, nil, nil, true
 }
-
-// The parts of the workers that may be in each room.
-func (n *lane) slowPart() int { return n.loop.Workers(n.server) / 4 }
-func (n *lane) idlePart() int { return n.loop.Workers(n.server) / 2 }
 
 // fill has those looked at who waited for room that there is now. It is asked
 // whenever a look is over or a unit goes: whom it was given to last may not have
 // taken it.
 func (n *lane) fill() {
-	n.add(Normal, 0, n.slowly.next(n.slowPart())...)
-	n.add(Idle, 0, n.idly.next(n.idlePart())...)
+	for _, r := range []*room{n.slowly, n.idly} {
+		n.add(r.priority, 0, r.next()...)
+	}
 }
 
 // left notes that a look is over.

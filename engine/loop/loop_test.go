@@ -201,17 +201,24 @@ func TestAServerThatDoesNotAnswerHoldsUpNobodyElse(t *testing.T) {
 	})
 }
 
+// busy starts a loop with one worker for what nothing waits for, and one for the
+// rest. A look at the unit busy takes ten seconds, and others none.
+func (r *record) busy(ctx context.Context) *loop.Loop {
+	l := loop.New(loop.Options{Workers: 2, Elsewhere: 2, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
+		if unit == "busy" {
+			time.Sleep(10 * time.Second)
+		}
+		r.add("%s", unit)
+		return loop.Result{}
+	}})
+	l.Start(ctx)
+	return l
+}
+
 // A unit waits for room once, however often it is queued meanwhile.
 func TestAUnitWaitsForRoomOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
-		l := loop.New(loop.Options{Workers: 2, Elsewhere: 2, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
-			if unit == "busy" {
-				time.Sleep(10 * time.Second)
-			}
-			r.add("%s", unit)
-			return loop.Result{}
-		}})
-		l.Start(ctx)
+		l := r.busy(ctx)
 		l.Put("busy", "")
 		l.Queue(loop.Idle, "busy")
 		synctest.Wait()
@@ -231,14 +238,7 @@ func TestAUnitWaitsForRoomOnce(t *testing.T) {
 // at for another reason.
 func TestRoomIsPassedOn(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
-		l := loop.New(loop.Options{Workers: 2, Elsewhere: 2, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
-			if unit == "busy" {
-				time.Sleep(10 * time.Second)
-			}
-			r.add("%s", unit)
-			return loop.Result{}
-		}})
-		l.Start(ctx)
+		l := r.busy(ctx)
 		for _, u := range []string{"busy", "gone", "changed", "last"} {
 			l.Put(u, "")
 			l.Queue(loop.Idle, u)
