@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/cluster"
-	"plumb.dev/plumb/internal/kubetest"
 )
 
 // allow lets an account of the namespace do something with ConfigMaps there.
@@ -46,11 +44,7 @@ func (w *live) account(name string) {
 // explains waits until what is said of a unit has these words.
 func (w *live) explains(u Unit, words ...string) Outcome {
 	w.Helper()
-	var out Outcome
-	kubetest.Eventually(w.T, time.Minute, func() error {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		out = w.heard[u.Name]
+	return w.hears(u, func(out Outcome) error {
 		said := fmt.Sprintf("%s %s: %s (%v)", out.State, out.Reason, out.Message, out.Err)
 		for _, word := range words {
 			if !strings.Contains(said, word) {
@@ -59,7 +53,6 @@ func (w *live) explains(u Unit, words ...string) Outcome {
 		}
 		return nil
 	})
-	return out
 }
 
 // A unit acts as its account: nothing is written that this may not write, it is
@@ -111,10 +104,7 @@ func TestWithoutItsAccountAUnitThatGoesLeavesItsObjects(t *testing.T) {
 	}
 	u.Leaving, u.Removal = true, Removal{Deletes: true}
 	w.engine.Put(u)
-	kubetest.Eventually(t, time.Minute, func() error {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		out := w.heard[u.Name]
+	w.hears(u, func(out Outcome) error {
 		if out.State != Removed || len(out.Orphaned) != 1 || out.Err == nil || !strings.Contains(out.Err.Error(), "deployer") {
 			return fmt.Errorf("%s, left %v: %w", out.State, out.Orphaned, errors.Join(out.Err))
 		}

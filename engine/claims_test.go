@@ -2,12 +2,9 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,7 +12,6 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
-	"plumb.dev/plumb/internal/kubetest"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/tree"
 )
@@ -209,14 +205,7 @@ func TestAUnitThatGoesLeavesWhatAnotherWants(t *testing.T) {
 	w.explains(v, "OwnedByOther")
 	u.Leaving, u.Removal = true, Removal{Deletes: true, Waits: true}
 	w.engine.Put(u)
-	kubetest.Eventually(t, time.Minute, func() error {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if out := w.heard[u.Name]; out.State != Removed {
-			return fmt.Errorf("%s: %w", out.State, errors.Join(out.Err))
-		}
-		return nil
-	})
+	w.hears(u, isRemoved)
 	w.engine.Delete(u.Name)
 	w.says(v, "Ready 1")
 	w.holds("b=two")

@@ -124,15 +124,23 @@ func (w *live) unit(name string, artifacts ...*source.Artifact) Unit {
 	return u
 }
 
-// says waits until something is said of a unit: its state, what it is made of,
-// how far its operation is.
-func (w *live) says(u Unit, want string) Outcome {
+// hears waits until what is said of a unit is as it should be.
+func (w *live) hears(u Unit, wrong func(Outcome) error) (out Outcome) {
 	w.Helper()
-	var out Outcome
 	kubetest.Eventually(w.T, time.Minute, func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		out = w.heard[u.Name]
+		return wrong(out)
+	})
+	return out
+}
+
+// says waits until something is said of a unit: its state, what it is made of,
+// how far its operation is.
+func (w *live) says(u Unit, want string) Outcome {
+	w.Helper()
+	return w.hears(u, func(out Outcome) error {
 		got := out.State.String() + " " + out.Revision
 		if op := out.Operation; op.ID != "" {
 			got += fmt.Sprintf(", %s %s", op.ID, op.Stage)
@@ -142,7 +150,13 @@ func (w *live) says(u Unit, want string) Outcome {
 		}
 		return nil
 	})
-	return out
+}
+
+func isRemoved(out Outcome) error {
+	if out.State != Removed {
+		return fmt.Errorf("%s: %w", out.State, errors.Join(out.Err))
+	}
+	return nil
 }
 
 func (w *live) holds(want ...string) {
@@ -206,11 +220,9 @@ func TestAUnitDoesNoMoreThanItPermits(t *testing.T) {
 	u.Permission = apply.LookOnly
 	w.engine.Put(u)
 	w.edit("b", "by hand")
-	kubetest.Eventually(t, time.Minute, func() error {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if m := w.heard[u.Name].Message; !strings.Contains(m, "/b") {
-			return errors.New(m)
+	w.hears(u, func(out Outcome) error {
+		if !strings.Contains(out.Message, "/b") {
+			return errors.New(out.Message)
 		}
 		return nil
 	})
@@ -303,11 +315,9 @@ func TestAnOperationThatWaitsForAKindCanBeTerminated(t *testing.T) {
 	w.says(u, "Waiting 1, 1 Running")
 	u.Operation = &Operation{ID: "1", Terminate: true}
 	w.engine.Put(u)
-	kubetest.Eventually(t, time.Minute, func() error {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if op := w.heard[u.Name].Operation; op.Stage != Terminated {
-			return fmt.Errorf("%+v", op)
+	w.hears(u, func(out Outcome) error {
+		if out.Operation.Stage != Terminated {
+			return fmt.Errorf("%+v", out.Operation)
 		}
 		return nil
 	})
@@ -399,13 +409,6 @@ func TestAUnitThatGoes(t *testing.T) {
 		}
 		return nil
 	})
-	kubetest.Eventually(t, time.Minute, func() error {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if s := w.heard[v.Name].State; s != Removed {
-			return errors.New(s.String())
-		}
-		return nil
-	})
+	w.hears(v, isRemoved)
 	w.holds("a=1")
 }
