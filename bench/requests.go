@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,9 +15,10 @@ import (
 
 // sameRequests is the floor of cold that knows what plumb asks the API server
 // for: a bare loop of the same requests, 16 units at a time. Of each unit that is
-// its creation, its finalizer, the inventory before anything is written, a dry
-// run and an apply of each object, the result, and an event. The units are
-// copies, of a kind that plumb does not know; what is made is deleted again.
+// its creation, its finalizer (an annotation here, since nobody would take it off),
+// the inventory before anything is written, a dry run and an apply of each object,
+// the result, and an event. The units are copies, of a kind that plumb does not
+// know; they and the objects are deleted again.
 func (w *world) sameRequests(ctx context.Context) (err error) {
 	list, err := w.client.Resource(kustomizations).Namespace(unitSpace).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -66,7 +68,7 @@ func (w *world) likePlumb(ctx context.Context, unit *unstructured.Unstructured, 
 		_, err = copies.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}, subresources...)
 		return err
 	}
-	if err := merge(map[string]any{"metadata": map[string]any{"finalizers": unit.GetFinalizers()}}); err != nil {
+	if err := merge(map[string]any{"metadata": map[string]any{"annotations": map[string]any{"finalizers": strings.Join(unit.GetFinalizers(), ",")}}}); err != nil {
 		return err
 	}
 	status, _, err := unstructured.NestedMap(unit.Object, "status")

@@ -148,8 +148,13 @@ func (w *world) commits(ctx context.Context) error {
 	if _, err := fetch(); err != nil {
 		return err
 	}
-	if err := w.toldNow(ctx, w.n); err != nil {
-		return err
+	samples := max(1, w.runs/12) // of what takes a minute
+	for range samples {
+		d, err := w.sweep(ctx, w.n)
+		if err != nil {
+			return err
+		}
+		t.settled = append(t.settled, d)
 	}
 	before, _ := w.usage()
 	if _, err := w.audit.since(); err != nil {
@@ -175,8 +180,10 @@ func (w *world) commits(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.sweeps(ctx, &t); err != nil {
-		return err
+	for range samples {
+		if err := w.behind(ctx, &t); err != nil {
+			return err
+		}
 	}
 	one, err := w.floorOfCommit(ctx, w.runs)
 	if err != nil {
@@ -207,64 +214,46 @@ func (w *world) commits(ctx context.Context) error {
 // units that it does not touch: twice as long as that may wait.
 const quietTime = 61 * time.Second
 
-// sweeps measures how long it takes until every unit says what a commit, the
-// first one for a while, has led to.
-func (w *world) sweeps(ctx context.Context, t *told) error {
-	for range max(1, w.runs/12) {
-		if err := sleep(ctx, w.quiet); err != nil {
-			return err
-		}
-		units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
-		if err != nil {
-			return err
-		}
-		unit := w.pick()
-		began, hash, err := w.push(ctx, map[string]string{overlayFile(unit): overlay(unit, w.version())})
-		if err == nil {
-			var end time.Time
-			end, err = w.all(ctx, units, w.patience(), names(hash, "status", "lastAppliedRevision"))
-			t.settled = append(t.settled, end.Sub(began))
-		}
-		stop()
-		if err != nil {
-			return err
-		}
-		if err := sleep(ctx, w.quiet); err != nil {
-			return err
-		}
-		unit = w.pick()
-		if _, _, err := w.push(ctx, map[string]string{overlayFile(unit): overlay(unit, w.version())}); err != nil {
-			return err
-		}
-		if err := sleep(ctx, 500*time.Millisecond); err != nil { // they begin to
-			return err
-		}
-		var second told
-		if err := w.commit(ctx, &second, w.pick()); err != nil {
-			return err
-		}
-		t.behind = append(t.behind, second.live...)
-	}
-	return nil
+// pushOne commits to one app.
+func (w *world) pushOne(ctx context.Context) (began time.Time, hash string, err error) {
+	unit := w.pick()
+	return w.push(ctx, map[string]string{overlayFile(unit): overlay(unit, w.version())})
 }
 
-// toldNow commits, and returns when so many units say so: what comes within half a
-// minute has no other status written than of the units that it touches.
-func (w *world) toldNow(ctx context.Context, n int) error {
+// sweep returns how long it takes until so many units say what a commit, the first
+// one for a while, has led to. What comes within half a minute has no other status
+// written than of the units that it touches.
+func (w *world) sweep(ctx context.Context, n int) (time.Duration, error) {
 	if err := sleep(ctx, w.quiet); err != nil {
-		return err
+		return 0, err
 	}
 	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer stop()
-	unit := w.pick()
-	_, hash, err := w.push(ctx, map[string]string{overlayFile(unit): overlay(unit, w.version())})
+	began, hash, err := w.pushOne(ctx)
 	if err != nil {
+		return 0, err
+	}
+	end, err := w.many(ctx, units, w.patience(), n, names(hash, "status", "lastAppliedRevision"))
+	return end.Sub(began), err
+}
+
+// behind measures a commit that comes while units are told of the one before it.
+func (w *world) behind(ctx context.Context, t *told) error {
+	if err := sleep(ctx, w.quiet); err != nil {
 		return err
 	}
-	_, err = w.many(ctx, units, w.patience(), n, names(hash, "status", "lastAppliedRevision"))
+	if _, _, err := w.pushOne(ctx); err != nil {
+		return err
+	}
+	if err := sleep(ctx, 500*time.Millisecond); err != nil { // they begin to
+		return err
+	}
+	var second told
+	err := w.commit(ctx, &second, w.pick())
+	t.behind = append(t.behind, second.live...)
 	return err
 }
 
@@ -378,8 +367,7 @@ func hasImage(version string) func(*unstructured.Unstructured) bool {
 	}
 }
 
-// commit touches one app. revision is the field of a unit's status that tells
-// that it knows.
+// commit touches one app.
 func (w *world) commit(ctx context.Context, t *told, unit string) error {
 	sources, stop, err := w.sight(ctx, gitRepositories, unitSpace, "")
 	if err != nil {
@@ -573,7 +561,7 @@ func (w *world) starved(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := w.toldNow(ctx, w.n-ill); err != nil {
+	if _, err := w.sweep(ctx, w.n-ill); err != nil {
 		return err
 	}
 	var t told
