@@ -10,56 +10,22 @@ package flux
 
 import (
 	"embed"
-	"fmt"
-	"slices"
-	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
+
+	"plumb.dev/plumb/api"
 )
 
-//go:generate go run -C ../gen . -out ../flux
+//go:generate go run -C ../gen . -out ../flux flux
 
 //go:embed *.yaml
 var files embed.FS
 
 // Definitions returns the custom resource definitions, sorted by name. They
 // are the caller's to change.
-func Definitions() []*unstructured.Unstructured {
-	parsed := definitions()
-	copies := make([]*unstructured.Unstructured, len(parsed))
-	for i, d := range parsed {
-		copies[i] = d.DeepCopy()
-	}
-	return copies
-}
-
-// definitions reads the files, whose content the build has fixed.
-var definitions = sync.OnceValue(func() []*unstructured.Unstructured {
-	entries, err := files.ReadDir(".")
-	if err != nil {
-		panic(err)
-	}
-	var all []*unstructured.Unstructured
-	for _, e := range entries {
-		content, err := files.ReadFile(e.Name())
-		if err != nil {
-			panic(err)
-		}
-		d := new(unstructured.Unstructured)
-		json, err := yaml.YAMLToJSON(content)
-		if err == nil {
-			err = d.UnmarshalJSON(json)
-		}
-		if err != nil {
-			panic(fmt.Sprintf("%s: %v", e.Name(), err))
-		}
-		all = append(all, d)
-	}
-	return all
-})
+func Definitions() []*unstructured.Unstructured { return definitions.All() }
 
 // Defines reports whether there is a definition of that name.
-func Defines(name string) bool {
-	return slices.ContainsFunc(definitions(), func(d *unstructured.Unstructured) bool { return d.GetName() == name })
-}
+func Defines(name string) bool { return definitions.Have(name) }
+
+var definitions = api.Read(files)

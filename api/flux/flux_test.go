@@ -22,7 +22,7 @@ import (
 
 func TestFilesAreWhatTheGeneratorWrites(t *testing.T) {
 	dir := t.TempDir()
-	gen := exec.Command("go", "run", "-C", "../gen", ".", "-out", dir)
+	gen := exec.Command("go", "run", "-C", "../gen", ".", "-out", dir, "flux")
 	gen.Env = append(os.Environ(), "GOWORK=off")
 	if out, err := gen.CombinedOutput(); err != nil {
 		t.Fatalf("run the generator: %v\n%s", err, out)
