@@ -12,12 +12,6 @@ import (
 // finish makes a definition out of what the types say: the versions in order
 // (the stored one first), each with the fields of all.
 func finish(d *apiextensionsv1.CustomResourceDefinition, order []string) error {
-	d.Labels = map[string]string{
-		"app.kubernetes.io/part-of": "plumb",
-		// No ${…} in these files is plumb's to replace.
-		"kustomize.toolkit.fluxcd.io/substitute": "disabled",
-	}
-	d.Annotations = nil
 	d.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.NoneConverter}
 
 	versions := d.Spec.Versions

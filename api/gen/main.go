@@ -1,14 +1,17 @@
-// Gen writes the custom resource definitions of the Flux kinds that plumb
-// reads, from the Go types that Flux publishes.
+// Gen writes the custom resource definitions of the kinds that plumb reads: of
+// Flux from the Go types that Flux publishes, of Argo CD from those of package
+// api/argocd.
 //
-// All versions that people have manifests of are served, v1 (v2 for
-// HelmRelease) is stored, and nothing converts between them: what is written
+// Of Flux's kinds all versions that people have manifests of are served, v1 (v2
+// for HelmRelease) is stored, and nothing converts between them: what is written
 // in one version is read as it is in another. For nothing to be lost on the
-// way, every version has the fields of all versions. A field that the stored
+// way, every version has the fields of all. A field that the stored
 // version does not have of its own says "Legacy" in its description there;
 // plumb honours it or names it in a refusal, but never skips it.
 //
-// Descriptions are dropped: Flux's own documentation has them.
+// What Argo CD's kinds hold beside their fields is kept, for the same end.
+//
+// Descriptions are dropped: the projects' own documentation has them.
 package main
 
 import (
@@ -33,49 +36,66 @@ import (
 type api struct {
 	group    string
 	packages []string
-	kinds    []string
+	// module is the folder of the module that requires the packages; empty: it
+	// is this one.
+	module string
+	kinds  []string
+	finish func(d *apiextensionsv1.CustomResourceDefinition, versions []string) error
 }
 
-var apis = []api{
-	{
-		group: "source.toolkit.fluxcd.io",
-		packages: []string{
-			"github.com/fluxcd/source-controller/api/v1",
-			"github.com/fluxcd/source-controller/api/v1beta2",
-			"github.com/fluxcd/source-controller/api/v1beta1",
+var projects = map[string][]api{
+	"argocd": {{
+		group: "argoproj.io", packages: []string{"plumb.dev/plumb/api/argocd"}, module: "../..",
+		kinds: []string{"Application", "AppProject"}, finish: open,
+	}},
+	"flux": {
+		{
+			group: "source.toolkit.fluxcd.io",
+			packages: []string{
+				"github.com/fluxcd/source-controller/api/v1",
+				"github.com/fluxcd/source-controller/api/v1beta2",
+				"github.com/fluxcd/source-controller/api/v1beta1",
+			},
+			kinds:  []string{"GitRepository", "OCIRepository", "HelmRepository", "HelmChart", "Bucket", "ExternalArtifact"},
+			finish: finish,
 		},
-		kinds: []string{"GitRepository", "OCIRepository", "HelmRepository", "HelmChart", "Bucket", "ExternalArtifact"},
-	},
-	{
-		group: "kustomize.toolkit.fluxcd.io",
-		packages: []string{
-			"github.com/fluxcd/kustomize-controller/api/v1",
-			"github.com/fluxcd/kustomize-controller/api/v1beta2",
-			"github.com/fluxcd/kustomize-controller/api/v1beta1",
+		{
+			group: "kustomize.toolkit.fluxcd.io",
+			packages: []string{
+				"github.com/fluxcd/kustomize-controller/api/v1",
+				"github.com/fluxcd/kustomize-controller/api/v1beta2",
+				"github.com/fluxcd/kustomize-controller/api/v1beta1",
+			},
+			kinds:  []string{"Kustomization"},
+			finish: finish,
 		},
-		kinds: []string{"Kustomization"},
-	},
-	{
-		group: "helm.toolkit.fluxcd.io",
-		packages: []string{
-			"github.com/fluxcd/helm-controller/api/v2",
-			"github.com/fluxcd/helm-controller/api/v2beta2",
-			"github.com/fluxcd/helm-controller/api/v2beta1",
+		{
+			group: "helm.toolkit.fluxcd.io",
+			packages: []string{
+				"github.com/fluxcd/helm-controller/api/v2",
+				"github.com/fluxcd/helm-controller/api/v2beta2",
+				"github.com/fluxcd/helm-controller/api/v2beta1",
+			},
+			kinds:  []string{"HelmRelease"},
+			finish: finish,
 		},
-		kinds: []string{"HelmRelease"},
 	},
 }
 
 func main() {
 	out := flag.String("out", ".", "the folder to write to")
 	flag.Parse()
-	if err := write(*out); err != nil {
+	if err := write(*out, flag.Arg(0)); err != nil {
 		fmt.Fprintf(os.Stderr, "gen: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func write(dir string) error {
+func write(dir, project string) error {
+	apis, ok := projects[project]
+	if !ok {
+		return fmt.Errorf("%q is no project that it knows", project)
+	}
 	for _, a := range apis {
 		definitions, err := a.definitions()
 		if err != nil {
@@ -111,7 +131,13 @@ func (a api) definitions() ([]*apiextensionsv1.CustomResourceDefinition, error) 
 			return nil, fmt.Errorf("no type makes the kind %s", kind)
 		}
 		crd.FixTopLevelMetadata(d)
-		if err := finish(&d, versions); err != nil {
+		d.Labels = map[string]string{
+			"app.kubernetes.io/part-of": "plumb",
+			// No ${…} in these files is plumb's to replace.
+			"kustomize.toolkit.fluxcd.io/substitute": "disabled",
+		}
+		d.Annotations = nil
+		if err := a.finish(&d, versions); err != nil {
 			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
 		all = append(all, &d)
@@ -126,7 +152,7 @@ func (a api) parse() (*crd.Parser, []string, error) {
 	if err := crdmarkers.Register(registry); err != nil {
 		return nil, nil, err
 	}
-	roots, err := loader.LoadRoots(a.packages...)
+	roots, err := loader.LoadRootsWithConfig(&packages.Config{Dir: a.module}, a.packages...)
 	if err != nil {
 		return nil, nil, err
 	}
