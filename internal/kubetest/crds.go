@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/api/flux"
 )
 
@@ -35,7 +36,7 @@ func (e *Env) crds(ctx context.Context) error {
 	if _, ok := installed.Load(e.Config.Host); ok {
 		return nil
 	}
-	definitions := flux.Definitions()
+	definitions := append(flux.Definitions(), argocd.Definitions()...)
 	for _, d := range definitions {
 		apply := client.ApplyConfigurationFromUnstructured(d)
 		if err := e.Client.Apply(ctx, apply, client.FieldOwner("kubetest"), client.ForceOwnership); err != nil {
