@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,10 @@ func testWorkloads(t *testing.T, c *clusterUp) {
 		"a pod that is never to be ready becomes so when let":      testNeverReady,
 		"a pod that is to fail crashes under a deployment":         testCrash,
 		"a job completes or fails as it should":                    testJobs,
+		"a pod ends as its command does":                           testPodsEnd,
+		"a job ends as its command does":                           testJobsEnd,
+		"a container that ends under a deployment is restarted":    testRestart,
+		"a pod whose image can't be had waits, and says so":        testImages,
 		"a claim gets a volume":                                    testClaim,
 		"a load balancer gets an address":                          testLoadBalancer,
 		"a namespace goes away":                                    testNamespace,
@@ -174,6 +179,155 @@ spec:
 				}
 			}
 			return fmt.Sprintf("job %s is not %s", name, want)
+		})
+	}
+}
+
+func testPodsEnd(t *testing.T, c *clusterUp, ns string) {
+	const pod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: "%s"}
+spec:
+  restartPolicy: %s
+  containers: [{name: main, image: "alpine:latest", command: %s}]
+`
+	cases := map[string]struct{ policy, command, want string }{
+		"true":       {"Never", `["true"]`, "Succeeded 0 Completed, 0 restarts"},
+		"false":      {"Never", `["false"]`, "Failed 1 Error, 0 restarts"},
+		"exit":       {"Never", `[sh, -c, "exit 42"]`, "Failed 42 Error, 0 restarts"},
+		"sleep":      {"Never", `[sleep, "1"]`, "Succeeded 0 Completed, 0 restarts"},
+		"both":       {"OnFailure", `[/bin/sh, -c, "sleep 1; exit 0"]`, "Succeeded 0 Completed, 0 restarts"},
+		"hangs":      {"Never", `[sleep, "9999"]`, "Running"},
+		"server":     {"Never", `[nginx]`, "Running"},
+		"on-failure": {"OnFailure", `["false"]`, "Running 1 Error, 1 restarts"},
+	}
+	for name, pt := range cases {
+		c.apply(t, ns, pod, name, pt.policy, pt.command)
+	}
+	for name, pt := range cases {
+		eventually(t, func() string {
+			pod, err := c.client.CoreV1().Pods(ns).Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err.Error()
+			}
+			got := string(pod.Status.Phase)
+			for _, s := range pod.Status.ContainerStatuses {
+				end := s.State.Terminated
+				if end == nil {
+					end = s.LastTerminationState.Terminated
+				}
+				if end != nil {
+					got += fmt.Sprintf(" %d %s, %d restarts", end.ExitCode, end.Reason, min(s.RestartCount, 1))
+				}
+				if end != nil && name == "sleep" && end.FinishedAt.Sub(end.StartedAt.Time) < time.Second {
+					return fmt.Sprintf("it slept no second: %v", end)
+				}
+			}
+			if got != pt.want {
+				return fmt.Sprintf("%s: %s, want %s", name, got, pt.want)
+			}
+			return ""
+		})
+	}
+}
+
+func testJobsEnd(t *testing.T, c *clusterUp, ns string) {
+	const job = `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: %s}
+spec:
+  backoffLimit: 1
+  template:
+    spec: {restartPolicy: %s, containers: [{name: run, image: busybox, command: [sh, -c], args: ["%s"]}]}
+`
+	cases := map[string]struct{ policy, script, want string }{
+		"good":       {"Never", "sleep 1 && echo done", "Complete 1 0"},
+		"bad":        {"Never", "sleep 1; exit 3", "Failed 0 2"},
+		"on-failure": {"OnFailure", "exit 3", "Failed 0 1"},
+		"unknown":    {"Never", "./migrate --all", "Complete 1 0"},
+	}
+	for name, jt := range cases {
+		c.apply(t, ns, job, name, jt.policy, jt.script)
+	}
+	for name, jt := range cases {
+		eventually(t, func() string {
+			job, err := c.client.BatchV1().Jobs(ns).Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err.Error()
+			}
+			for _, condition := range job.Status.Conditions {
+				got := fmt.Sprintf("%s %d %d", condition.Type, job.Status.Succeeded, job.Status.Failed)
+				if got == jt.want && condition.Status == corev1.ConditionTrue {
+					return ""
+				}
+			}
+			return fmt.Sprintf("job %s is not %s but %+v", name, jt.want, job.Status)
+		})
+	}
+}
+
+func testRestart(t *testing.T, c *clusterUp, ns string) {
+	c.apply(t, ns, `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: nginx, command: [fail]}]}
+`)
+	eventually(t, func() string {
+		pods, err := c.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(pods.Items) != 1 {
+			return fmt.Sprintf("%d pods, %v", len(pods.Items), err)
+		}
+		for _, s := range pods.Items[0].Status.ContainerStatuses {
+			if w := s.State.Waiting; w != nil && w.Reason == "CrashLoopBackOff" && s.RestartCount > 0 {
+				return ""
+			}
+		}
+		return fmt.Sprintf("%+v", pods.Items[0].Status)
+	})
+}
+
+func testImages(t *testing.T, c *clusterUp, ns string) {
+	const pod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: %s}
+spec:
+  restartPolicy: Never
+  containers: [{name: main, image: "%s", command: ["true"]}, {name: other, image: busybox, command: ["true"]}]
+`
+	for name, it := range map[string]struct{ image, reason string }{
+		"invalid": {"alpine:ops!", "InvalidImageName"},
+		"missing": {"registry.invalid/shop/web:v1", "ErrImagePull"},
+	} {
+		c.apply(t, ns, pod, name, it.image)
+		eventually(t, func() string {
+			pod, err := c.client.CoreV1().Pods(ns).Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil || len(pod.Status.ContainerStatuses) == 0 {
+				return fmt.Sprintf("no status, %v", err)
+			}
+			w := pod.Status.ContainerStatuses[0].State.Waiting
+			if pod.Status.Phase != corev1.PodPending || w == nil || w.Reason != it.reason {
+				return fmt.Sprintf("%+v", pod.Status)
+			}
+			return ""
+		})
+		patch := []byte(`{"spec": {"containers": [{"name": "main", "image": "alpine"}]}}`)
+		if _, err := c.client.CoreV1().Pods(ns).Patch(t.Context(), name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() string {
+			pod, err := c.client.CoreV1().Pods(ns).Get(t.Context(), name, metav1.GetOptions{})
+			if err == nil && pod.Status.Phase != corev1.PodSucceeded {
+				err = fmt.Errorf("with an image that there is: %+v", pod.Status)
+			}
+			return text(err)
 		})
 	}
 }

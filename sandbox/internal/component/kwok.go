@@ -45,6 +45,7 @@ func runKwok(ctx context.Context, args []string) error {
 	if err := controller.Start(ctx); err != nil {
 		return err
 	}
+	runPods(ctx, cfg.TypedClient, func(err error) { log.FromContext(ctx).Error("what runs in pods", "err", err) })
 	<-ctx.Done()
 	return nil
 }
@@ -95,13 +96,13 @@ func kwokConfig(kubeconfig string) (cfg controllers.Config, err error) {
 var ours embed.FS
 
 // stages are kwok's for nodes that are ready at once and pods that run at
-// once, changed so that a pod's annotations can hold it back, and ours.
+// once, changed so that a pod's annotations and images can hold it back, and
+// ours. How a pod ends, runPods knows.
 func stages() (map[internalversion.StageResourceRef][]*internalversion.Stage, error) {
 	texts := []string{
 		nodestages.DefaultNodeInit,
 		heartbeatstages.DefaultNodeHeartbeatWithLease,
 		podstages.DefaultPodReady,
-		podstages.DefaultPodComplete,
 		podstages.DefaultPodDelete,
 	}
 	files, err := fs.Glob(ours, "stages/*.yaml")
@@ -137,8 +138,8 @@ const (
 	annotationReadyAfter = "sandbox.plumb.dev/ready-after"
 )
 
-// holdBack makes the stage pass over pods that are to fail or never to be
-// ready, and wait for those that are to be ready later.
+// holdBack makes the stage pass over pods that are to fail, never to be ready
+// or whose images can't be had, and wait for those that are to be ready later.
 func holdBack(podReady *internalversion.Stage) {
 	for _, annotation := range []string{annotationFail, annotationNeverReady} {
 		podReady.Spec.Selector.MatchExpressions = append(podReady.Spec.Selector.MatchExpressions, internalversion.MatchExpression{
@@ -149,6 +150,9 @@ func holdBack(podReady *internalversion.Stage) {
 			},
 		})
 	}
+	podReady.Spec.Selector.MatchExpressions = append(podReady.Spec.Selector.MatchExpressions, internalversion.MatchExpression{
+		JQ: &internalversion.SelectorJQ{Key: pullable(), Operator: internalversion.SelectorOpIn, Values: []string{"true"}},
+	})
 	podReady.Spec.Delay = &internalversion.StageDelay{
 		DurationFrom: &internalversion.ExpressionFrom{
 			JQ: &internalversion.ExpressionJQ{Expression: annotationKey(annotationReadyAfter)},
