@@ -350,11 +350,16 @@ func (k *Keeper) State(name string) (s State, ok bool) {
 // Hint has the sources with that URL asked for now, or all if there is none. It
 // returns how many they are.
 func (k *Keeper) Hint(url string) int {
+	return k.HintAt(func(at string) bool { return url == "" || address(url) == address(at) })
+}
+
+// HintAt is [Keeper.Hint] for the sources whose URL is one that somebody means.
+func (k *Keeper) HintAt(meant func(url string) bool) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := 0
 	for _, o := range k.origins {
-		if active := o.active(); len(active) > 0 && (url == "" || address(url) == address(o.from.URL())) {
+		if active := o.active(); len(active) > 0 && meant(o.from.URL()) {
 			n += len(active)
 			k.ask(o)
 		}

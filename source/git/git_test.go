@@ -154,6 +154,9 @@ func TestRefsStandForWhatFluxSaysTheyDo(t *testing.T) {
 		repo.Tag(t, "not-a-version", three)
 		repo.Branch(t, "master", one)
 		repo.Branch(t, "feature/x", two)
+		repo.Branch(t, "both", three)
+		repo.Tag(t, "both", one)
+		repo.Tag(t, "feature/x-1", one) // begins as a branch does
 		repo.Git(t, "update-ref", "refs/pull/1/head", two)
 		s := newStore(t, git.Options{})
 		for _, c := range []struct {
@@ -173,6 +176,13 @@ func TestRefsStandForWhatFluxSaysTheyDo(t *testing.T) {
 			{git.Ref{Name: "refs/tags/v1.2.0"}, "refs/tags/v1.2.0@sha1:" + two, "2"},
 			{git.Ref{Commit: three, Name: "refs/pull/1/head"}, "sha1:" + three, "3"},
 			{git.Ref{Commit: one, Branch: "main"}, "main@sha1:" + one, "1"},
+			{git.Ref{Short: "main"}, "main@sha1:" + three, "3"},
+			{git.Ref{Short: "feature/x"}, "feature/x@sha1:" + two, "2"},
+			{git.Ref{Short: "both"}, "both@sha1:" + three, "3"},
+			{git.Ref{Short: "v1.2.0"}, "v1.2.0@sha1:" + two, "2"},
+			{git.Ref{Short: "HEAD"}, "HEAD@sha1:" + three, "3"},
+			{git.Ref{Short: "refs/pull/1/head"}, "refs/pull/1/head@sha1:" + two, "2"},
+			{git.Ref{Short: two}, "sha1:" + two, "2"},
 		} {
 			snap, err := try(t, s, r, c.ref)
 			if err != nil {
@@ -183,7 +193,7 @@ func TestRefsStandForWhatFluxSaysTheyDo(t *testing.T) {
 				t.Errorf("%+v: %s with %q, want %s with %q", c.ref, snap.Revision, read(t, snap.Tree, "n"), c.revision, c.content)
 			}
 		}
-		for _, ref := range []git.Ref{{Branch: "none"}, {Tag: "v9"}, {SemVer: ">=3"}, {Name: "refs/heads/none"}, {Commit: three, Branch: "feature/x"}} {
+		for _, ref := range []git.Ref{{Branch: "none"}, {Tag: "v9"}, {SemVer: ">=3"}, {Name: "refs/heads/none"}, {Commit: three, Branch: "feature/x"}, {Short: "v9"}, {Short: two[:8]}} {
 			_, err := try(t, s, r, ref)
 			wantFault(t, err, fault.Retry, git.ReasonReferenceNotFound)
 		}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -87,8 +88,8 @@ func (r Remote) GoString() string { return r.String() }
 // LogValue is String.
 func (r Remote) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// A Ref says which commit is wanted: of Commit, Name, SemVer, Tag and Branch
-// the first that is set. Commit with Branch is that commit if the branch
+// A Ref says which commit is wanted: of Commit, Name, SemVer, Tag, Branch and
+// Short the first that is set. Commit with Branch is that commit if the branch
 // contains it. An empty Ref is the branch master, as Flux has it.
 type Ref struct {
 	Branch string
@@ -96,6 +97,7 @@ type Ref struct {
 	SemVer string // a range, such as ">=1.0.0 <2.0.0"
 	Name   string // a full name, such as refs/pull/420/head
 	Commit string
+	Short  string // the name of a branch or else of a tag, a full name, HEAD, or a commit
 }
 
 // A Head is what a Ref stood for when a server was asked.
@@ -186,6 +188,7 @@ func (r Ref) Validate() error {
 type wanted struct {
 	prefix string // names to ask a server for
 	name   string // the one name that will do; empty: the highest tag in versions
+	also   string // another one that will do, if that is not there
 	short  string // how a revision calls it
 
 	versions *semver.Constraints
@@ -231,8 +234,37 @@ func (r Ref) plan() (wanted, error) {
 		return named("refs/tags/"+r.Tag, r.Tag)
 	case r.Branch != "":
 		return named("refs/heads/"+r.Branch, r.Branch)
+	case r.Short != "":
+		return r.short(named)
 	}
 	return named("refs/heads/master", "master")
+}
+
+func (r Ref) short(named func(name, short string) (wanted, error)) (wanted, error) {
+	if id, err := parseOID(r.Short); err == nil {
+		return wanted{commit: id}, nil
+	}
+	if r.Short == "HEAD" || strings.HasPrefix(r.Short, "refs/") {
+		return named(r.Short, r.Short)
+	}
+	w, err := named("refs/heads/"+r.Short, r.Short)
+	w.also = "refs/tags/" + r.Short
+	return w, err
+}
+
+// prefixes are those of the names to ask a server for.
+func (w wanted) prefixes() []string {
+	if w.also != "" {
+		return []string{w.prefix, w.also}
+	}
+	return []string{w.prefix}
+}
+
+// asks reports whether a name is one of those.
+func (w wanted) asks(name string) bool { return hasAnyPrefix(name, w.prefixes()) }
+
+func hasAnyPrefix(name string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 // validRefName follows git-check-ref-format, and refuses invisible characters

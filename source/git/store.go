@@ -204,11 +204,11 @@ func (s *Store) Resolve(ctx context.Context, r Remote, ref Ref) (Head, error) {
 
 func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *pulse) (Head, error) {
 	lim := refLimits{s.opt.MaxRefs, int64(s.opt.MaxRefs) * 160}
-	c, err := greet(ctx, wire, lim, func(name string) bool { return strings.HasPrefix(name, w.prefix) })
+	c, err := greet(ctx, wire, lim, w.asks)
 	if err != nil {
 		return Head{}, err
 	}
-	refs, err := c.list(ctx, w.prefix)
+	refs, err := c.list(ctx, w.prefixes()...)
 	if err != nil {
 		return Head{}, err
 	}
@@ -216,6 +216,9 @@ func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *p
 	if len(choice) == 0 {
 		if w.versions != nil {
 			return Head{}, failure(ReasonReferenceNotFound, "no tag is in the range %q", oneLine(w.versions.String(), 100))
+		}
+		if w.also != "" {
+			return Head{}, failure(ReasonReferenceNotFound, "there is no branch and no tag %s: it was deleted, or the repository is empty", w.short)
 		}
 		return Head{}, failure(ReasonReferenceNotFound, "%s is not there: it was deleted, or the repository is empty", w.name)
 	}

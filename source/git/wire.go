@@ -273,8 +273,8 @@ func (t *refTable) peel(name, hex string) error {
 	return nil
 }
 
-// list returns the references with the given prefix.
-func (c *conversation) list(ctx context.Context, prefix string) ([]ref, error) {
+// list returns the references with one of the given prefixes.
+func (c *conversation) list(ctx context.Context, prefixes ...string) ([]ref, error) {
 	if !c.v2 {
 		return c.refs, nil
 	}
@@ -286,7 +286,9 @@ func (c *conversation) list(ctx context.Context, prefix string) ([]ref, error) {
 	}
 	req.mark(delim)
 	req.line("peel")
-	req.line("ref-prefix %s", prefix)
+	for _, p := range prefixes {
+		req.line("ref-prefix %s", p)
+	}
 	req.mark(flush)
 	body, err := c.wire.ask(ctx, req.Bytes())
 	if err != nil {
@@ -294,7 +296,7 @@ func (c *conversation) list(ctx context.Context, prefix string) ([]ref, error) {
 	}
 	defer body.Close()
 	p := newPktReader(body)
-	t := &refTable{lim: c.lim, match: func(name string) bool { return strings.HasPrefix(name, prefix) }}
+	t := &refTable{lim: c.lim, match: func(name string) bool { return hasAnyPrefix(name, prefixes) }}
 	for {
 		m, line, err := p.text()
 		if err != nil {
@@ -535,9 +537,10 @@ func (w wanted) choose(refs []ref) []ref {
 	if w.versions != nil {
 		return highest(refs, w.versions)
 	}
-	i := slices.IndexFunc(refs, func(r ref) bool { return r.name == w.name })
-	if i < 0 {
-		return nil
+	for _, name := range []string{w.name, w.also} {
+		if i := slices.IndexFunc(refs, func(r ref) bool { return r.name == name }); i >= 0 {
+			return refs[i : i+1]
+		}
 	}
-	return refs[i : i+1]
+	return nil
 }
