@@ -28,11 +28,16 @@ const (
 	// HealthCheckFailed: an object failed, did not become healthy in time, or
 	// can't be judged.
 	HealthCheckFailed Reason = "HealthCheckFailed"
+	// HealthRuleFailed: a rule that somebody wrote for the health of a kind has
+	// no answer.
+	HealthRuleFailed Reason = "HealthRuleFailed"
 	// EmptyRender: pruning is held, because nothing at all is desired.
 	EmptyRender Reason = "EmptyRender"
 	// PruneHeld: pruning is held until somebody approves it, or until it can be
 	// told what others claim.
 	PruneHeld Reason = "PruneHeld"
+	// Unconfirmed: somebody has to confirm that an object may be deleted.
+	Unconfirmed Reason = "Unconfirmed"
 	// PruneProtected: an object is no longer desired, and protected.
 	PruneProtected Reason = "PruneProtected"
 	// PruneFailed: an object could not be deleted.
@@ -42,8 +47,14 @@ const (
 	BuildFailed Reason = "BuildFailed"
 	// NotPermitted: it would be done, if the unit permitted that now.
 	NotPermitted Reason = "NotPermitted"
+	// NotAdmitted: rules over the unit, such as an AppProject's, don't let it
+	// have an object.
+	NotAdmitted Reason = "NotAdmitted"
 	// FieldConflict: somebody sets fields of an object again and again.
 	FieldConflict Reason = "FieldConflict"
+	// IgnoreFailed: a rule about what differs and does not count can't be read, or
+	// has no answer about an object.
+	IgnoreFailed Reason = "IgnoreRuleFailed"
 	// NotAnswering: an API server accepts connections, or not even that, and
 	// does not answer.
 	NotAnswering Reason = "ClusterNotAnswering"
