@@ -249,7 +249,7 @@ func (f Fights) Told(now time.Time) (told []Fight, next time.Time) {
 // for the object as a whole, which digest tells from others. Of a Secret it
 // says nothing, since a short value can be guessed.
 func valueAt(o *unstructured.Unstructured, digest string, p owned.Path) string {
-	if o == nil || owned.IsSecret(o) {
+	if o == nil || object.IsSecret(o) {
 		return ""
 	}
 	var value any = digest

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/apply"
-	"plumb.dev/plumb/object/owned"
+	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/secret"
 )
 
@@ -32,7 +32,7 @@ func secretsOf(u Unit, items []apply.Item) func() *secret.Values {
 
 // contents are the values of a Secret, as they are and as they are written.
 func contents(o *unstructured.Unstructured) (texts []string) {
-	if !owned.IsSecret(o) {
+	if !object.IsSecret(o) {
 		return nil
 	}
 	for field, encoded := range map[string]bool{"data": true, "stringData": false} {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/object"
 )
 
 // Masked stands for a value that may not be shown. Whether two values of a
@@ -55,7 +57,7 @@ func show(v any) string {
 // (managedFields, resourceVersion, generation, status) is left out, and values
 // of Secrets are [Masked].
 func Diff(want, got *unstructured.Unstructured) []Field {
-	d := differ{secret: IsSecret(want) || IsSecret(got)}
+	d := differ{secret: object.IsSecret(want) || object.IsSecret(got)}
 	if got != nil {
 		d.writers = entries(got)
 	}
@@ -71,9 +73,46 @@ func Diff(want, got *unstructured.Unstructured) []Field {
 	return d.fields
 }
 
-// IsSecret reports whether u is a core Secret.
-func IsSecret(u *unstructured.Unstructured) bool {
-	return u != nil && u.GetKind() == "Secret" && u.GroupVersionKind().Group == ""
+// Alike reports whether two states of an object are alike in all that counts:
+// one as the server would make it, and live.
+func Alike(want, live *unstructured.Unstructured, m Managers) bool {
+	inWant, inLive, err := m.ignoredIn(want, live, live, false)
+	if err != nil || m.print(want, entries(want), inWant) != m.print(live, entries(live), inLive) {
+		return false
+	}
+	if inWant != nil || inLive != nil {
+		want = &unstructured.Unstructured{Object: inWant.counting(want.Object).(map[string]any)}
+		live = &unstructured.Unstructured{Object: inLive.counting(live.Object).(map[string]any)}
+	}
+	return len(Diff(want, live)) == 0
+}
+
+// Counting returns two states of an object without what does not count of either:
+// one as the server would make it, and live.
+func Counting(want, live *unstructured.Unstructured, m Managers) (a, b *unstructured.Unstructured, err error) {
+	inWant, inLive, err := m.ignoredIn(want, live, live, false)
+	if err != nil || inWant == nil && inLive == nil {
+		return want, live, err
+	}
+	return &unstructured.Unstructured{Object: inWant.counting(want.Object).(map[string]any)},
+		&unstructured.Unstructured{Object: inLive.counting(live.Object).(map[string]any)}, nil
+}
+
+// IgnoredDiff returns the desired fields that differ from live and don't count,
+// as [Diff] does.
+func IgnoredDiff(desired, live *unstructured.Unstructured, m Managers) ([]Field, error) {
+	d, l, err := m.ignoredIn(desired, live, live, false)
+	if err != nil || d == nil && l == nil {
+		return nil, err
+	}
+	all := Diff(desired, live)
+	count := Diff(
+		&unstructured.Unstructured{Object: d.counting(desired.Object).(map[string]any)},
+		&unstructured.Unstructured{Object: l.counting(live.Object).(map[string]any)},
+	)
+	return slices.DeleteFunc(all, func(f Field) bool {
+		return f.Want == nil || slices.ContainsFunc(count, func(o Field) bool { return o.Path == f.Path })
+	}), nil
 }
 
 // lastApplied holds a copy of the whole object, with a Secret's values.
@@ -144,6 +183,9 @@ func (d *differ) compare(path, steps []string, want, got any) {
 		return
 	}
 	f := Field{Path: join(path), Want: want, Got: got}
+	if f.Path == "metadata.annotations."+lastApplied && want != nil && got != nil {
+		return // which says what the rest says
+	}
 	if d.secret && len(path) > 0 && (path[0] == "data" || path[0] == "stringData") || f.Path == "metadata.annotations."+lastApplied {
 		f.Want, f.Got = mask(f.Want), mask(f.Got)
 	} else if f.Path == "metadata" || f.Path == "metadata.annotations" {
@@ -188,7 +230,7 @@ func maskLastApplied(v any) any {
 // Mask returns a copy of u without what [Diff] would not show of it.
 func Mask(u *unstructured.Unstructured) *unstructured.Unstructured {
 	u = u.DeepCopy()
-	if IsSecret(u) {
+	if object.IsSecret(u) {
 		for _, k := range []string{"data", "stringData"} {
 			if v, ok := u.Object[k]; ok {
 				u.Object[k] = mask(v)

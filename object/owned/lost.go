@@ -73,21 +73,26 @@ type Loss struct {
 // those that it would take away. An element of a list that is gone is one
 // field. They are sorted.
 func Lost(want, live *unstructured.Unstructured, m Managers) ([]Loss, error) {
+	inWant, inLive, err := m.ignoredIn(want, live, live, false)
+	if err != nil {
+		return nil, err
+	}
+	was, is := m.counted(entries(want), inWant, want, nil), m.counted(entries(live), inLive, live, want)
 	var sets [4]*fieldpath.Set
 	for i, of := range []struct {
-		u     *unstructured.Unstructured
+		es    []entry
 		count func(entry) bool
-	}{{want, m.applied}, {live, m.applied}, {want, m.takenBack}, {live, m.takenBack}} {
-		var err error
-		if sets[i], err = fieldsOf(of.u, of.count); err != nil {
+	}{{was, m.applied}, {is, m.applied}, {was, m.takenBack}, {is, m.takenBack}} {
+		if sets[i], err = union(of.es, of.count); err != nil {
 			return nil, err
 		}
 	}
 	mine, still, before, taken := sets[0], sets[1], sets[2], sets[3]
 	lost := mine.Difference(still).Union(still.Difference(mine)).Union(taken.Difference(before))
+	stood, stands := inWant.counting(want.Object), inLive.counting(live.Object)
 	mine.Intersection(still).Iterate(func(p Path) {
-		a, _ := at(want.Object, p)
-		b, _ := at(live.Object, p)
+		a, _ := at(stood, p)
+		b, _ := at(stands, p)
 		if !holds(mine, p) && !sameValue(a, b) {
 			lost.Insert(p.Copy())
 		}

@@ -59,8 +59,13 @@ func (e entry) set() (*fieldpath.Set, error) {
 
 // fieldsOf returns the fields of all entries of u that count.
 func fieldsOf(u *unstructured.Unstructured, count func(entry) bool) (*fieldpath.Set, error) {
+	return union(entries(u), count)
+}
+
+// union returns the fields of all entries that count.
+func union(es []entry, count func(entry) bool) (*fieldpath.Set, error) {
 	all := fieldpath.NewSet()
-	for _, e := range entries(u) {
+	for _, e := range es {
 		if !count(e) {
 			continue
 		}
@@ -83,7 +88,7 @@ func (m Managers) applied(e entry) bool {
 // takenBack reports whether the fields of e have to be taken back: those of the
 // managers in Undo, and what Self wrote by another way than applying.
 func (m Managers) takenBack(e entry) bool {
-	return e.subresource == "" && (m.undoes(e.manager) || e.manager == m.Self && e.operation != applyOperation)
+	return e.subresource == "" && (m.undoes(e.manager) || e.manager == m.Self && e.operation != applyOperation) || m.wrote(e)
 }
 
 // self returns what Self has applied.
@@ -107,13 +112,22 @@ func (m Managers) toUndo(es []entry) (undo []entry) {
 
 // NeedsUndo reports whether somebody whose fields are taken back owns any.
 func NeedsUndo(u *unstructured.Unstructured, m Managers) bool {
-	return slices.ContainsFunc(entries(u), m.takenBack)
+	return slices.ContainsFunc(m.surely(u), m.takenBack)
+}
+
+// surely returns what counts of managedFields, or all of it where that can't be
+// told: nothing is written then.
+func (m Managers) surely(u *unstructured.Unstructured) []entry {
+	if es, err := m.entriesOf(u); err == nil {
+		return es
+	}
+	return entries(u)
 }
 
 // UndoNames returns the managers whose fields have to be taken back, sorted.
 func UndoNames(u *unstructured.Unstructured, m Managers) []string {
 	var out []string
-	for _, e := range m.toUndo(entries(u)) {
+	for _, e := range m.toUndo(m.surely(u)) {
 		out = append(out, e.manager)
 	}
 	slices.Sort(out)

@@ -22,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"plumb.dev/plumb/object/ignore"
 )
 
 // Managers says whose fields count.
@@ -31,6 +33,13 @@ type Managers struct {
 	// Undo are prefixes of the names of managers that may not own any field
 	// of an object that Self owns; what they wrote is taken back.
 	Undo []string
+	// Former are the names of managers by which the same was written that Self
+	// applies now, in another way. What they wrote is taken over as far as it is
+	// known to have been wanted, by the record of client-side apply.
+	Former []string
+	// Ignored are fields that don't count, whoever has them; nil: none. Where it
+	// can't be told which these are, nothing is known to be as desired.
+	Ignored *ignore.Fields
 }
 
 // undoes reports whether fields of the named manager are taken back.
@@ -41,17 +50,33 @@ func (m Managers) undoes(manager string) bool {
 var seed = maphash.MakeSeed()
 
 // Print returns a fingerprint of the fields of u that count for m, of their
-// values, and of the order in which list elements stand. It is never 0, and
-// comparable only within this process.
+// values, and of the order in which list elements stand. It is comparable only
+// within this process, and 0 only if it can't be told what counts.
 func Print(u *unstructured.Unstructured, m Managers) uint64 {
-	p := printer{entries: entries(u)}
-	p.SetSeed(seed)
-	if e, ok := m.self(p.entries); ok {
-		p.fields(e.fields, u.Object)
+	es := entries(u)
+	t, err := m.ignored(u, es, false)
+	if err != nil {
+		return 0
 	}
-	for _, e := range m.toUndo(p.entries) {
+	return m.print(u, es, t)
+}
+
+// print is Print, where it is known what does not count.
+func (m Managers) print(u *unstructured.Unstructured, es []entry, t *tree) uint64 {
+	p := printer{entries: es}
+	p.SetSeed(seed)
+	value := t.counting(u.Object)
+	es = m.counted(es, t, u, nil)
+	if e, ok := m.self(es); ok {
+		p.fields(e.fields, value)
+	} else if len(m.Former) > 0 { // of what is wanted, others may own any part
+		o, _ := value.(map[string]any)
+		b, _ := json.Marshal(strip(o))
+		p.Write(b)
+	}
+	for _, e := range m.toUndo(es) {
 		p.WriteString(e.manager)
-		p.fields(e.fields, u.Object)
+		p.fields(e.fields, value)
 	}
 	if s := p.Sum64(); s != 0 {
 		return s
@@ -226,12 +251,22 @@ func keyMatches(key map[string]any, item map[string]any, defaults bool) bool {
 // values may differ in form only, such as 1000m and 1.
 func Same(desired, live *unstructured.Unstructured, m Managers) bool {
 	es := entries(live)
+	d, l, err := m.ignoredIn(desired, live, live, false)
+	if err != nil {
+		return false
+	}
+	if es = m.counted(es, l, live, desired); d != nil || l != nil {
+		desired = &unstructured.Unstructured{Object: d.counting(desired.Object).(map[string]any)}
+	}
 	self, ok := m.self(es)
 	if !ok || len(m.toUndo(es)) > 0 || live.GetDeletionTimestamp() != nil {
 		return false
 	}
 	if desired.GetAPIVersion() != live.GetAPIVersion() || desired.GetKind() != live.GetKind() {
 		return false
+	}
+	if len(m.Former) > 0 {
+		self.fields = withoutRecord(self.fields)
 	}
 	want := make(map[string]any, len(desired.Object))
 	for k, v := range desired.Object {
@@ -259,7 +294,7 @@ func Same(desired, live *unstructured.Unstructured, m Managers) bool {
 			want[k] = v
 		}
 	}
-	return same(want, live.Object, self.fields, false, builtIn(desired.GroupVersionKind().Group))
+	return same(want, l.counting(live.Object), self.fields, false, builtIn(desired.GroupVersionKind().Group))
 }
 
 // amounts are the fields whose values the server may write in another form,

@@ -22,7 +22,12 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string, leav
 	var kept []any
 	took := false
 	all := fieldpath.NewSet()
-	for _, e := range entries(u) {
+	es := entries(u)
+	ignored, err := m.ignored(u, es, false)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range es {
 		mine := m.applied(e)
 		if !mine && !m.takenBack(e) {
 			kept = append(kept, e.raw)
@@ -37,8 +42,16 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string, leav
 			all = all.Union(set)
 			continue
 		}
-		rest := fieldpath.NewSet()
-		set.Iterate(func(p Path) {
+		if m.wrote(e) {
+			e.fields = m.wished(u, es, i)
+		}
+		e.fields = ignored.countingSet(e.fields, u.Object, false, false)
+		counts, err := e.set()
+		if err != nil {
+			return nil, err
+		}
+		rest := set.Difference(counts)
+		counts.Iterate(func(p Path) {
 			if Covered(p, leave, u) {
 				rest.Insert(p.Copy())
 			}
@@ -54,7 +67,7 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string, leav
 			kept = append(kept, less)
 		}
 	}
-	if !took && len(leave) > 0 {
+	if !took && (len(leave) > 0 || ignored != nil) {
 		return nil, nil
 	}
 	fields, err := fieldsV1(all)
@@ -78,9 +91,13 @@ func MustUndo(desired, live *unstructured.Unstructured, leave []Path, m Managers
 	if !NeedsUndo(live, m) {
 		return false
 	}
-	taken, err := fieldsOf(live, m.takenBack)
+	es, err := m.entriesOf(live)
 	if err != nil {
 		return true // the patch says what is wrong
+	}
+	taken, err := union(es, m.takenBack)
+	if err != nil {
+		return true // as above
 	}
 	must := false
 	taken.Iterate(func(p Path) {

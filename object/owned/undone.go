@@ -14,7 +14,15 @@ import (
 // the fields of live that are taken back from others and that nobody else
 // owns. They own nothing then.
 func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Unstructured, error) {
-	taken, err := fieldsOf(live, m.takenBack)
+	es, err := m.entriesOf(live)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := union(es, m.takenBack)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := m.wanted(live)
 	if err != nil {
 		return nil, err
 	}
@@ -22,7 +30,7 @@ func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Un
 		if e.manager == m.Self {
 			return e.operation == applyOperation
 		}
-		return e.subresource != "" || !m.undoes(e.manager)
+		return e.subresource != "" || !m.undoes(e.manager) && !m.wrote(e)
 	})
 	if err != nil {
 		return nil, err
@@ -32,7 +40,7 @@ func Undone(want, live *unstructured.Unstructured, m Managers) (*unstructured.Un
 		// Of what holds others, only the element of a list goes by itself:
 		// an empty map or list is not what anybody wrote.
 		last := p[len(p)-1]
-		if last.FieldName != nil && holds(taken, p) {
+		if last.FieldName != nil && holds(taken, p) || !wanted(p) {
 			return
 		}
 		out.Object, _ = without(out.Object, p).(map[string]any)
