@@ -2,8 +2,10 @@ package apply
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -33,8 +35,21 @@ type Applier struct {
 	// Force recreates any object whose change is immutable, unless its kind
 	// holds data.
 	Force bool
+	// Replace has what differs replaced as a whole, where an object does not say
+	// otherwise.
+	Replace bool
+	// Leaving: what is deleted goes with its unit. Confirmed: somebody has
+	// confirmed that it may.
+	Leaving, Confirmed bool
+	// Propagation is what becomes of what is made from a deleted object; empty: it
+	// goes afterwards.
+	Propagation metav1.DeletionPropagation
 	// Mine reports whether a live object carries this unit's mark.
 	Mine func(*unstructured.Unstructured) bool
+	// Marks are the labels and annotations that show whose an object is; nil: none.
+	Marks func(object.Ref) (labels, annotations map[string]string)
+	// Exactly: what is written is what was looked at, and no other version.
+	Exactly bool
 	// MayTake is asked before an object that exists and is not ours is
 	// written. An error refuses it.
 	MayTake func(live *unstructured.Unstructured) error
@@ -50,6 +65,13 @@ type Applier struct {
 	Coming map[object.Ref]bool
 	// Secrets are what no error and no [Result] may quote; nil: nothing.
 	Secrets func() *secret.Values
+}
+
+func (a *Applier) marks(ref object.Ref) (labels, annotations map[string]string) {
+	if a.Marks == nil {
+		return nil, nil
+	}
+	return a.Marks(ref)
 }
 
 // Settle tells of what needs no write.
@@ -70,7 +92,7 @@ func (a *Applier) Try(ctx context.Context, stage []*Result) error {
 	// One object is as good as its own trial, if it is known that it is
 	// ours and has to change: nothing can be left half-way.
 	if len(stage) == 1 && !a.Force && !a.Dry {
-		if c := stage[0]; c.Action == Update && c.Cause != First && !c.item.Policy.Force {
+		if c := stage[0]; c.Action == Update && c.Cause != First && c.Hook == nil && !c.item.Policy.Force && !a.replaces(c) && c.item.Policy.Ignored == nil {
 			if c.live == nil {
 				if err := a.read(ctx, c); err != nil {
 					return c.refuse(err)
@@ -99,7 +121,7 @@ func (a *Applier) Try(ctx context.Context, stage []*Result) error {
 			c.pass(Unchecked)
 		case bringing.mayMend(c, err):
 			c.trial, c.Did, c.Err = unasked, Open, nil
-		case noAnswer(err) && len(stage) > 1:
+		case NoAnswer(err) && len(stage) > 1:
 			c.trial, c.Did = unanswered, Open
 		default:
 			return err
@@ -162,6 +184,75 @@ func each(ctx context.Context, changes []*Result, f func(*Result) error) error {
 	return parallel.Each(context.WithoutCancel(ctx), atATime, changes, func(_ int, c *Result) error { return f(c) })
 }
 
+// Dismiss lets go of a hook that has run, and deletes it, if that is asked for.
+func (a *Applier) Dismiss(ctx context.Context, ref object.Ref, version string, live *unstructured.Unstructured, finalizer string, remove bool) error {
+	c := &Result{Change: &Change{Ref: ref, Version: version}}
+	err := a.letGo(ctx, ref, version, live, finalizer)
+	if err == nil && remove && live.GetDeletionTimestamp() == nil {
+		err = a.remove(ctx, c, live)
+	}
+	if err == nil || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return a.about(ctx, c, err)
+}
+
+// letGo takes a finalizer off an object, if it has it.
+func (a *Applier) letGo(ctx context.Context, ref object.Ref, version string, live *unstructured.Unstructured, finalizer string) error {
+	return a.alter(ctx, ref, version, live, func(o *unstructured.Unstructured) map[string]any {
+		at := slices.Index(o.GetFinalizers(), finalizer)
+		if finalizer == "" || at < 0 {
+			return nil
+		}
+		return map[string]any{"finalizers": slices.Delete(slices.Clone(o.GetFinalizers()), at, at+1)}
+	})
+}
+
+// Mark makes a hook one of a try that is marked so, although another has made it.
+func (a *Applier) Mark(ctx context.Context, ref object.Ref, version string, live *unstructured.Unstructured, mark string) error {
+	labels, _ := a.Marks(ref)
+	err := a.alter(ctx, ref, version, live, func(*unstructured.Unstructured) map[string]any {
+		return map[string]any{"labels": labels, "annotations": map[string]string{HookMark: mark}}
+	})
+	if err == nil || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return a.about(ctx, &Result{Change: &Change{Ref: ref, Version: version}}, err)
+}
+
+// alter changes metadata of an object as long as it is the same one: to what
+// change says of it as it is then; nil: it stays.
+func (a *Applier) alter(ctx context.Context, ref object.Ref, version string, live *unstructured.Unstructured, change func(*unstructured.Unstructured) map[string]any) error {
+	r, err := a.Client.Resource(ctx, ref.GroupKind().WithVersion(version), ref.Namespace)
+	if err != nil {
+		return err
+	}
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		meta := change(live)
+		if meta == nil {
+			return nil
+		}
+		meta["uid"], meta["resourceVersion"] = live.GetUID(), live.GetResourceVersion()
+		body, err := json.Marshal(map[string]any{"metadata": meta})
+		if err != nil {
+			return err
+		}
+		_, err = r.Patch(ctx, ref.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: a.Managers.Self})
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		now, readErr := r.Get(ctx, ref.Name, metav1.GetOptions{})
+		if readErr != nil {
+			return readErr
+		}
+		if now.GetUID() != live.GetUID() {
+			return nil // it is another one by now
+		}
+		live = now
+		return err
+	})
+}
+
 func (a *Applier) resource(ctx context.Context, c *Result) (dynamic.ResourceInterface, error) {
 	return a.Client.Resource(ctx, c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace)
 }
@@ -175,20 +266,85 @@ func (a *Applier) patch(ctx context.Context, c *Result, dry bool) (*unstructured
 	if dry {
 		o.DryRun = []string{metav1.DryRunAll}
 	}
-	desired := c.item.Object()
-	if c.live != nil && c.Action == Update {
-		desired = owned.LetFill(desired, c.live, a.Managers)
+	if a.replaces(c) {
+		after, err := a.put(ctx, c, o.DryRun)
+		if err != nil || dry {
+			return after, err
+		}
+		c.live = after // of which the unit owns nothing new yet
 	}
-	if c.partial() {
-		if desired, err = owned.Leave(desired, c.live, c.Leave, c.Managers(a.Managers)); err != nil {
-			return nil, err
-		}
-		if !dry {
-			// What is left out is right for this version alone.
-			desired.SetResourceVersion(c.live.GetResourceVersion())
-		}
+	desired, forThis, err := a.desired(c)
+	if err != nil {
+		return nil, a.about(ctx, c, err)
+	}
+	if (forThis || a.Exactly && c.live != nil && c.Action == Update) && !dry {
+		// What is left out is right for this version alone.
+		desired.SetResourceVersion(c.live.GetResourceVersion())
 	}
 	return r.Apply(ctx, c.Ref.Name, desired, o)
+}
+
+// replaces reports whether a change is made by replacing all of the object.
+func (a *Applier) replaces(c *Result) bool {
+	return c.Action == Update && c.live != nil && c.Hook == nil && !c.partial() && c.item.Policy.Replace.Or(a.Replace)
+}
+
+// put replaces all of an object but what it is held and owned by.
+func (a *Applier) put(ctx context.Context, c *Result, dry []string) (after *unstructured.Unstructured, err error) {
+	r, err := a.resource(ctx, c)
+	if err != nil {
+		return nil, a.about(ctx, c, err)
+	}
+	live := c.live
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		desired, _, err := a.desired(c)
+		if err != nil {
+			return a.about(ctx, c, err)
+		}
+		o := desired.DeepCopy()
+		o.SetResourceVersion(live.GetResourceVersion())
+		o.SetUID(live.GetUID())
+		o.SetFinalizers(live.GetFinalizers())
+		o.SetOwnerReferences(live.GetOwnerReferences())
+		after, err = r.Update(ctx, o, metav1.UpdateOptions{FieldManager: a.Managers.Self, DryRun: dry})
+		if apierrors.IsConflict(err) {
+			if now, readErr := r.Get(ctx, c.Ref.Name, metav1.GetOptions{}); readErr == nil && now.GetUID() == live.GetUID() {
+				live = now
+			}
+		}
+		return err
+	})
+	return after, err
+}
+
+// desired returns what to apply; forThis says that it is right for the version
+// of the object that was looked at alone. Where it can't be told which fields
+// don't count, nothing is applied.
+func (a *Applier) desired(c *Result) (desired *unstructured.Unstructured, forThis bool, err error) {
+	desired = c.item.Object()
+	m := c.Managers(a.Managers)
+	if err := m.Readable(desired); err != nil {
+		return nil, false, err
+	}
+	if c.live == nil || c.Action != Update {
+		return desired, false, nil
+	}
+	if err := m.Readable(c.live); err != nil {
+		return nil, false, err
+	}
+	desired = owned.LetFill(desired, c.live, a.Managers)
+	if desired, forThis, err = owned.Keep(desired, c.live, m); err != nil {
+		return nil, false, err
+	}
+	if c.partial() {
+		desired, err = owned.Leave(desired, c.live, c.Leave, m)
+		forThis = true
+	}
+	if err == nil {
+		labels, annotations := a.marks(c.Ref)
+		desired, err = owned.WithRecord(desired, c.item.Object(), c.live, m, labels, annotations)
+	}
+	return desired, forThis, err
 }
 
 // try asks the server what would come of c. An object that turns out to exist
@@ -221,6 +377,13 @@ func (a *Applier) try(ctx context.Context, c *Result) error {
 		if err := a.take(ctx, c); err != nil {
 			return err
 		}
+		if (c.Hook != nil && c.Hook.Replace || c.anew) && !holdsData(c.live) {
+			c.Action = Recreate
+			if err := a.asNew(ctx, c); err != nil {
+				return a.about(ctx, c, err)
+			}
+			return nil
+		}
 	}
 	want, err := a.patch(ctx, c, true)
 	if err != nil {
@@ -231,9 +394,8 @@ func (a *Applier) try(ctx context.Context, c *Result) error {
 		return nil
 	}
 	if c.live != nil && c.Action == Update && !owned.NeedsUndo(c.live, c.item.Policy.Managers(a.Managers)) &&
-		want.GetResourceVersion() == c.live.GetResourceVersion() && len(owned.Diff(want, c.live)) == 0 &&
-		owned.Print(want, a.Managers) == owned.Print(c.live, a.Managers) {
-		// The values differed in form only.
+		want.GetResourceVersion() == c.live.GetResourceVersion() && owned.Alike(want, c.live, c.Managers(a.Managers)) {
+		// The values differed in form only, or in what does not count.
 		c.Action = Nothing
 		a.Settled(c.Ref, c.item.Digest, c.live)
 	}
@@ -247,7 +409,11 @@ func (a *Applier) tryNew(ctx context.Context, c *Result) (exists bool, err error
 	if err != nil {
 		return false, err
 	}
-	body, err := c.item.Object().MarshalJSON()
+	desired := c.item.Object()
+	if err := c.Managers(a.Managers).Readable(desired); err != nil {
+		return false, err
+	}
+	body, err := desired.MarshalJSON()
 	if err != nil {
 		return false, err
 	}
@@ -301,6 +467,11 @@ func (r *Result) leaves() bool { return r.Action == Nothing || r.Action == Hold 
 // write makes the change. done is false if nothing needed to be written.
 func (a *Applier) write(ctx context.Context, c *Result) (done bool, err error) {
 	if c.Action == Recreate {
+		if c.Hook != nil {
+			if err := a.letGo(ctx, c.Ref, c.Version, c.live, c.Hook.Finalizer); err != nil && !apierrors.IsNotFound(err) {
+				return false, a.about(ctx, c, fmt.Errorf("take off its finalizer, in order to recreate it: %w", err))
+			}
+		}
 		if err := a.remove(ctx, c, c.live); err != nil && !apierrors.IsNotFound(err) {
 			return false, a.about(ctx, c, fmt.Errorf("delete in order to recreate: %w", err))
 		}
@@ -312,6 +483,11 @@ func (a *Applier) write(ctx context.Context, c *Result) (done bool, err error) {
 				Next: fault.Wait, Reason: fault.Progressing, Object: c.Ref,
 				Err: errors.New("waits for the old object to be gone, in order to recreate it"),
 			}
+		}
+	}
+	if c.item.Born != nil && (c.Action == Create || c.Action == Recreate) {
+		if exists, err := a.bear(ctx, c); err != nil || exists && c.item.Policy.Mode == IfNotPresent {
+			return false, err
 		}
 	}
 	before, after, err := a.update(ctx, c)
@@ -342,6 +518,30 @@ func (a *Applier) write(ctx context.Context, c *Result) (done bool, err error) {
 	return before.GetResourceVersion() != after.GetResourceVersion(), nil
 }
 
+// bear makes an object that says how it came to be. Applying could not do that:
+// it would say the same of one that somebody has made meanwhile.
+func (a *Applier) bear(ctx context.Context, c *Result) (exists bool, err error) {
+	r, err := a.resource(ctx, c)
+	if err != nil {
+		return false, a.about(ctx, c, err)
+	}
+	o := c.item.Object().DeepCopy()
+	ann := o.GetAnnotations()
+	if ann == nil {
+		ann = make(map[string]string, len(c.item.Born))
+	}
+	maps.Copy(ann, c.item.Born)
+	o.SetAnnotations(ann)
+	_, err = r.Create(ctx, o, metav1.CreateOptions{FieldManager: a.Managers.Self})
+	if apierrors.IsAlreadyExists(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, a.about(ctx, c, err)
+	}
+	return false, nil
+}
+
 // update writes the object, once the fields that are taken back are its own.
 // Where fields are left as they are, it writes to the version that was looked
 // at, and looks again if there is another. after is nil if there is none.
@@ -365,7 +565,7 @@ func (a *Applier) update(ctx context.Context, c *Result) (before, after *unstruc
 			return before, after, err
 		case err == nil:
 			return before, after, nil
-		case !c.partial() || !apierrors.IsConflict(err):
+		case !c.partial() && !c.keeps() || !apierrors.IsConflict(err):
 			return nil, nil, err
 		case n == attempts:
 			return nil, nil, &fault.Error{
@@ -450,6 +650,9 @@ func (a *Applier) remove(ctx context.Context, c *Result, live *unstructured.Unst
 	uid, version, policy := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationBackground
 	pre := &metav1.Preconditions{UID: &uid}
 	if c.Action == Delete {
+		if a.Propagation != "" {
+			policy = a.Propagation
+		}
 		// What was looked at is what goes: had it changed hands since, the
 		// server refuses.
 		pre.ResourceVersion = &version

@@ -60,10 +60,10 @@ func Untried(changes []*Result) []*Result {
 	return slices.DeleteFunc(slices.Clone(changes), func(c *Result) bool { return c.trial != unasked && c.trial != unanswered })
 }
 
-// noAnswer reports whether the server could not say what it thinks of an
+// NoAnswer reports whether the server could not say what it thinks of an
 // object: mostly because a webhook does not answer, which may run in a workload
 // that the same stage is about to mend.
-func noAnswer(err error) bool {
+func NoAnswer(err error) bool {
 	return apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
 }
 

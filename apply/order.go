@@ -95,7 +95,7 @@ func Steps(stage []*Result) [][]*Result {
 	return steps
 }
 
-func split[T any](changes []T, by func(T) int) (parts [][]T) {
+func split[T any, K comparable](changes []T, by func(T) K) (parts [][]T) {
 	for i, c := range changes {
 		if i == 0 || by(c) != by(changes[i-1]) {
 			parts = append(parts, nil)
@@ -154,14 +154,14 @@ func (o Order) leaves(r object.Ref) int {
 	return leaveWorkloads
 }
 
-// sort puts changes in the order of deletion.
+// sort puts changes in the order of deletion: the last wave goes first.
 func (o Order) sort(changes []*Change) {
 	slices.SortStableFunc(changes, func(a, b *Change) int {
-		return cmp.Or(cmp.Compare(o.leaves(a.Ref), o.leaves(b.Ref)), -inOrder(a.Ref, b.Ref), object.Compare(a.Ref, b.Ref))
+		return cmp.Or(-cmp.Compare(a.At.Wave, b.At.Wave), cmp.Compare(o.leaves(a.Ref), o.leaves(b.Ref)), -inOrder(a.Ref, b.Ref), object.Compare(a.Ref, b.Ref))
 	})
 }
 
 // Leaving divides what is deleted, which is in order, into its steps.
 func Leaving(prune []*Result) [][]*Result {
-	return split(prune, func(c *Result) int { return c.Stage })
+	return split(prune, func(c *Result) turn { return turn{c.At, c.Stage} })
 }

@@ -16,12 +16,15 @@
 package apply
 
 import (
+	"cmp"
+	"errors"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/object/owned"
 )
 
@@ -41,12 +44,71 @@ type Policy struct {
 	Mode Mode
 	// Force recreates the object where a change is immutable.
 	Force bool
-	// Keep never prunes it.
+	// Replace has a change of it made by replacing all of it; with Force it is made
+	// anew by each operation, whether or not it changes.
+	Replace Choice
+	// Late: its kind may come after the rest of its step.
+	Late bool
+	// Keep never prunes it: it is let go of.
 	Keep bool
+	// Prune says whether it may be pruned, and Removal whether it may go with its
+	// unit, where it is not kept anyway. What may never be pruned stays the unit's.
+	Prune, Removal Consent
+	// Extra: that it is there although it is no longer desired does not count.
+	Extra bool
+	// PruneLast: it is pruned after all else, and once the rest is healthy.
+	PruneLast bool
 	// PruneProtected allows pruning even of what is protected.
 	PruneProtected bool
 	// Why says why it is left alone, where it does not ask for that itself.
 	Why string
+	// Doubt names what it says of itself that means nothing.
+	Doubt string
+	// Wave is when its turn comes in a [Course].
+	Wave int32
+	// Healthless: how healthy it is does not count, and nobody waits for that.
+	Healthless bool
+	// Hook: it is no object that is held true.
+	Hook *Hook
+	// Ignores are the object's own rules about fields of it that don't count,
+	// and Ignored is what all rules say of it; nil: nothing.
+	Ignores *ignore.Own
+	Ignored *ignore.Fields
+}
+
+// A Choice is what an object may say in place of its unit.
+type Choice uint8
+
+// The choices.
+const (
+	Unsaid Choice = iota
+	Yes
+	No
+)
+
+// Or returns the choice, or otherwise where there is none.
+func (c Choice) Or(otherwise bool) bool { return c == Yes || c == Unsaid && otherwise }
+
+// A Consent says whether an object may be deleted.
+type Consent uint8
+
+// From the least restriction to the most.
+const (
+	Free      Consent = iota
+	Confirmed         // once somebody has confirmed it
+	Never
+)
+
+// consent says whether an object may be deleted, since it is no longer desired or
+// since its unit goes.
+func (p Policy) consent(leaving bool) Consent {
+	switch {
+	case p.Keep:
+		return Never
+	case leaving:
+		return p.Removal
+	}
+	return p.Prune
 }
 
 // An Item is one desired object.
@@ -56,6 +118,14 @@ type Item struct {
 	Digest  string // of the object, equal if and only if it is equal
 	Policy  Policy
 	Object  func() *unstructured.Unstructured // may not be changed
+	// Unknown, of a hook: the cluster does not have its kind.
+	Unknown bool
+	// Aside: the unit needs it before all else, and does not have it: it is in no
+	// inventory, and never surplus.
+	Aside bool
+	// Born are annotations that it gets if it is made, and that no later write
+	// touches: they prove by whom, and for what.
+	Born map[string]string
 }
 
 // Live is what is known of a live object.
@@ -63,6 +133,9 @@ type Live struct {
 	Exists, Deleting, Settled bool
 	Digest                    string
 	Object                    *unstructured.Unstructured // may be nil
+	// Fares is how it fares, and Says what it says of that.
+	Fares Wellness
+	Says  string
 }
 
 // An Action is what has to happen to an object.
@@ -134,18 +207,41 @@ type Change struct {
 	WaitsFor []object.Ref
 	// Back: it puts back what was applied before, and brings nothing new.
 	Back bool
-	// Surplus: it is in the inventory and no longer desired.
-	Surplus bool
-	// Stage is its place in the order of writing, or in that of deletion.
+	// Surplus: it is in the inventory and no longer desired. Extra: that does not
+	// count.
+	Surplus, Extra bool
+	// At is when its turn comes, and Stage its place among those whose turn it
+	// is, in the order of writing or in that of deletion.
+	At    At
 	Stage int
+	// Hook: it is made for one operation alone.
+	Hook *Hook
+	// Aside: it is needed before all else, and in no inventory.
+	Aside bool
+	// Healthless: how healthy it is does not count.
+	Healthless bool
 	// By is who wants it now, of what is released for that.
 	By string
+	// Whole: a change of it is made by replacing all of it.
+	Whole bool
 	// Leave are fields that are left as they are, see [owned.Leave].
 	Leave []owned.Path
 
 	item    *Item
 	live    *unstructured.Unstructured
 	unknown bool // the cluster does not have its kind
+	late    bool // which may come after the rest of its step
+	anew    bool // this try of the operation has not made it yet
+	last    bool // it is pruned last
+}
+
+// Entry is what an inventory says of it.
+func (c *Change) Entry() Entry {
+	e := Entry{Ref: c.Ref, Version: c.Version, Wave: c.At.Wave}
+	if c.item != nil {
+		e.Asks = c.item.Policy.Prune == Confirmed || c.item.Policy.Removal == Confirmed
+	}
+	return e
 }
 
 // Writes reports whether it is to be created or updated.
@@ -183,13 +279,32 @@ type Plan struct {
 	Guard error
 	// Withheld says that pruning waits for somebody to approve it.
 	Withheld bool
+	// Step is how far the operation has come that brings the unit to its source;
+	// nil: there is none, or all of it is done.
+	Step *Step
 
 	fights Fights
+	steps  bool // they are written step by step
+}
+
+// A turn is when a change is written.
+type turn struct {
+	At
+	stage int
+}
+
+func (t turn) compare(u turn) int { return cmp.Or(t.At.compare(u.At), cmp.Compare(t.stage, u.stage)) }
+
+func (p *Plan) turn(c *Change) turn {
+	if !p.steps {
+		return turn{stage: c.Stage}
+	}
+	return turn{c.At, c.Stage}
 }
 
 // Stages returns what is to be written, stage by stage.
 func (p *Plan) Stages() [][]*Change {
-	return split(p.with(func(c *Change) bool { return !c.Surplus && c.Writes() }), func(c *Change) int { return c.Stage })
+	return split(p.with(func(c *Change) bool { return !c.Surplus && c.Writes() }), p.turn)
 }
 
 // Surplus returns what is in the inventory and no longer desired.
@@ -203,6 +318,31 @@ func (p *Plan) Holds(by Rule) bool {
 	return slices.ContainsFunc(p.Changes, func(c *Change) bool { return c.Action == Hold && c.Rule == by })
 }
 
+// Forbids reports whether nothing but permission keeps something from being
+// done. With prune, what is surplus counts, too, unless it is extra.
+func (p *Plan) Forbids(prune bool) bool {
+	return slices.ContainsFunc(p.Changes, func(c *Change) bool {
+		return c.Action == Hold && c.Rule == RulePermission && (!c.Surplus || prune && !c.Extra)
+	})
+}
+
+// NotAdmitted says what is desired and not admitted, if there is something.
+func (p *Plan) NotAdmitted() error {
+	var errs []error
+	for _, c := range p.Held() {
+		if c.Rule == RuleNotAdmitted && !c.Surplus {
+			errs = append(errs, &fault.Error{Next: fault.Stall, Reason: fault.NotAdmitted, Object: c.Ref, Err: errors.New(c.Why)})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Missing is what is held since the cluster does not have its kind, unless that may
+// come after the rest.
+func (p *Plan) Missing() []*Change {
+	return p.with(func(c *Change) bool { return c.Action == Hold && c.Rule == RuleUnknownKind && !c.late })
+}
+
 // Fights returns how fights stand at the time of the plan.
 func (p *Plan) Fights() Fights { return p.fights.clone() }
 
@@ -212,21 +352,13 @@ func (p *Plan) Slim() *Plan {
 	if p == nil {
 		return nil
 	}
-	out := &Plan{Changes: make([]*Change, len(p.Changes)), Guard: p.Guard, Withheld: p.Withheld}
+	out := &Plan{Changes: make([]*Change, len(p.Changes)), Guard: p.Guard, Withheld: p.Withheld, Step: p.Step, steps: p.steps}
 	for i, c := range p.Changes {
 		slim := *c
 		slim.item, slim.live = nil, nil
 		out.Changes[i] = &slim
 	}
 	return out
-}
-
-func (p *Plan) of(r object.Ref) *Change {
-	i := slices.IndexFunc(p.Changes, func(c *Change) bool { return c.Ref == r })
-	if i < 0 {
-		return nil
-	}
-	return p.Changes[i]
 }
 
 func (p *Plan) with(f func(*Change) bool) (out []*Change) {
@@ -242,10 +374,11 @@ func managers(m owned.Managers, p Policy) owned.Managers {
 	if p.Mode == Merge {
 		m.Undo = nil
 	}
+	m.Ignored = p.Ignored
 	return m
 }
 
-// Managers returns whose fields count for an object under p.
+// Managers returns whose fields count for an object under p, and which don't.
 func (p Policy) Managers(m owned.Managers) owned.Managers { return managers(m, p) }
 
 // An Entry is an object in an inventory: one that a unit has written, or is
@@ -253,10 +386,13 @@ func (p Policy) Managers(m owned.Managers) owned.Managers { return managers(m, p
 type Entry struct {
 	Ref     object.Ref
 	Version string
+	Wave    int32 `json:",omitempty"` // that it came in; the last goes first
+	// Asks: somebody has to confirm before it goes.
+	Asks bool `json:",omitempty"`
 }
 
 // Union returns the entries of both, sorted; where both have an object, the
-// version is that of a.
+// version and the wave are those of a.
 func Union(a, b []Entry) []Entry {
 	out := slices.Clone(a)
 	have := make(map[object.Ref]bool, len(a))

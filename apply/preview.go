@@ -33,6 +33,10 @@ func (a *Applier) would(ctx context.Context, c *Result) error {
 		}
 	}
 	c.Fields = a.differences(after, c.live)
+	var err error
+	if c.Alike, err = a.holds(after, c.live, c.Change); err != nil {
+		return c.refuse(a.about(ctx, c, err))
+	}
 	if len(c.Fields) == 0 && c.partial() && c.dry.GetResourceVersion() == c.live.GetResourceVersion() {
 		c.Did = Unneeded // the rest of it is as it should be
 		return nil
@@ -54,6 +58,36 @@ func (a *Applier) Foresee(ctx context.Context, it *Item, live *unstructured.Unst
 		want, err = owned.Undone(want, live, m)
 	}
 	return want, err
+}
+
+// Alike asks the server whether an object would hold the same as it does, but for
+// the marks of its unit, if it was applied. What the server would not take is not
+// alike.
+func (a *Applier) Alike(ctx context.Context, it *Item, live *unstructured.Unstructured) (bool, error) {
+	c := &Change{Ref: it.Ref, Version: it.Version, item: it, live: live}
+	want, err := a.Foresee(ctx, it, live)
+	if _, answered := statusOf(err); err != nil && answered && !NoAnswer(err) {
+		return false, nil
+	}
+	same := false
+	if err == nil {
+		same, err = a.holds(want, live, c)
+	}
+	if err != nil {
+		return false, a.about(ctx, &Result{Change: c}, err)
+	}
+	return same, nil
+}
+
+// holds reports whether two states of an object hold the same, but for marks.
+func (a *Applier) holds(want, live *unstructured.Unstructured, c *Change) (bool, error) {
+	labels, annotations := a.marks(c.Ref)
+	return owned.Holds(want, live, c.Managers(a.Managers), labels, annotations)
+}
+
+// Foretell is Foresee for what a plan wants.
+func (a *Applier) Foretell(ctx context.Context, c *Change, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return a.Foresee(ctx, c.item, live)
 }
 
 // Errors takes apart what calls have joined.

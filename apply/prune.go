@@ -51,9 +51,16 @@ func (a *Applier) prune(ctx context.Context, c *Result, leaving map[object.Ref]b
 		return nil
 	}
 	policy := a.Policy(live)
-	if policy.Keep {
+	switch consent := policy.consent(a.Leaving); {
+	case consent == Never && (policy.Keep || a.Leaving):
 		c.release(Left, "it is marked to be kept")
 		return nil
+	case consent == Never:
+		c.hold(whyKept)
+		return nil
+	case consent == Confirmed && !a.Confirmed:
+		c.hold("somebody has to confirm that it may be deleted")
+		return unconfirmed(c.Ref)
 	}
 	if live.GetDeletionTimestamp() != nil {
 		why := "it is being deleted"

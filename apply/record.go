@@ -1,13 +1,12 @@
 package apply
 
 import (
-	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/fault"
-	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 )
 
@@ -49,6 +48,8 @@ type Result struct {
 	Absent bool
 	Err    error
 	Fields []owned.Field // that are changed, whoever did; secret values are masked
+	// Alike: it would hold the same but for its unit's marks, with other owners.
+	Alike bool
 
 	// Lost are the fields that others had taken from an object whose drift
 	// was corrected, and After is the object since then.
@@ -80,21 +81,54 @@ func (r *Result) Is(what ...Did) bool { return slices.Contains(what, r.Did) }
 // partial reports whether some fields are left as they are.
 func (r *Result) partial() bool { return len(r.Leave) > 0 && r.Action == Update && r.live != nil }
 
+// keeps reports whether some fields are not applied.
+func (r *Result) keeps() bool {
+	i := r.item.Policy.Ignored
+	return i != nil && i.Applies() && r.Action == Update && r.live != nil
+}
+
 // hold notes that it is not done after all.
 func (r *Result) hold(why string) { r.Action, r.Did, r.Why = Hold, Kept, why }
+
+// Drift says what somebody did to an object whose drift was corrected, and who,
+// where that is known.
+func (r *Result) Drift() (what, who string) {
+	if r.Action == Create {
+		return "deleted by somebody", ""
+	}
+	var paths []string
+	for _, l := range r.Lost {
+		if l.Manager != "" {
+			who = l.Manager
+		}
+		if len(paths) == 5 {
+			paths = append(paths, "…")
+			break
+		}
+		paths = append(paths, owned.Text(l.Path))
+	}
+	if len(paths) == 0 {
+		paths = append(paths, "fields")
+	}
+	by := who
+	if by == "" {
+		by = "somebody"
+	}
+	return strings.Join(paths, ", ") + " changed by " + by, who
+}
 
 // A Record is what became of a plan.
 type Record struct {
 	plan    *Plan
-	results map[object.Ref]*Result
+	results map[*Change]*Result
 }
 
 // Begin returns an empty record of p.
 func Begin(p *Plan) *Record {
-	r := &Record{plan: p, results: map[object.Ref]*Result{}}
+	r := &Record{plan: p, results: map[*Change]*Result{}}
 	for _, c := range p.Changes {
 		if c.Action != Nothing {
-			r.results[c.Ref] = &Result{Change: c, Action: c.Action, Why: c.Why, Reason: c.Reason, live: c.live}
+			r.results[c] = &Result{Change: c, Action: c.Action, Why: c.Why, Reason: c.Reason, live: c.live}
 		}
 	}
 	return r
@@ -112,7 +146,7 @@ func (r *Record) Plan() *Plan {
 func (r *Record) Of(changes []*Change) []*Result {
 	out := make([]*Result, len(changes))
 	for i, c := range changes {
-		out[i] = r.results[c.Ref]
+		out[i] = r.results[c]
 	}
 	return out
 }
@@ -124,7 +158,7 @@ func (r *Record) All() []*Result {
 	}
 	out := make([]*Result, 0, len(r.results))
 	for _, c := range r.plan.Changes {
-		if x := r.results[c.Ref]; x != nil {
+		if x := r.results[c]; x != nil {
 			out = append(out, x)
 		}
 	}
@@ -155,11 +189,13 @@ func (r *Record) Slim() *Record {
 	if r == nil {
 		return nil
 	}
-	out := &Record{plan: r.plan.Slim(), results: maps.Clone(r.results)}
-	for ref, x := range out.results {
-		y := *x
-		y.Change, y.live, y.dry, y.After = out.plan.of(ref), nil, nil, nil
-		out.results[ref] = &y
+	out := &Record{plan: r.plan.Slim(), results: make(map[*Change]*Result, len(r.results))}
+	for i, c := range r.plan.Changes {
+		if x := r.results[c]; x != nil {
+			y := *x
+			y.Change, y.live, y.dry, y.After = out.plan.Changes[i], nil, nil, nil
+			out.results[y.Change] = &y
+		}
 	}
 	return out
 }

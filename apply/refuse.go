@@ -15,6 +15,7 @@ import (
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/object/secret"
 )
@@ -30,6 +31,10 @@ func (a *Applier) about(ctx context.Context, c *Result, err error) error {
 			return &g
 		}
 		return err
+	}
+	var rule *ignore.Error
+	if errors.As(err, &rule) {
+		return unruly(c, rule)
 	}
 	e := &fault.Error{Next: fault.Retry, Reason: fault.ReconciliationFailed, Object: c.Ref}
 	switch details := detailsOf(err); {
@@ -50,6 +55,18 @@ func (a *Applier) about(ctx context.Context, c *Result, err error) error {
 		}
 	}
 	e.Err = a.shown(c.Ref, err)
+	return e
+}
+
+// unruly is the error for an object of which a rule does not tell what counts.
+func unruly(c *Result, rule *ignore.Error) error {
+	e := &fault.Error{
+		Next: fault.Retry, Reason: fault.IgnoreFailed, Object: c.Ref, Err: fmt.Errorf("what differs and does not count can't be told: %w", rule),
+		Hint: "correct the rule; until then the object is not written, and nothing is pruned",
+	}
+	if rule.Unreadable {
+		e.Next = fault.Stall
+	}
 	return e
 }
 
@@ -148,7 +165,7 @@ func (a *Applier) shown(ref object.Ref, err error) error {
 		}
 		text = fmt.Sprintf("the API server refused it (%s); its answer is not shown, because it may quote the Secret's values", reason)
 		if slices.Sort(causes); len(causes) > 0 {
-			text = fmt.Sprintf("the API server refused it: %s; the values are not shown", strings.Join(slices.Compact(causes), ", "))
+			text = fmt.Sprintf("%s %q is invalid: %s; the values are not shown", ref.Kind, ref.Name, strings.Join(slices.Compact(causes), ", "))
 		}
 	case strings.Contains(text, "\n") && len(causes) > 0:
 		text = fmt.Sprintf("%s %q is invalid: %s", ref.Kind, ref.Name, strings.Join(causes, ", "))
@@ -223,25 +240,38 @@ func holdsData(live *unstructured.Unstructured) bool {
 // would accept as a new one. It has no code for that, and says it in many
 // words; so it is asked, about an object of another name.
 func (a *Applier) onlyAnew(ctx context.Context, c *Result, err error) bool {
-	if !apierrors.IsInvalid(err) {
-		return false
-	}
+	return apierrors.IsInvalid(err) && a.asNew(ctx, c) == nil
+}
+
+// asNew asks the server whether it would take the object as a new one, under
+// another name.
+func (a *Applier) asNew(ctx context.Context, c *Result) error {
 	r, err := a.resource(ctx, c)
 	if err != nil {
-		return false
+		return err
 	}
 	other := c.item.Object().DeepCopy()
 	other.SetName("")
 	other.SetGenerateName(c.Ref.Name[:min(len(c.Ref.Name), 40)] + "-")
 	_, err = r.Create(ctx, other, metav1.CreateOptions{FieldManager: a.Managers.Self, DryRun: []string{metav1.DryRunAll}})
-	return err == nil
+	return err
 }
 
 // differences are the fields in which two states of an object differ, without
 // what is secret. Where what is desired holds a secret and what is there does
 // not, that may hold the one from before.
 func (a *Applier) differences(want, got *unstructured.Unstructured) []owned.Field {
-	fields := owned.Diff(want, got)
+	return a.hideFields(owned.Diff(want, got))
+}
+
+// Ignores returns the desired fields of an object that differ and don't count,
+// without what is secret.
+func (a *Applier) Ignores(it *Item, live *unstructured.Unstructured) ([]owned.Field, error) {
+	fields, err := owned.IgnoredDiff(it.Object(), live, it.Policy.Managers(a.Managers))
+	return a.hideFields(fields), err
+}
+
+func (a *Applier) hideFields(fields []owned.Field) []owned.Field {
 	if a.Secrets == nil || len(fields) == 0 {
 		return fields
 	}

@@ -2,7 +2,9 @@ package apply
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +25,8 @@ type Rule string
 const (
 	// RuleIgnored: the source says to leave it alone.
 	RuleIgnored Rule = "ignored"
+	// RuleHook: it is a hook that runs, or has run, or is not to run.
+	RuleHook Rule = "hook"
 	// RuleUnknownKind: the cluster does not have its kind, and none of the
 	// plan's objects defines it.
 	RuleUnknownKind Rule = "unknown-kind"
@@ -36,20 +40,32 @@ const (
 	RuleAsDesired Rule = "as-desired"
 	// RuleLeftAlone: the live object says to leave it alone.
 	RuleLeftAlone Rule = "left-alone"
+	// RuleNotAdmitted: the unit may not have it.
+	RuleNotAdmitted Rule = "not-admitted"
 	// RuleExpired: it is a Job that has run, and was taken away by its time to
 	// live.
 	RuleExpired Rule = "expired"
 	// RuleFight: somebody else sets fields of it again and again.
 	RuleFight Rule = "fight"
+	// RuleKept: it is no longer desired, and says that it is not to be pruned.
+	RuleKept Rule = "kept"
 	// RulePermission: no more may be done than the unit allows.
 	RulePermission Rule = "permission"
 	// RuleStageOrder: nothing new is written of the first stage that has an
 	// object of an unknown kind, nor after it, and nothing is pruned.
 	RuleStageOrder Rule = "stage-order"
+	// RuleSelection: an operation is about other objects.
+	RuleSelection Rule = "selection"
+	// RuleFailed: the operation has failed, and does no more.
+	RuleFailed Rule = "failed"
+	// RuleStepOrder: its turn in the operation has not come.
+	RuleStepOrder Rule = "step-order"
 	// RuleNeeded: it is not as desired.
 	RuleNeeded Rule = "needed"
 	// RulePruningOff: it is no longer desired, and the unit prunes nothing.
 	RulePruningOff Rule = "pruning-off"
+	// RuleUnconfirmed: somebody has to confirm that it goes.
+	RuleUnconfirmed Rule = "unconfirmed"
 	// RuleClaimed: it is no longer desired, and another unit wants it.
 	RuleClaimed Rule = "claimed"
 	// RuleClaimsUnknown: it can't be told what other units want.
@@ -66,14 +82,27 @@ const (
 type Facts struct {
 	Items     []Item // desired
 	Unknown   []Item // desired, and of kinds that the cluster does not have
+	Hooks     []Item // of the source; a Course makes them
 	Inventory []Entry
 	Managers  owned.Managers
 	Order     Order
+	// Force and Replace are what the unit says of objects that say nothing, and
+	// Late what it says of all.
+	Force, Replace, Late bool
+	// Says is what those of the inventory say of themselves that are there, and
+	// no longer desired, where the unit keeps track of these.
+	Says map[object.Ref]Policy
 	// Live returns what is known of an object that is desired.
 	Live func(object.Ref) (Live, bool)
+	// Admits says why the unit may not have an object; nil: it may have all.
+	Admits func(object.Ref) error
 	// Policy reads what a live object says about itself.
 	Policy     func(*unstructured.Unstructured) Policy
 	Permission Permission
+	// Alike are objects that hold what is desired, although they were not applied
+	// so. Who may not write is content with that.
+	Alike  map[object.Ref]bool
+	Course *Course // nil: no operation brings the unit to its source step by step
 	// Whole: what is desired is what was applied last, as a whole.
 	Whole bool
 	// Done are objects of a revision that was applied in full before.
@@ -98,6 +127,11 @@ type Pruning struct {
 	// Leaving: the unit goes, and all that is its own with it.
 	Leaving    bool
 	AllowEmpty bool
+	// Asks: somebody has to confirm each deletion, and Confirmed that this was done.
+	Asks, Confirmed bool
+	// Tracks: what is not pruned stays the unit's, also where pruning is not
+	// enabled.
+	Tracks bool
 	// Approved: a person has approved what the revision prunes.
 	Approved bool
 	// Withheld: it was, when the unit was looked at last. It stays so until it is
@@ -123,18 +157,25 @@ var rules = []struct {
 	speak func(*draft, []*Change, func(*Change, Action, string))
 }{
 	{RuleIgnored, (*draft).ignored},
+	{RuleHook, (*draft).hooks},
 	{RuleUnknownKind, (*draft).unknownKinds},
 	{RuleEnding, (*draft).deleting},
 	{RuleNamespaceEnds, (*draft).namespaceEnds},
 	{RuleIfNotPresent, (*draft).ifNotPresent},
 	{RuleAsDesired, (*draft).asDesired},
 	{RuleLeftAlone, (*draft).leftAlone},
+	{RuleNotAdmitted, (*draft).notAdmitted},
 	{RuleExpired, (*draft).expired},
 	{RuleFight, (*draft).fought},
+	{RuleKept, (*draft).kept},
 	{RulePermission, (*draft).permission},
 	{RuleStageOrder, (*draft).stageOrder},
+	{RuleSelection, (*draft).selection},
+	{RuleFailed, (*draft).failed},
+	{RuleStepOrder, (*draft).stepOrder},
 	{RuleNeeded, (*draft).needed},
 	{RulePruningOff, (*draft).pruningOff},
+	{RuleUnconfirmed, (*draft).unconfirmed},
 	{RuleClaimed, (*draft).claimed},
 	{RuleClaimsUnknown, (*draft).claimsUnknown},
 	{RuleEmptyRender, (*draft).emptyRender},
@@ -145,7 +186,7 @@ var rules = []struct {
 // Make plans. It is a function of f alone. Of an object that f.Live knows
 // nothing about nothing can be said: then there is no plan, and ok is false.
 func Make(f Facts) (p *Plan, ok bool) {
-	d := &draft{Facts: &f, plan: &Plan{Withheld: f.Pruning.Withheld}, live: make(map[*Change]Live, len(f.Items))}
+	d := &draft{Facts: &f, plan: &Plan{Withheld: f.Pruning.Withheld, steps: f.Course != nil}, live: make(map[*Change]Live, len(f.Items))}
 	if !d.begin() {
 		return nil, false
 	}
@@ -160,7 +201,7 @@ func Make(f Facts) (p *Plan, ok bool) {
 
 // begin lists every object with what it needs, in order.
 func (d *draft) begin() bool {
-	all := make([]Change, len(d.Items)+len(d.Unknown)+len(d.Inventory))
+	all := make([]Change, len(d.Items)+len(d.Unknown)+d.turns())
 	next := func(r object.Ref, version string) *Change {
 		c := &all[0]
 		all = all[1:]
@@ -175,7 +216,11 @@ func (d *draft) begin() bool {
 	for i := range d.Items {
 		it := &d.Items[i]
 		c := next(it.Ref, it.Version)
-		c.item, c.Stage = it, d.Order.stage(it.Ref)
+		c.item, c.At.Wave, c.Stage, c.Aside, c.Whole = it, it.Policy.Wave, d.Order.stage(it.Ref), it.Aside, it.Policy.Replace.Or(d.Replace)
+		c.Healthless = it.Policy.Healthless
+		if c.Aside {
+			c.At = foremost
+		}
 		if it.Policy.Mode == Ignore {
 			continue
 		}
@@ -186,20 +231,28 @@ func (d *draft) begin() bool {
 		d.live[c], c.live = l, l.Object
 		c.Needs, c.Cause = needs(it, l)
 		c.Back = c.Cause == Drift || c.Cause == First && d.Whole && d.had[it.Ref]
+		d.renew(c, l)
 	}
 	for i := range d.Unknown {
 		it := &d.Unknown[i]
 		c := next(it.Ref, it.Version)
-		c.item, c.unknown, c.Stage, c.Needs, c.Cause = it, true, d.Order.stage(it.Ref), Create, First
+		c.item, c.unknown, c.At.Wave, c.Stage, c.Needs, c.Cause = it, true, it.Policy.Wave, d.Order.stage(it.Ref), Create, First
+	}
+	if !d.listHooks(next) {
+		return false
 	}
 	slices.SortStableFunc(d.plan.Changes, func(a, b *Change) int {
-		return cmp.Or(cmp.Compare(a.Stage, b.Stage), inOrder(a.Ref, b.Ref))
+		return cmp.Or(d.plan.turn(a).compare(d.plan.turn(b)), inOrder(a.Ref, b.Ref))
 	})
 	var surplus []*Change
 	for _, e := range d.Surplus() {
 		surplus = append(surplus, &Change{
-			Ref: e.Ref, Version: e.Version, Surplus: true, Stage: d.Order.leaves(e.Ref), Needs: Delete, Cause: Git,
+			Ref: e.Ref, Version: e.Version, Surplus: true, At: At{Wave: e.Wave}, Stage: d.Order.leaves(e.Ref), Needs: Delete, Cause: Git,
+			Extra: d.Says[e.Ref].Extra, last: d.Says[e.Ref].PruneLast && d.Course != nil && d.Pruning.Enabled,
 		})
+		if c := surplus[len(surplus)-1]; c.last {
+			c.At.Wave = math.MinInt32 // the last wave goes first
+		}
 	}
 	d.Order.sort(surplus)
 	d.plan.Changes = append(d.plan.Changes, surplus...)
@@ -223,9 +276,12 @@ func needs(it *Item, l Live) (a Action, because Cause) {
 
 // Surplus returns what is in the inventory and no longer desired.
 func (f *Facts) Surplus() (out []Entry) {
-	desired := make(map[object.Ref]bool, len(f.Items))
+	desired := make(map[object.Ref]bool, len(f.Items)+len(f.Hooks))
 	for i := range f.Items {
 		desired[f.Items[i].Ref] = true
+	}
+	for i := range f.Hooks {
+		desired[f.Hooks[i].Ref] = true // it is, and nobody's to prune
 	}
 	for _, e := range f.Inventory {
 		if !desired[e.Ref] && !f.mayBeUnknown(e.Ref) {
@@ -262,9 +318,10 @@ func (d *draft) unknownKinds(open []*Change, say func(*Change, Action, string)) 
 	}
 	by := Definitions(d.Items)
 	for _, c := range open {
-		if !c.unknown {
+		if !c.unknown || !d.Course.about(c) {
 			continue
 		}
+		c.late = d.Late || c.item.Policy.Late
 		if definition, ok := by[c.Ref.GroupKind()]; ok {
 			c.WaitsFor = []object.Ref{definition.Ref}
 			continue
@@ -335,10 +392,10 @@ func (d *draft) ifNotPresent(open []*Change, say func(*Change, Action, string)) 
 func (d *draft) asDesired(open []*Change, say func(*Change, Action, string)) {
 	for _, c := range open {
 		switch l := d.live[c]; {
-		case c.item == nil || !l.Exists:
+		case c.item == nil || c.Hook != nil || c.anew || !l.Exists:
 		case l.Settled && l.Digest == c.item.Digest:
 			say(c, Nothing, "")
-		case l.Object != nil && owned.Same(c.item.Object(), l.Object, c.Managers(d.Managers)):
+		case l.Object != nil && (d.Alike[c.Ref] || owned.Same(c.item.Object(), l.Object, c.Managers(d.Managers))):
 			say(c, Settle, "")
 		}
 	}
@@ -348,6 +405,18 @@ func (d *draft) leftAlone(open []*Change, say func(*Change, Action, string)) {
 	for _, c := range open {
 		if !c.Surplus && c.live != nil && d.Policy(c.live).Mode == Ignore {
 			say(c, Nothing, "")
+		}
+	}
+}
+
+func (d *draft) notAdmitted(open []*Change, say func(*Change, Action, string)) {
+	if d.Admits == nil {
+		return
+	}
+	for _, c := range open {
+		if err := d.Admits(c.Ref); err != nil {
+			say(c, Hold, err.Error())
+			c.Reason = fault.NotAdmitted
 		}
 	}
 }
@@ -374,9 +443,11 @@ func (d *draft) fought(open []*Change, say func(*Change, Action, string)) {
 	writes := map[object.Ref]*Change{}
 	gone := map[object.Ref]bool{}
 	for _, c := range open {
-		if c.Surplus {
+		switch {
+		case c.Hook != nil:
+		case c.Surplus:
 			gone[c.Ref] = true
-		} else {
+		default:
 			writes[c.Ref] = c
 		}
 	}
@@ -389,6 +460,17 @@ func (d *draft) fought(open []*Change, say func(*Change, Action, string)) {
 	}
 }
 
+// kept: it stays the unit's, which has it pruned once it says nothing any more.
+func (d *draft) kept(open []*Change, say func(*Change, Action, string)) {
+	for _, c := range open {
+		if p := d.Says[c.Ref]; c.Surplus && p.Prune == Never && !p.Keep {
+			say(c, Hold, whyKept)
+		}
+	}
+}
+
+const whyKept = "it says that it is not to be pruned"
+
 func (d *draft) permission(open []*Change, say func(*Change, Action, string)) {
 	if d.Permission == Everything {
 		return
@@ -398,7 +480,7 @@ func (d *draft) permission(open []*Change, say func(*Change, Action, string)) {
 		why = "nothing may be done but to put back what somebody changes"
 	}
 	for _, c := range open {
-		if d.Permission != CorrectDrift || !c.Back || !d.had[c.Ref] {
+		if d.Permission != CorrectDrift || !c.Back || !d.had[c.Ref] && !c.Aside {
 			say(c, Hold, why)
 		}
 	}
@@ -408,19 +490,29 @@ func (d *draft) permission(open []*Change, say func(*Change, Action, string)) {
 // that comes after it; but what was applied before is put right.
 func (d *draft) stageOrder(open []*Change, say func(*Change, Action, string)) {
 	var missing []object.Ref
-	first := lastStage + 1
+	var first turn
+	alone := false // the rest of its turn does not wait for it
 	for _, c := range d.plan.Changes {
-		if c.Rule == RuleUnknownKind && c.Action == Hold {
-			missing = append(missing, c.Ref)
-			first = min(first, c.Stage)
+		if c.Rule != RuleUnknownKind || c.Action != Hold {
+			continue
 		}
+		if t := d.plan.turn(c); len(missing) == 0 || t.compare(first) < 0 {
+			first, alone = t, c.late
+		} else if t.compare(first) == 0 {
+			alone = alone && c.late
+		}
+		missing = append(missing, c.Ref)
 	}
 	if len(missing) == 0 {
 		return
 	}
+	waits := func(c *Change) bool {
+		order := d.plan.turn(c).compare(first)
+		return order > 0 || order == 0 && !alone
+	}
 	why := fmt.Sprintf("the cluster does not have the kind of %s, which comes with it", object.Names(missing, 3))
 	for _, c := range open {
-		if c.Surplus || c.Stage >= first && !c.Back {
+		if c.Surplus || waits(c) && !c.Back {
 			say(c, Hold, why)
 			c.WaitsFor = missing
 		}
@@ -439,11 +531,39 @@ func (d *draft) needed(open []*Change, say func(*Change, Action, string)) {
 }
 
 func (d *draft) pruningOff(open []*Change, say func(*Change, Action, string)) {
-	for _, c := range open {
-		if !d.Pruning.Enabled && !d.Pruning.Leaving {
-			say(c, Release, "pruning is off")
-		}
+	if d.Pruning.Enabled || d.Pruning.Leaving {
+		return
 	}
+	action := Release
+	if d.Pruning.Tracks {
+		action = Hold
+	}
+	for _, c := range open {
+		say(c, action, "pruning is off")
+	}
+}
+
+// unconfirmed: nothing goes before somebody has confirmed it, where one of them
+// asks for that.
+func (d *draft) unconfirmed(open []*Change, say func(*Change, Action, string)) {
+	p := d.Pruning
+	if p.Confirmed || len(open) == 0 {
+		return
+	}
+	asks := make(map[object.Ref]bool)
+	for _, e := range d.Inventory {
+		asks[e.Ref] = p.Asks || p.Leaving && e.Asks
+	}
+	i := slices.IndexFunc(open, func(c *Change) bool { return asks[c.Ref] })
+	if i < 0 {
+		return
+	}
+	d.guard(open, unconfirmed(open[i].Ref), say)
+}
+
+// unconfirmed is the error for an object whose deletion has to be confirmed.
+func unconfirmed(ref object.Ref) *fault.Error {
+	return &fault.Error{Next: fault.Wait, Reason: fault.Unconfirmed, Object: ref, Err: errors.New("waiting for confirmation that it may be deleted")}
 }
 
 func (d *draft) claimed(open []*Change, say func(*Change, Action, string)) {
@@ -489,9 +609,14 @@ func (d *draft) guard(held []*Change, e *fault.Error, say func(*Change, Action, 
 	}
 }
 
+// desires reports whether anything is desired.
+func (f *Facts) desires() bool {
+	return len(f.Unknown) > 0 || slices.ContainsFunc(f.Items, func(it Item) bool { return !it.Aside })
+}
+
 func (d *draft) emptyRender(open []*Change, say func(*Change, Action, string)) {
 	lost := losses(open, d.Items)
-	if len(lost) == 0 || len(d.Items)+len(d.Unknown) > 0 || d.Pruning.AllowEmpty || d.Pruning.Leaving {
+	if len(lost) == 0 || d.desires() || d.Pruning.AllowEmpty || d.Pruning.Leaving {
 		return
 	}
 	d.guard(lost, &fault.Error{
@@ -506,7 +631,7 @@ func (d *draft) emptyRender(open []*Change, say func(*Change, Action, string)) {
 const manyPruned = 3
 
 func (d *draft) mostPruned(open []*Change, say func(*Change, Action, string)) {
-	if slices.ContainsFunc(d.plan.Surplus(), func(c *Change) bool { return c.Action == Hold }) {
+	if slices.ContainsFunc(d.plan.Surplus(), func(c *Change) bool { return c.Action == Hold && c.Rule != RuleKept }) {
 		return // how much it would be can't be told now
 	}
 	lost := losses(open, d.Items)

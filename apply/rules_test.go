@@ -110,6 +110,16 @@ var (
 
 func only(p apply.Permission) func(*apply.Facts) { return func(f *apply.Facts) { f.Permission = p } }
 
+// says notes what a surplus object says of itself.
+func says(name string, p apply.Policy) func(*apply.Facts) {
+	return func(f *apply.Facts) {
+		if f.Says == nil {
+			f.Says = map[object.Ref]apply.Policy{}
+		}
+		f.Says[item(name).Ref] = p
+	}
+}
+
 func whole(f *apply.Facts) { f.Whole = true }
 
 // Each rule, and who has the last word where two could speak.
@@ -178,6 +188,12 @@ func TestRules(t *testing.T) {
 		{"nor where the server does not say", observed("a").is("a", asGit).had("a", "b").with(claims(apply.Claims{Err: errors.New("no answer")})), "a nothing as-desired, b hold claims-unknown", fault.PruneHeld},
 		{"an error that says what is waited for is told as it is", observed("a").is("a", asGit).had("a", "b").with(claims(apply.Claims{Err: &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: errors.New("later")}})),
 			"a nothing as-desired, b hold claims-unknown", fault.Progressing},
+		{"not what says that it is not to be pruned", observed("a").is("a", asGit).had("a", "b", "c").with(says("b", apply.Policy{Prune: apply.Never})),
+			"a nothing as-desired, c delete surplus, b hold kept", ""},
+		{"which is no matter of permission", observed().had("b", "c").with(says("b", apply.Policy{Prune: apply.Never})).with(only(apply.LookOnly)), "c hold permission, b hold kept", ""},
+		{"nor is it a loss that others are kept for", observed("a").is("a", asGit).had("a", "b", "c", "d", "e", "f").with(says("b", apply.Policy{Prune: apply.Never})),
+			"a nothing as-desired, f hold most-pruned, e hold most-pruned, d hold most-pruned, c hold most-pruned, b hold kept", fault.PruneHeld},
+		{"what is let go of is not kept", observed("a").is("a", asGit).had("a", "b").with(says("b", apply.Policy{Prune: apply.Never, Keep: true})), "a nothing as-desired, b delete surplus", ""},
 		{"nothing at all is no reason to delete everything", observed().had("a"), "a hold empty-render", fault.EmptyRender},
 		{"unless it may be", observed().had("a").with(pruning(func(p *apply.Pruning) { p.AllowEmpty = true })), "a delete surplus", ""},
 		{"most of it is held", observed("a").is("a", asGit).had("a", "b", "c", "d"), "a nothing as-desired, d hold most-pruned, c hold most-pruned, b hold most-pruned", fault.PruneHeld},
