@@ -107,7 +107,7 @@ func (st *state) unjudged(u Unit, p *place) error {
 }
 
 // Judge returns the compiled expressions for a kind, or nil if there are none.
-func (h Health) Judge(gk schema.GroupKind) (*health.Judge, error) {
+func (h Health) Judge(gk schema.GroupKind) (health.Judge, error) {
 	x, ok := h.expr(gk)
 	if !ok {
 		return nil, nil

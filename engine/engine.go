@@ -89,7 +89,7 @@ type state struct {
 	renders  int            // how many renderings are kept
 	missing  []watch.Target // of kinds that the cluster does not have
 	ignored  int            // of prepared: how many are left alone
-	judges   map[Expr]*health.Judge
+	judges   map[Expr]health.Judge
 	since    time.Time // when waiting for health began, and for what
 	sinceFor string
 	fights   apply.Fights             // over objects that somebody has changed of late
@@ -184,7 +184,7 @@ func (e *Engine) state(u Unit) *state {
 	e.mu.Lock()
 	st := e.states[u.Name]
 	if st == nil {
-		st = &state{fights: make(apply.Fights), judges: make(map[Expr]*health.Judge)}
+		st = &state{fights: make(apply.Fights), judges: make(map[Expr]health.Judge)}
 		e.states[u.Name] = st
 	}
 	e.mu.Unlock()

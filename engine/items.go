@@ -241,7 +241,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 
 // judge returns the compiled expressions for a kind, or nil. They were seen to
 // compile when the unit was made.
-func (st *state) judge(u Unit, gk schema.GroupKind) *health.Judge {
+func (st *state) judge(u Unit, gk schema.GroupKind) health.Judge {
 	x, ok := u.Health.expr(gk)
 	if !ok {
 		return nil

@@ -192,7 +192,7 @@ func dependentsOf(ctx context.Context, client *cluster.Client, inventory []apply
 		}
 		namespaces, owners = append(namespaces, e.Ref.Namespace), append(owners, live[i].object.GetUID())
 	}
-	d.look = watch.NewChildren(ctx, client, watch.Workloads).Look(namespaces, func() {})
+	d.look = watch.NewChildren(ctx, client, watch.Workloads).Look(namespaces, func(string) {})
 	if hidden, err = d.look.Wait(ctx); err != nil {
 		return d, nil, err
 	}

@@ -112,6 +112,38 @@ func TestWhatIsAskedForMayBeGone(t *testing.T) {
 	})
 }
 
+// Of an object that is as its units want it, little is kept: not enough for who
+// looks at it in another way from now on.
+func TestWhoLooksInAnotherWayIsShownTheObject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		asked := 0
+		w.ask = func(ctx context.Context, ns string, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+			asked++
+			return answers("20", cm(5, "x", ""))(ctx, ns, o)
+		}
+		_ = w.Replace([]any{cm(5, "x", "")}, "10")
+		w.settle(w.f, "digest", cm(5, "x", ""), true)
+		if l := w.now(t); l.Object != nil || !l.Settled {
+			t.Fatalf("it is %+v", l)
+		}
+		other := *w.f.view
+		other.Judge = &away{}
+		f := &following{Ref: w.f.Ref, view: &other, stream: w.stream}
+		w.join(f, nil)
+		synctest.Wait()
+		if l, known := w.live(f); !known || l.Object == nil || l.Health.Message != "" {
+			t.Errorf("it is %+v, known %v", l, known)
+		}
+		if asked != 1 {
+			t.Errorf("it was asked for %d times", asked)
+		}
+		if l := w.now(t); !l.Settled {
+			t.Errorf("to who knew it, it is %+v", l)
+		}
+	})
+}
+
 // An event may come while the answer is on its way, and be newer.
 func TestAnAnswerThatIsOlderThanAnEventCountsForNothing(t *testing.T) {
 	for name, event := range map[string]func(*stream){

@@ -44,6 +44,8 @@ type Child struct {
 	// Revision is the resourceVersion: another one means that something of the
 	// object has changed.
 	Revision string
+	// Whose a root is; see [NewRoots].
+	Whose string
 }
 
 // Children shows what objects own, to those who look and for as long as they
@@ -53,6 +55,7 @@ type Children struct {
 	ctx     context.Context
 	cluster *cluster.Client
 	kinds   []schema.GroupVersionKind
+	whose   Whose // nil: roots are not shown
 
 	mu     sync.Mutex
 	stores map[childKey]*childStore
@@ -72,18 +75,30 @@ func NewChildren(ctx context.Context, c *cluster.Client, kinds []schema.GroupVer
 	}
 }
 
+// Whose says to whom an object belongs, by its metadata.
+type Whose func(schema.GroupVersionKind, *metav1.PartialObjectMetadata) string
+
+// NewRoots returns Children that also show what nobody owns: the roots of what
+// there is, and whose each is.
+func NewRoots(ctx context.Context, c *cluster.Client, kinds []schema.GroupVersionKind, whose Whose) *Children {
+	all := NewChildren(ctx, c, kinds)
+	all.whose = whose
+	return all
+}
+
 // A Look is somebody's view of the children in some namespaces. It costs
 // watches until it is closed.
 type Look struct {
 	c          *Children
 	namespaces []string
-	changed    func()
+	changed    func(namespace string)
 	stores     map[childKey]*childStore // guarded by c.mu
 }
 
 // Look begins to show the children in some namespaces. changed is called when
-// it may show something else; it must not block.
-func (c *Children) Look(namespaces []string, changed func()) *Look {
+// it may show something else, in a namespace or, without one, in all; it must not
+// block.
+func (c *Children) Look(namespaces []string, changed func(namespace string)) *Look {
 	l := &Look{c: c, namespaces: slices.Compact(slices.Sorted(slices.Values(namespaces))), changed: changed, stores: make(map[childKey]*childStore)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,7 +119,7 @@ func (c *Children) open(l *Look, kind schema.GroupVersionKind) {
 		b := c.stores[key]
 		if b == nil {
 			ctx, cancel := context.WithCancel(c.ctx)
-			b = &childStore{key: key, cancel: cancel, looks: make(map[*Look]bool), answered: make(chan struct{})}
+			b = &childStore{key: key, whose: c.whose, cancel: cancel, looks: make(map[*Look]bool), answered: make(chan struct{})}
 			c.stores[key] = b
 			go c.watch(ctx, b)
 		}
@@ -137,6 +152,15 @@ func (l *Look) Of(owner types.UID) (children []Child) {
 	}
 	slices.SortFunc(children, func(a, b Child) int { return object.Compare(a.Ref, b.Ref) })
 	return children
+}
+
+// Roots returns what nobody owns in a namespace, sorted, where that is shown.
+func (l *Look) Roots(namespace string) (roots []Child) {
+	for _, b := range l.all() {
+		roots = append(roots, b.rootsOf(namespace)...)
+	}
+	slices.SortFunc(roots, func(a, b Child) int { return object.Compare(a.Ref, b.Ref) })
+	return roots
 }
 
 // Below returns what objects own, and what that owns in turn.

@@ -107,7 +107,7 @@ func TestChildrenAreShownDownToPodsForAsLongAsSomebodyLooks(t *testing.T) {
 	}
 	c := childrenOn(t, env.Config, Workloads)
 	var changed atomic.Int32
-	l := c.Look([]string{ns, ns}, func() { changed.Add(1) })
+	l := c.Look([]string{ns, ns}, func(string) { changed.Add(1) })
 	if hidden := wait(t, l); len(hidden) > 0 {
 		t.Errorf("hidden is %v", hidden)
 	}
@@ -130,7 +130,7 @@ func TestChildrenAreShownDownToPodsForAsLongAsSomebodyLooks(t *testing.T) {
 			t.Errorf("%s is read as %+v", child.Ref, body)
 		}
 	}
-	second := c.Look([]string{ns}, func() {})
+	second := c.Look([]string{ns}, func(string) {})
 	if got := c.size(); got != len(Workloads) {
 		t.Errorf("two who look cost %d watches", got)
 	}
@@ -157,7 +157,7 @@ func TestWhatIsManyIsReadByAList(t *testing.T) {
 		owned1(t, env, ns, fmt.Sprint("c-", i), o)
 	}
 	c := childrenOn(t, env.Config, maps1)
-	l := c.Look([]string{ns}, func() {})
+	l := c.Look([]string{ns}, func(string) {})
 	wait(t, l)
 	children := l.Below(o.UID)
 	if len(children) != manyUnseen+2 {
@@ -204,7 +204,7 @@ func TestWhoMayNotListSomethingIsToldSo(t *testing.T) {
 	owned1(t, env, ns[1], "child", o)
 
 	admin := childrenOn(t, env.Config, maps1)
-	all := admin.Look(ns, func() {})
+	all := admin.Look(ns, func(string) {})
 	if hidden := wait(t, all); len(hidden) > 0 || admin.size() != 1 {
 		t.Errorf("who may do all has %d watches, and hidden is %v", admin.size(), hidden)
 	}
@@ -213,7 +213,7 @@ func TestWhoMayNotListSomethingIsToldSo(t *testing.T) {
 	config := rest.CopyConfig(env.Config)
 	config.Impersonate.UserName = user
 	c := childrenOn(t, config, maps1)
-	l := c.Look(ns, func() {})
+	l := c.Look(ns, func(string) {})
 	kubetest.Eventually(t, 30*time.Second, func() error { // the authorizer learns of new roles in its own time
 		hidden := wait(t, l)
 		if len(hidden) != 1 || !strings.Contains(hidden[0].Error(), ns[0]) {

@@ -17,6 +17,7 @@ import (
 // store of a reflector.
 type childStore struct {
 	key      childKey
+	whose    Whose // nil: roots are not kept
 	cancel   context.CancelFunc
 	answered chan struct{} // closed once there is a list, or an error
 
@@ -25,6 +26,7 @@ type childStore struct {
 	looks  map[*Look]bool
 	owners map[types.NamespacedName][]types.UID
 	byUID  map[types.UID]map[types.NamespacedName]Child
+	roots  map[string]map[string]Child // by namespace and name
 }
 
 // see begins or ends a look, and reports whether there are any.
@@ -49,6 +51,12 @@ func (b *childStore) of(owner types.UID) []Child {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Collect(maps.Values(b.byUID[owner]))
+}
+
+func (b *childStore) rootsOf(namespace string) []Child {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.roots[namespace]))
 }
 
 func (b *childStore) state() error {
@@ -84,19 +92,35 @@ func (b *childStore) connected(err error) {
 		b.answer()
 	}
 	if (was == nil) != (err == nil) {
-		b.tell()
+		b.tell("")
 	}
 }
 
-// tell says to those who look that something has changed.
-func (b *childStore) tell() {
+// tell says to those who look that something has changed in a namespace, or in
+// all.
+func (b *childStore) tell(namespace string) {
 	for _, l := range b.watchers() {
-		l.changed()
+		l.changed(namespace)
 	}
 }
 
-// set notes what owns an object; nil: it is gone.
-func (b *childStore) set(m *metav1.PartialObjectMetadata, owners []metav1.OwnerReference) {
+// tokenOf is the annotation of a Secret that says whose token it is: such a one
+// goes with its ServiceAccount, although no owner is named.
+const tokenOf = "kubernetes.io/service-account.uid"
+
+// owners are what owns an object.
+func owners(m *metav1.PartialObjectMetadata) (uids []types.UID) {
+	for _, o := range m.OwnerReferences {
+		uids = append(uids, o.UID)
+	}
+	if uid := m.Annotations[tokenOf]; uid != "" {
+		uids = append(uids, types.UID(uid))
+	}
+	return uids
+}
+
+// set notes an object, or that it is gone.
+func (b *childStore) set(m *metav1.PartialObjectMetadata, gone bool) {
 	name := types.NamespacedName{Namespace: m.Namespace, Name: m.Name}
 	for _, uid := range b.owners[name] {
 		delete(b.byUID[uid], name)
@@ -105,28 +129,40 @@ func (b *childStore) set(m *metav1.PartialObjectMetadata, owners []metav1.OwnerR
 		}
 	}
 	delete(b.owners, name)
-	if len(owners) == 0 {
+	delete(b.roots[m.Namespace], m.Name)
+	if gone {
+		return
+	}
+	owners := owners(m)
+	if len(owners) == 0 && b.whose == nil {
 		return
 	}
 	c := Child{
 		Ref:     object.Ref{Group: b.key.kind.Group, Kind: b.key.kind.Kind, Namespace: m.Namespace, Name: m.Name},
 		Version: b.key.kind.Version, UID: m.UID, Revision: m.ResourceVersion,
 	}
-	for _, o := range owners {
-		if b.byUID[o.UID] == nil {
-			b.byUID[o.UID] = make(map[types.NamespacedName]Child)
+	if len(owners) == 0 {
+		c.Whose = b.whose(b.key.kind, m)
+		if b.roots[m.Namespace] == nil {
+			b.roots[m.Namespace] = make(map[string]Child)
 		}
-		b.byUID[o.UID][name] = c
-		b.owners[name] = append(b.owners[name], o.UID)
+		b.roots[m.Namespace][m.Name] = c
+	}
+	for _, uid := range owners {
+		if b.byUID[uid] == nil {
+			b.byUID[uid] = make(map[types.NamespacedName]Child)
+		}
+		b.byUID[uid][name] = c
+		b.owners[name] = append(b.owners[name], uid)
 	}
 }
 
-// note runs f, which sets something, and tells of it.
-func (b *childStore) note(f func()) error {
+// note runs f, which sets something of a namespace, or of all, and tells of it.
+func (b *childStore) note(namespace string, f func()) error {
 	b.mu.Lock()
 	f()
 	b.mu.Unlock()
-	b.tell()
+	b.tell(namespace)
 	return nil
 }
 
@@ -136,7 +172,7 @@ func (b *childStore) Add(o any) error { return b.Update(o) }
 // Update implements [cache.ReflectorStore].
 func (b *childStore) Update(o any) error {
 	m := o.(*metav1.PartialObjectMetadata)
-	return b.note(func() { b.set(m, m.OwnerReferences) })
+	return b.note(m.Namespace, func() { b.set(m, false) })
 }
 
 // Delete implements [cache.ReflectorStore].
@@ -145,19 +181,20 @@ func (b *childStore) Delete(o any) error {
 	if !ok {
 		return nil
 	}
-	return b.note(func() { b.set(m, nil) })
+	return b.note(m.Namespace, func() { b.set(m, true) })
 }
 
 // Replace implements [cache.ReflectorStore].
 func (b *childStore) Replace(list []any, _ string) error {
 	defer b.answer()
-	return b.note(func() {
+	return b.note("", func() {
 		b.owners = make(map[types.NamespacedName][]types.UID)
 		b.byUID = make(map[types.UID]map[types.NamespacedName]Child)
+		b.roots = make(map[string]map[string]Child)
 		b.err = nil
 		for _, o := range list {
 			m := o.(*metav1.PartialObjectMetadata)
-			b.set(m, m.OwnerReferences)
+			b.set(m, false)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/watch/health"
 )
@@ -29,7 +30,7 @@ type follower struct {
 	print    uint64 // of the fields that count, now
 	baseline uint64 // and when it was settled; 0: never
 	digest   string
-	health   *health.Result // by its own judge; nil: it has not been asked
+	health   *health.Result // by its own judge, which is asked at once if it is quick; nil: it has not been
 }
 
 // of returns a following's view of the record, or nil. It stands until the
@@ -78,19 +79,42 @@ func (r *record) lose(version uint64) {
 	}
 }
 
+// look takes in what an object is like now. Where that takes time, somebody has
+// to look later, see [stream.later].
 func (fo *follower) look(obj *unstructured.Unstructured) {
-	fo.print, fo.health = owned.Print(obj, fo.f.Managers), nil
+	fo.health = nil
+	if health.IsQuick(fo.f.Judge) {
+		fo.judged(fo.f.Judge.Of(obj))
+	}
+	if !fo.f.Managers.Ignored.Slow() {
+		fo.print = owned.Print(obj, fo.f.Managers)
+	}
 }
 
+// judged notes what the judge says. Most objects are well, and share the word.
+func (fo *follower) judged(h health.Result) {
+	for _, usual := range []*health.Result{&well, &unruled} {
+		if h.Err == nil && h == *usual {
+			fo.health = usual
+			return
+		}
+	}
+	fo.health = &h
+}
+
+var well, unruled = health.Result{}, health.Result{Unruled: true}
+
 // unjudged reports whether there is a judge that has not been asked about the
-// object as it is now.
-func (fo *follower) unjudged() bool { return fo.f.Judge != nil && fo.health == nil }
+// object as it is now, or could not be.
+func (fo *follower) unjudged() bool {
+	return fo.f.Judge != nil && (fo.health == nil || fo.health.Err != nil && fault.Of(fo.health.Err).Next == fault.Retry)
+}
 
 func (fo *follower) settled() bool { return fo.baseline != 0 && fo.print == fo.baseline }
 
 // slim lets go of the object if nobody will ask for it.
 func (r *record) slim() {
-	if !slices.ContainsFunc(r.by, func(fo follower) bool { return !fo.settled() || fo.unjudged() }) {
+	if !slices.ContainsFunc(r.by, func(fo follower) bool { return fo.f.Keep || !fo.settled() || fo.unjudged() }) {
 		r.object = nil
 	}
 }
@@ -110,7 +134,7 @@ func (r *record) live(fo *follower, synced bool) (l Live, known bool) {
 	case fo.health != nil:
 		l.Health = *fo.health
 	case fo.unjudged():
-		l.Health = health.Result{Status: health.Unknown, Message: "it has not been judged by its expressions yet"}
+		l.Health = health.Result{Status: health.Unknown, Message: "it has not been judged yet"}
 	}
 	return l, true
 }
@@ -128,7 +152,11 @@ func (r *record) face(fo *follower) face {
 	if !a.settled {
 		a.print = fo.print // drift on top of drift
 	}
-	if fo.f.Judge != nil {
+	switch {
+	case fo.f.Judge == nil || !r.exists:
+	case health.IsQuick(fo.f.Judge) && fo.health != nil:
+		a.health = fo.health.Status
+	default:
 		a.health, a.version = health.Unknown, r.version
 	}
 	return a

@@ -38,6 +38,8 @@ type stream struct {
 	strangers strangers
 	unseen    map[types.NamespacedName]bool // records to ask for
 	asking    bool
+	unread    map[*following]*unstructured.Unstructured // objects to look at later
+	reading   bool
 	// affected are the followings that may be of unlabelled objects, and whose
 	// objects have come into the stream or left it.
 	affected []*following
@@ -85,14 +87,18 @@ func (s *stream) join(f *following, from *stream) {
 		s.strangers.remove(name)
 		switch {
 		case obj != nil:
-			r.take(obj, parseVersion(obj.GetResourceVersion()))
+			s.take(r, obj, parseVersion(obj.GetResourceVersion()))
 		case there:
 			r.unseen = true
 			s.find(name)
 		}
+	} else if r.exists && r.object == nil && from == nil {
+		r.unseen = true // it was let go of, and f sees it in its own way
+		s.find(name)
 	}
 	if r.object != nil {
 		fo.look(r.object)
+		s.later(f, r.object)
 	}
 	s.follows++
 	r.by = append(r.by, fo)
@@ -129,6 +135,7 @@ func (s *stream) leave(f *following) bool {
 	if r.of(f) != nil {
 		r.by = slices.DeleteFunc(r.by, func(fo follower) bool { return fo.f == f })
 		s.follows--
+		delete(s.unread, f)
 		if len(r.by) == 0 {
 			delete(s.records, name)
 			delete(s.unseen, name)
@@ -146,8 +153,9 @@ func (s *stream) live(f *following) (Live, bool) {
 	defer s.mu.Unlock()
 	r := s.records[f.name()]
 	fo := r.of(f)
-	if fo != nil && fo.unjudged() {
+	if fo != nil && (fo.unjudged() || s.unread[f] != nil) {
 		s.mu.Unlock()
+		s.read(f)
 		s.judge(f)
 		s.mu.Lock()
 		r = s.records[f.name()]
@@ -176,7 +184,7 @@ func (s *stream) judge(f *following) {
 	defer s.mu.Unlock()
 	r = s.records[f.name()]
 	if fo := r.of(f); fo != nil && r.object == obj {
-		fo.health = &h
+		fo.judged(h)
 		r.slim()
 	}
 }
@@ -184,6 +192,7 @@ func (s *stream) judge(f *following) {
 // settle notes that obj is as f wants it. Whether that is an object that the
 // stream shows, shown says.
 func (s *stream) settle(f *following, digest string, obj *unstructured.Unstructured, shown bool) change {
+	print := owned.Print(obj, f.Managers)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name := f.name()
@@ -192,10 +201,14 @@ func (s *stream) settle(f *following, digest string, obj *unstructured.Unstructu
 	if fo == nil {
 		return change{}
 	}
-	fo.baseline, fo.digest = owned.Print(obj, f.Managers), digest
+	fo.baseline, fo.digest = print, digest
 	var c change
 	if v := parseVersion(obj.GetResourceVersion()); shown && v >= r.version {
-		c = s.change(name, r, func() { r.take(obj, v) })
+		c = s.change(name, r, func() {
+			s.take(r, obj, v)
+			fo.print = print
+			delete(s.unread, f)
+		})
 		c.told = slices.DeleteFunc(c.told, func(other *following) bool { return other == f })
 	}
 	r.slim()
@@ -273,7 +286,7 @@ func (s *stream) upsert(obj *unstructured.Unstructured) change {
 	if version != 0 && (version < r.version || version == r.version && r.exists && !r.unseen) {
 		return change{} // an answer to a write was faster than the watch
 	}
-	c := s.change(name, r, func() { r.take(obj, version) })
+	c := s.change(name, r, func() { s.take(r, obj, version) })
 	r.slim()
 	return c
 }
@@ -286,6 +299,9 @@ func (s *stream) remove(name types.NamespacedName, version uint64) change {
 	}
 	if version != 0 && version < r.version {
 		return change{}
+	}
+	for i := range r.by {
+		delete(s.unread, r.by[i].f)
 	}
 	return s.change(name, r, func() { r.lose(version) })
 }

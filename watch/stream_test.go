@@ -2,13 +2,16 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/watch/health"
@@ -194,6 +197,66 @@ func TestAnExpressionIsEvaluatedByWhoLooks(t *testing.T) {
 	w.told = nil
 	_ = w.Update(cm(13, "x", ""))
 	w.wasTold(t, true) // only the unit can tell whether that is another health
+}
+
+// A judge of plumb's own is quick, and asked with the event: nobody is told of
+// what changes nothing about the health.
+func TestAQuickJudgeIsAskedWithTheEvent(t *testing.T) {
+	w := newWorld()
+	w.f.view.Judge = health.Table.For(schema.GroupKind{Group: "batch", Kind: "Job"})
+	job := func(version int, kind, message string) *unstructured.Unstructured {
+		o := cm(version, "x", "")
+		o.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": kind, "status": "True", "message": message}}}
+		return o
+	}
+	_ = w.Replace([]any{job(5, "Suspended", "")}, "10")
+	w.wasTold(t, true)
+	w.settle(w.f, "digest", job(12, "Suspended", ""), true)
+	if l := w.now(t); l.Health.Status != health.Suspended || l.Object != nil {
+		t.Errorf("%+v", l)
+	}
+	w.told = nil
+	_ = w.Update(job(13, "Suspended", "still"))
+	w.wasTold(t, false)
+	if l := w.now(t); l.Health.Message != "still" {
+		t.Errorf("%+v", l.Health)
+	}
+	_ = w.Update(job(14, "Complete", ""))
+	w.wasTold(t, true)
+	if l := w.now(t); l.Health.Status != health.Current || w.records[w.f.name()].of(w.f).health != &well {
+		t.Errorf("%+v", l.Health)
+	}
+}
+
+// A judge that can't be asked now is asked again by the next who looks, and the
+// object is kept for it.
+func TestAJudgeThatCouldNotBeAskedIsAskedAgain(t *testing.T) {
+	w := newWorld()
+	j := &away{err: &fault.Error{Next: fault.Retry, Err: errors.New("no process")}}
+	w.f.view.Judge = j
+	_ = w.Replace([]any{cm(5, "y", "")}, "10")
+	w.settle(w.f, "digest", cm(12, "x", ""), true)
+	if l := w.now(t); l.Health.Err == nil || j.asked == 0 {
+		t.Errorf("%+v", l.Health)
+	}
+	j.err = &fault.Error{Next: fault.Wait, Err: errors.New("line 1")}
+	if l := w.now(t); l.Health.Err.Error() != "line 1" {
+		t.Errorf("%+v", l.Health)
+	}
+	asked := j.asked
+	if l := w.now(t); l.Health.Err.Error() != "line 1" || j.asked != asked || l.Object != nil {
+		t.Errorf("what only another rule mends is asked again: %+v", l)
+	}
+}
+
+type away struct {
+	err   error
+	asked int
+}
+
+func (a *away) Of(*unstructured.Unstructured) health.Result {
+	a.asked++
+	return health.Result{Status: health.Unknown, Err: a.err}
 }
 
 func TestWhatNobodyFollowsIsHeldUpToABound(t *testing.T) {

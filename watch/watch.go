@@ -46,7 +46,9 @@ type Target struct {
 	Scope    Scope
 	Managers owned.Managers
 	// Judge replaces the rules of kstatus; nil for most kinds.
-	Judge *health.Judge
+	Judge health.Judge
+	// Keep has the object at hand also while it is settled.
+	Keep bool
 }
 
 // Live is what is known of an object.
@@ -60,8 +62,8 @@ type Live struct {
 	// Digest and does not exist.
 	Digest  string
 	Settled bool
-	// Object is the live object where it is not settled. It may be nil, and
-	// must not be changed.
+	// Object is the live object where it is not settled, or kept. It may be nil,
+	// and must not be changed.
 	Object *unstructured.Unstructured
 }
 
@@ -120,7 +122,8 @@ type view struct {
 	Version  string
 	Scope    Scope
 	Managers owned.Managers
-	Judge    *health.Judge
+	Judge    health.Judge
+	Keep     bool
 }
 
 func (f *following) name() types.NamespacedName {
@@ -131,8 +134,8 @@ func (v *view) same(t Target) bool { return v.Scope == t.Scope && v.sameBut(t) }
 
 // sameBut is same but for the scope.
 func (v *view) sameBut(t Target) bool {
-	return v.Version == t.Version && v.Judge == t.Judge &&
-		v.Managers.Self == t.Managers.Self && slices.Equal(v.Managers.Undo, t.Managers.Undo)
+	return v.Version == t.Version && v.Judge == t.Judge && v.Keep == t.Keep &&
+		v.Managers.Self == t.Managers.Self && slices.Equal(v.Managers.Former, t.Managers.Former) && slices.Equal(v.Managers.Undo, t.Managers.Undo) && v.Managers.Ignored.Same(t.Managers.Ignored)
 }
 
 // follows are what a unit follows, sorted by Ref, each once.
@@ -157,7 +160,7 @@ func (f follows) view(unit string, t Target) *view {
 			return other.view
 		}
 	}
-	return &view{unit: unit, Version: t.Version, Scope: t.Scope, Managers: t.Managers, Judge: t.Judge}
+	return &view{unit: unit, Version: t.Version, Scope: t.Scope, Managers: t.Managers, Judge: t.Judge, Keep: t.Keep}
 }
 
 // New returns a Watch that runs until ctx is done. notify is called with a
