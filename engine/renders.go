@@ -160,7 +160,7 @@ func (e *Engine) stands(u Unit, name string, t tree.Tree, d *tree.Diff) bool {
 		return false // it is that of an operation
 	}
 	for i, r := range u.Renders {
-		if u.Sources[r.From] == name && !e.cache.Stands(u.renderKey(i), t, d) {
+		if u.Sources[r.From] == name && !e.cache.Stands(u.renderKey(i), "", t, d) {
 			return false
 		}
 	}

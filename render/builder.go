@@ -28,11 +28,24 @@ type Builder interface {
 	// give something else for the same fields and tree.
 	Version() string
 
-	// Build builds the directory dir of t, which exists. It reads nothing
-	// but t, where all that it reads, lists and looks for in vain is traced,
-	// and ends soon after ctx. An error is a [fault.Stall] if the repository
-	// or the fields have to change; what t and ctx said is returned as it is.
-	Build(ctx context.Context, t tree.Tree, dir string) (Built, error)
+	// Build builds a directory. It reads nothing but its input, where all that
+	// it reads, lists and looks for in vain is traced, and ends soon after
+	// ctx. An error is a [fault.Stall] if the repository or the fields have to
+	// change; what the tree and ctx said is returned as it is.
+	Build(ctx context.Context, in Input) (Built, error)
+}
+
+// An Input is what a Builder builds.
+type Input struct {
+	Tree tree.Tree
+	Dir  string // it exists
+
+	// Revision returns [Options.Revision]. Who calls it gives a result that
+	// is good for that revision alone.
+	Revision func() string
+
+	// GenerateNames is that of [Options].
+	GenerateNames bool
 }
 
 // Built is what a Builder made of a directory.
@@ -40,6 +53,10 @@ type Built struct {
 	// Objects are in the order in which they are to be. Their variables are
 	// not replaced, and lists are not taken apart.
 	Objects []*unstructured.Unstructured
+
+	// Kind is what was built, in a word: the kind of the builder, or of the one
+	// that it has chosen.
+	Kind string
 
 	// Own is the API group of the objects that configure the builder and
 	// are none of the cluster. Empty: there is none.
@@ -50,6 +67,9 @@ type Built struct {
 
 	// Foreign: it depends on more than the tree.
 	Foreign bool
+
+	// Revised: it depends on the revision. The builder need not say so.
+	Revised bool
 
 	// Spent: the build has changed what is global in its process. It has put
 	// that back, but a process of its own had better end.

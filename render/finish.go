@@ -33,12 +33,12 @@ func finish(ctx context.Context, built Built, o Options, l limits) (object.Set, 
 			if err := wellFormed(n, built, o); err != nil {
 				return nil, err
 			}
-			if err := complete(n); err != nil {
+			if err := complete(n, built, o); err != nil {
 				return nil, err
 			}
 			mark(n, o)
 			ref := object.RefOf(n.Unstructured)
-			if other, ok := seen[ref]; ok {
+			if other, ok := seen[ref]; ok && ref.Name != "" {
 				return nil, n.invalid("is there twice, as %s %s and as %s %s", other.GetAPIVersion(), other.as, n.GetAPIVersion(), n.as)
 			}
 			seen[ref] = n
@@ -66,16 +66,17 @@ func flatten(n named) ([]named, error) {
 }
 
 // complete checks that n says what it is.
-func complete(n named) error {
+func complete(n named, built Built, o Options) error {
 	switch {
 	case n.GetKind() == "":
 		return n.invalid("an object without kind")
 	case n.GetAPIVersion() == "":
 		return n.invalid("has no apiVersion")
+	case n.GetName() == "" && o.GenerateNames:
 	case n.GetName() == "" && n.GetGenerateName() != "":
-		return n.invalid("has a generateName, which gives a new object each time: give it a name")
+		return n.invalid("%shas a generateName, which gives a new object each time: give it a name", built.placeOf(n.as, nil))
 	case n.GetName() == "":
-		return n.invalid("has no metadata.name")
+		return n.invalid("%s%s has no metadata.name", built.placeOf(n.as, nil), n.GetKind())
 	}
 	for _, name := range []struct{ field, is string }{
 		{"kind", n.GetKind()}, {"apiVersion", n.GetAPIVersion()}, {"metadata.name", n.GetName()}, {"metadata.namespace", n.GetNamespace()},
@@ -95,7 +96,11 @@ func notInNames(r rune) bool {
 
 // mark sets the labels and annotations of the options on the metadata of n.
 func mark(n named, o Options) {
-	meta := n.Object["metadata"].(map[string]any) // it has a name
+	meta, ok := n.Object["metadata"].(map[string]any)
+	if !ok { // it has no name, and needs none
+		meta = map[string]any{}
+		n.Object["metadata"] = meta
+	}
 	for _, add := range []struct {
 		field  string
 		values map[string]string

@@ -70,7 +70,10 @@ type page struct {
 	Key, Options string
 	Items        []Item
 	Digest       string
+	Kind         string
 	Trace        tree.Trace
+	Revised      bool
+	Revision     string
 	Warnings     []string
 	Packed       []byte
 	Ends         []int
@@ -95,7 +98,8 @@ func (f *Folder) load(key, options string) (Result, bool) {
 		return Result{}, false
 	}
 	return Result{
-		Items: p.Items, Digest: p.Digest, Trace: p.Trace, Cacheable: true, Warnings: p.Warnings,
+		Items: p.Items, Digest: p.Digest, Kind: p.Kind, Trace: p.Trace, Revised: p.Revised, Revision: p.Revision,
+		Cacheable: true, Warnings: p.Warnings,
 		body: &body{packed: p.Packed, ends: p.Ends},
 	}, true
 }
@@ -106,7 +110,7 @@ func (f *Folder) save(key, options string, r Result) error {
 	var b bytes.Buffer
 	b.Write(make([]byte, sha256.Size))
 	p := page{
-		Key: key, Options: options, Items: r.Items, Digest: r.Digest, Trace: r.Trace, Warnings: r.Warnings,
+		Key: key, Options: options, Items: r.Items, Digest: r.Digest, Kind: r.Kind, Trace: r.Trace, Revised: r.Revised, Revision: r.Revision, Warnings: r.Warnings,
 		Packed: r.body.packed, Ends: r.body.ends,
 	}
 	if err := gob.NewEncoder(&b).Encode(p); err != nil {

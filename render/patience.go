@@ -29,9 +29,9 @@ func tooSlow(format string, args ...any) *fault.Error {
 
 // withLimits renders within limits, and within the time that ctx leaves.
 func withLimits(ctx context.Context, t tree.Tree, o Options, l limits) (Result, error) {
-	key := o.Digest() + " " + string(tree.RootID(t))
+	key := o.Digest() + " " + o.Revision + " " + string(tree.RootID(t))
 	if isLeft(key) {
-		return Result{}, tooSlow("the render that took longer than %s has not ended yet", l.patience)
+		return Result{}, tooSlow("a render of the same files that was given up has not ended yet")
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, l.patience, tooSlow("the render takes longer than %s", l.patience))
 	defer cancel()

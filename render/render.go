@@ -69,10 +69,19 @@ type Options struct {
 	// Builder makes objects of it.
 	Builder Builder
 
+	// Revision is what the source calls the state of the tree: a commit. What
+	// a render makes of it is traced, as what it makes of a file is.
+	Revision string `json:"-"`
+
 	// Labels and Annotations are set on the metadata of every object once it
 	// is built. They don't reach selectors or templates.
 	Labels      map[string]string
 	Annotations map[string]string
+
+	// GenerateNames lets an object have no name, or a generateName. Who
+	// applies it has to give it one: all of a kind have the same Ref, and none
+	// is the same as another.
+	GenerateNames bool
 
 	// Substitute, if not nil, replaces ${variables} in the built objects.
 	Substitute *Substitution
@@ -100,8 +109,8 @@ type Substitution struct {
 	DisabledKey string
 }
 
-// Digest identifies the options and the builder: equal digests and equal
-// trees give equal results. As it covers the variables, it is as secret as
+// Digest identifies the options, but for the revision, and the builder: equal
+// digests, equal trees and equal revisions give equal results. As it covers the variables, it is as secret as
 // they are guessable: for comparing, not for showing.
 func (o Options) Digest() string {
 	b, err := json.Marshal(o)
@@ -155,9 +164,15 @@ func resultOf(ctx context.Context, o Options, l limits, build func() (Built, tre
 		return Result{}, err
 	}
 	r.Trace = trace
+	r.Kind = built.Kind
+	if r.Revised = built.Revised; r.Revised {
+		r.Revision = o.Revision
+	}
 	r.Cacheable = !built.Foreign
 	r.Secret = built.Secret || o.secret()
-	r.Warnings = built.Warnings
+	for _, w := range built.Warnings {
+		r.Warnings = append(r.Warnings, printable(w))
+	}
 	return r, nil
 }
 
@@ -166,7 +181,7 @@ func build(ctx context.Context, t tree.Tree, o Options) (b Built, trace tree.Tra
 	defer func() {
 		if p := recover(); p != nil {
 			// What a panic says may quote the repository.
-			b, err = Built{}, stall(BuildFailed, "", fmt.Errorf("the renderer gave up (%T)", p))
+			b, err = Built{}, Stall(BuildFailed, "", fmt.Errorf("the renderer gave up (%T)", p))
 		}
 	}()
 	tracer := tree.NewTracer(t)
@@ -174,9 +189,12 @@ func build(ctx context.Context, t tree.Tree, o Options) (b Built, trace tree.Tra
 	if err != nil {
 		return Built{}, trace, err
 	}
-	if b, err = o.Builder.Build(ctx, tracer, dir); err != nil {
+	revised := false
+	revision := func() string { revised = true; return o.Revision }
+	if b, err = o.Builder.Build(ctx, Input{Tree: tracer, Dir: dir, Revision: revision, GenerateNames: o.GenerateNames}); err != nil {
 		return Built{}, trace, err
 	}
+	b.Revised = revised
 	trace, ok := tracer.Trace()
 	if !ok {
 		return Built{}, trace, errors.New("the tree could not be read")
@@ -187,12 +205,12 @@ func build(ctx context.Context, t tree.Tree, o Options) (b Built, trace tree.Tra
 // directory returns the name in the tree of the directory that a user wrote.
 func directory(t tree.Tree, p string) (string, error) {
 	if strings.ContainsRune(p, 0) || path.IsAbs(p) {
-		return "", stall("InvalidPath", "use a path relative to the root of the source",
+		return "", Stall("InvalidPath", "use a path relative to the root of the source",
 			fmt.Errorf("path %q is not a relative path", p))
 	}
 	name := path.Clean(p)
 	if !fs.ValidPath(name) {
-		return "", stall("InvalidPath", "use a path inside the source",
+		return "", Stall("InvalidPath", "use a path inside the source",
 			fmt.Errorf("path %q leads out of the source", p))
 	}
 	dir, err := tree.Resolve(t, name)
@@ -206,7 +224,7 @@ func directory(t tree.Tree, p string) (string, error) {
 	case err != nil:
 		return "", err
 	case e.Kind != tree.Dir:
-		return "", stall("PathNotFound", "name the directory that holds it",
+		return "", Stall("PathNotFound", "name the directory that holds it",
 			fmt.Errorf("path %q is a %s, not a directory", p, e.Kind))
 	}
 	return dir, nil
@@ -231,14 +249,18 @@ const (
 	BuildFailed = "BuildFailed"
 	// TooLarge is that of what goes beyond a limit.
 	TooLarge = "ManifestTooLarge"
+	// FeatureDisabled is that of what plumb doesn't do.
+	FeatureDisabled = "FeatureDisabled"
 	// DecryptionUnsupported is that of what would have to be decrypted.
 	DecryptionUnsupported = "DecryptionUnsupported"
 )
 
 func tooLarge(format string, args ...any) error {
-	return stall(TooLarge, "", fmt.Errorf(format, args...))
+	return Stall(TooLarge, "", fmt.Errorf(format, args...))
 }
 
-func stall(reason fault.Reason, hint string, err error) error {
+// Stall is the error for files that are wrong: another try is in vain until they
+// change.
+func Stall(reason fault.Reason, hint string, err error) error {
 	return &fault.Error{Next: fault.Stall, Reason: reason, Hint: hint, Err: err}
 }

@@ -22,7 +22,7 @@ import (
 // without decoding anything.
 type Result struct {
 	// Items are the objects in the order in which they were rendered, each
-	// Ref once. There may be none.
+	// Ref once, but for those without a name. There may be none.
 	Items []Item
 
 	// Digest identifies the objects and their order.
@@ -31,6 +31,14 @@ type Result struct {
 	// Trace is what the render saw of the tree. Where it holds, another
 	// render with the same options gives the same result.
 	Trace tree.Trace
+
+	// Kind is what was built, in a word: kustomize.
+	Kind string
+
+	// Revised: the render has looked at the revision, and is good for Revision
+	// alone.
+	Revised  bool
+	Revision string
 
 	// Secret: the objects, or what they were made with, hold what may not be
 	// stored.
@@ -52,6 +60,9 @@ type Item struct {
 	Version string // of its API: with Ref.Group, its apiVersion
 	Digest  string // of its canonical JSON: 32 bytes, to compare
 }
+
+// isOf reports whether the result is good for a revision.
+func (r Result) isOf(revision string) bool { return !r.Revised || r.Revision == revision }
 
 // Objects returns the objects, in the order of Items. They may be shared, and
 // may not be changed.
@@ -109,7 +120,7 @@ func newResult(set object.Set, l limits) (Result, error) {
 		// Keys come out sorted: equal objects give equal bytes.
 		b, err := json.Marshal(u.Object)
 		if err != nil {
-			return Result{}, stall(BuildFailed, "", fmt.Errorf("object %d of the render is no JSON", i+1))
+			return Result{}, Stall(BuildFailed, "", fmt.Errorf("object %d of the render is no JSON", i+1))
 		}
 		sum := sha256.Sum256(b)
 		whole.Write(sum[:])
@@ -183,7 +194,7 @@ func (b *body) object(all []byte, i int) (*unstructured.Unstructured, error) {
 
 // size is about how many bytes of memory a kept result takes.
 func (r Result) size() int64 {
-	n := int64(len(r.body.packed)) + 8*int64(len(r.body.ends)) + 120*int64(r.Trace.Len())
+	n := int64(len(r.body.packed)) + int64(len(r.Revision)) + 8*int64(len(r.body.ends)) + 120*int64(r.Trace.Len())
 	for _, i := range r.Items {
 		n += int64(reflect.TypeFor[Item]().Size()) + int64(len(i.Ref.Group)+len(i.Ref.Kind)+len(i.Ref.Namespace)+len(i.Ref.Name)+len(i.Version)+len(i.Digest))
 	}

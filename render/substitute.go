@@ -67,7 +67,7 @@ func (sub *Substitution) expander(l limits) (*expander, error) {
 	x := &expander{limits: l, strict: sub.Strict, vars: make(map[string]string, len(sub.Vars))}
 	for _, name := range slices.Sorted(maps.Keys(sub.Vars)) {
 		if !variableName.MatchString(name) {
-			return nil, stall(BuildFailed, "use letters, digits and _",
+			return nil, Stall(BuildFailed, "use letters, digits and _",
 				fmt.Errorf("variable name %q is not valid", name))
 		}
 		// Most values come from files that end in a newline.

@@ -64,9 +64,11 @@ const (
 
 // A request is what a worker is to build, or to say where a field is.
 type request struct {
-	Path    string
-	Builder []byte // as JSON
-	Place   *place
+	Path          string
+	Revision      string
+	GenerateNames bool
+	Builder       []byte // as JSON
+	Place         *place
 }
 
 type place struct {
@@ -78,9 +80,11 @@ type place struct {
 type response struct {
 	Fault    *spoken
 	Objects  [][]byte // as JSON, keys sorted
+	Kind     string
 	Own      string
 	Secret   bool
 	Foreign  bool
+	Revised  bool
 	Warnings []string
 	Trace    []tree.Sighting
 	Place    string
@@ -136,7 +140,7 @@ func answer(ctx context.Context, t tree.Tree, input []byte, decode func([]byte) 
 	if err := cbor.Unmarshal(input, &q); err != nil {
 		return response{Fault: speak(err)}, true
 	}
-	o := Options{Path: q.Path}
+	o := Options{Path: q.Path, Revision: q.Revision, GenerateNames: q.GenerateNames}
 	var err error
 	if o.Builder, err = decode(q.Builder); err != nil {
 		return response{Fault: speak(err)}, true
@@ -148,12 +152,15 @@ func answer(ctx context.Context, t tree.Tree, input []byte, decode func([]byte) 
 	case q.Place != nil:
 		return response{Place: built.placeOf(q.Place.Ref, q.Place.Field)}, built.Spent
 	}
-	r = response{Own: built.Own, Secret: built.Secret, Foreign: built.Foreign, Warnings: built.Warnings, Trace: trace.Sightings()}
+	r = response{
+		Kind: built.Kind, Own: built.Own, Secret: built.Secret, Foreign: built.Foreign, Revised: built.Revised,
+		Warnings: built.Warnings, Trace: trace.Sightings(),
+	}
 	written := 0
 	for i, u := range built.Objects {
 		b, err := json.Marshal(u.Object)
 		if err != nil {
-			return response{Fault: speak(stall(BuildFailed, "", fmt.Errorf("object %d of the render is no JSON", i+1)))}, built.Spent
+			return response{Fault: speak(Stall(BuildFailed, "", fmt.Errorf("object %d of the render is no JSON", i+1)))}, built.Spent
 		}
 		if written += len(b); written > MostWritten {
 			return response{Fault: speak(tooLarge("the objects of this render are larger than %d MiB", MostWritten>>20))}, built.Spent
@@ -184,7 +191,7 @@ func (w *Workers) build(ctx context.Context, t tree.Tree, o Options) (b Built, t
 		return b, trace, errors.New("the worker has seen another tree")
 	}
 	b = Built{
-		Own: r.Own, Secret: r.Secret, Foreign: r.Foreign, Warnings: r.Warnings,
+		Kind: r.Kind, Own: r.Own, Secret: r.Secret, Foreign: r.Foreign, Revised: r.Revised, Warnings: r.Warnings,
 		Objects: make([]*unstructured.Unstructured, len(r.Objects)),
 	}
 	for i, text := range r.Objects {
@@ -206,7 +213,7 @@ func (w *Workers) build(ctx context.Context, t tree.Tree, o Options) (b Built, t
 
 // ask has a worker answer a request. What is a fault there is one here.
 func (w *Workers) ask(ctx context.Context, t tree.Tree, o Options, at *place) (r response, err error) {
-	q := request{Path: o.Path, Place: at}
+	q := request{Path: o.Path, Revision: o.Revision, GenerateNames: o.GenerateNames, Place: at}
 	if q.Builder, err = json.Marshal(o.Builder); err != nil {
 		return r, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -187,8 +188,8 @@ func (h hostile) Kind() string     { return hostileKind }
 func (h hostile) Probes() []string { return nil }
 func (h hostile) Open() bool       { return false }
 func (h hostile) Version() string  { return "1" }
-func (h hostile) Build(_ context.Context, t tree.Tree, dir string) (render.Built, error) {
-	b, err := t.ReadFile(dir + "/a.yaml")
+func (h hostile) Build(_ context.Context, in render.Input) (render.Built, error) {
+	b, err := in.Tree.ReadFile(path.Join(in.Dir, "a.yaml"))
 	if err != nil {
 		return render.Built{}, err
 	}

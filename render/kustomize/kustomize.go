@@ -111,8 +111,8 @@ func (o Options) Open() bool { return o.AllowRemoteBases }
 func (o Options) Version() string { return version }
 
 // Build implements [render.Builder].
-func (o Options) Build(ctx context.Context, t tree.Tree, dir string) (render.Built, error) {
-	return o.within(ctx, t, dir, defaultLimits)
+func (o Options) Build(ctx context.Context, in render.Input) (render.Built, error) {
+	return o.within(ctx, in.Tree, in.Dir, defaultLimits)
 }
 
 // within builds within limits.
@@ -127,7 +127,7 @@ func (o Options) within(ctx context.Context, t tree.Tree, dir string, l limits) 
 	if err != nil {
 		return render.Built{}, s.explain(err)
 	}
-	b.Own, b.Place = own, s.placeOf
+	b.Kind, b.Own, b.Place = Kind, own, s.placeOf
 	b.Foreign, b.Warnings, b.Spent = s.remote, s.warnings, s.spent
 	return b, nil
 }

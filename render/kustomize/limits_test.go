@@ -58,7 +58,7 @@ func TestWhatRunsAloneIsSmall(t *testing.T) {
 	for range 2_100 {
 		files["a.yaml"] += "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 	}
-	if _, err := (Options{}).Build(t.Context(), tree.FromFiles(files), "."); !fault.Is(err, render.TooLarge) {
+	if _, err := (Options{}).Build(t.Context(), render.Input{Tree: tree.FromFiles(files), Dir: "."}); !fault.Is(err, render.TooLarge) {
 		t.Errorf("%v", err)
 	}
 }
