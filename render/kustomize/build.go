@@ -44,7 +44,7 @@ func run(s *source, dir string, found findings) (m resmap.ResMap, err error) {
 	// may quote them.
 	defer func() {
 		if r := recover(); r != nil {
-			m, err = nil, stall(render.BuildFailed, "", fmt.Errorf("kustomize gave up on %s (%T)", dir, r))
+			m, err = nil, render.Stall(render.BuildFailed, "", fmt.Errorf("kustomize gave up on %s (%T)", dir, r))
 		}
 	}()
 	// Left unsaid, Kustomize would sort. Said where the kustomization says

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"plumb.dev/plumb/render/manifest"
 )
 
 // most is how many fields Kustomize may find when it follows the references
@@ -22,7 +24,7 @@ func (v *surveyor) definitions(k *kustomization, p string) (string, extent, erro
 	if name == "" || err != nil {
 		return handed, e, err
 	}
-	for _, root := range v.src.checked[name].roots {
+	for _, root := range v.src.checked[name] {
 		r := references{root: root, sizes: map[string]int{}, open: map[string]bool{}}
 		for i := 0; root.Kind == yaml.MappingNode && i+1 < len(root.Content); i += 2 {
 			if n := r.size(root.Content[i].Value); n > most {
@@ -52,10 +54,10 @@ func (r references) size(name string) int {
 	r.open[name] = true
 	defer delete(r.open, name)
 	n := 0
-	properties := anyCase(anyCase(field(r.root, name), "schema"), "properties")
+	properties := anyCase(anyCase(manifest.Field(r.root, name), "schema"), "properties")
 	for i := 1; properties != nil && i < len(properties.Content); i += 2 {
 		n++
-		if ref := anyCase(properties.Content[i], "$ref"); ref != nil && field(r.root, ref.Value) != nil {
+		if ref := anyCase(properties.Content[i], "$ref"); ref != nil && manifest.Field(r.root, ref.Value) != nil {
 			n += r.size(ref.Value)
 		}
 		if n > most {

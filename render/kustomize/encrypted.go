@@ -63,5 +63,5 @@ func (v *surveyor) readable(k *kustomization, p string, err error) error {
 	if err != nil || !encryptedFile(b) {
 		return err
 	}
-	return stall(render.DecryptionUnsupported, "", fmt.Errorf("%s: file %q is encrypted by SOPS, and this version of plumb does not decrypt", k.at(p), p))
+	return render.Stall(render.DecryptionUnsupported, "", fmt.Errorf("%s: file %q is encrypted by SOPS, and this version of plumb does not decrypt", k.at(p), p))
 }

@@ -31,7 +31,7 @@ func (v *surveyor) manifest(k *kustomization, p string) (string, extent, error) 
 	}
 	v.src.named[name] = true
 	k.weight += int64(len(b))
-	for _, root := range d.roots {
+	for _, root := range d {
 		if err := annotated(root, name); err != nil {
 			return "", extent{}, err
 		}
@@ -49,7 +49,7 @@ func (v *surveyor) strategic(k *kustomization, text string) (string, extent, err
 	if fault.Is(err, "ManifestTooLarge") {
 		return "", extent{}, err
 	}
-	if err == nil && !slices.ContainsFunc(d.roots, func(n *yaml.Node) bool { return n.Kind != yaml.MappingNode }) {
+	if err == nil && !slices.ContainsFunc(d, func(n *yaml.Node) bool { return n.Kind != yaml.MappingNode }) {
 		return notAPath(text), extent{}, nil
 	}
 	return v.manifest(k, text)
@@ -113,7 +113,7 @@ func (v *surveyor) file(k *kustomization, p string) (string, error) {
 		return "", err
 	}
 	if e.Kind != tree.File {
-		return "", stall(render.BuildFailed, "", fmt.Errorf("%s: %q is a %s, not a file", k.at(p), p, e.Kind))
+		return "", render.Stall(render.BuildFailed, "", fmt.Errorf("%s: %q is a %s, not a file", k.at(p), p, e.Kind))
 	}
 	return name, nil
 }
@@ -128,7 +128,7 @@ func (v *surveyor) inline(k *kustomization, text string) (string, extent, error)
 	if err != nil {
 		return "", extent{}, err
 	}
-	for _, root := range d.roots {
+	for _, root := range d {
 		if err := annotated(root, k.file+" (inline)"); err != nil {
 			return "", extent{}, err
 		}
@@ -154,12 +154,12 @@ func (v *surveyor) resource(k *kustomization, entry string) (string, extent, err
 		return "", extent{}, err
 	}
 	v.src.named[name] = true
-	for _, root := range d.roots {
+	for _, root := range d {
 		if err := identified(root, name); err != nil {
 			return "", extent{}, err
 		}
 	}
-	return dotted(entry), extent{bytes: int64(len(b)), objects: int64(count(d.roots))}, nil
+	return dotted(entry), extent{bytes: int64(len(b)), objects: int64(count(d))}, nil
 }
 
 // entry resolves what a kustomization names as a file or directory. The name
@@ -170,7 +170,7 @@ func (v *surveyor) entry(k *kustomization, entry string) (string, tree.Entry, er
 	}
 	name := path.Join(k.dir, entry)
 	if entry == "" {
-		return "", tree.Entry{}, stall(render.BuildFailed, "", fmt.Errorf("%s: an empty entry", k.file))
+		return "", tree.Entry{}, render.Stall(render.BuildFailed, "", fmt.Errorf("%s: an empty entry", k.file))
 	}
 	if path.IsAbs(entry) || !fs.ValidPath(name) {
 		if remote(entry) {
@@ -194,7 +194,7 @@ func (v *surveyor) entry(k *kustomization, entry string) (string, tree.Entry, er
 	case err != nil:
 		return "", tree.Entry{}, err
 	case e.Kind != tree.Dir && e.Kind != tree.File:
-		return "", tree.Entry{}, stall(render.BuildFailed, "", fmt.Errorf("%s: %q is a %s", k.at(entry), entry, e.Kind))
+		return "", tree.Entry{}, render.Stall(render.BuildFailed, "", fmt.Errorf("%s: %q is a %s", k.at(entry), entry, e.Kind))
 	}
 	return name, e, nil
 }
@@ -206,7 +206,7 @@ func (v *surveyor) component(k *kustomization, entry string) (string, extent, er
 		return entry, extent{}, err
 	}
 	if e.Kind != tree.Dir {
-		return "", extent{}, stall(render.BuildFailed, "", fmt.Errorf("%s: component %q is not a directory", k.at(entry), entry))
+		return "", extent{}, render.Stall(render.BuildFailed, "", fmt.Errorf("%s: component %q is not a directory", k.at(entry), entry))
 	}
 	below, err := v.directory(name, k, entry)
 	return dotted(entry), below, err

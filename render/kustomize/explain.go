@@ -11,6 +11,7 @@ import (
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/manifest"
 )
 
 // explain gives an error the words that people know: names as they are in the
@@ -34,7 +35,7 @@ func (s *source) explain(err error) error {
 	if cyclic(msg) {
 		reason = "RenderCycle"
 	}
-	return stall(reason, "", render.Quote(msg))
+	return render.Stall(reason, "", render.Quote(msg))
 }
 
 // twice names the places of an object that is there twice.
@@ -45,9 +46,9 @@ func (s *source) twice(err error) error {
 	}
 	var places []string
 	for file, d := range s.checked {
-		for _, root := range d.roots {
-			meta := field(root, "metadata")
-			if scalar(root, "kind") == ref.Kind && scalar(meta, "name") == ref.Name && scalar(meta, "namespace") == ref.Namespace {
+		for _, root := range d {
+			meta := manifest.Field(root, "metadata")
+			if manifest.Text(root, "kind") == ref.Kind && manifest.Text(meta, "name") == ref.Name && manifest.Text(meta, "namespace") == ref.Namespace {
 				places = append(places, fmt.Sprintf("%s:%d", file, root.Line))
 			}
 		}
@@ -57,9 +58,9 @@ func (s *source) twice(err error) error {
 	}
 	slices.Sort(places)
 	if len(places) == 1 {
-		return stall(render.BuildFailed, "", fmt.Errorf("%s: %s is built more than once", places[0], ref))
+		return render.Stall(render.BuildFailed, "", fmt.Errorf("%s: %s is built more than once", places[0], ref))
 	}
-	return stall(render.BuildFailed, "", fmt.Errorf("%s: %s is there more than once: %s", places[1], ref, strings.Join(places, ", ")))
+	return render.Stall(render.BuildFailed, "", fmt.Errorf("%s: %s is there more than once: %s", places[1], ref, strings.Join(places, ", ")))
 }
 
 // secrets returns the texts of the repository that no message may quote.
@@ -67,7 +68,7 @@ func (s *source) secrets() []string {
 	var found []string
 	add := func(text string) { found = append(found, render.Lines(text)...) }
 	for name, d := range s.checked {
-		for _, root := range d.roots {
+		for _, root := range d {
 			s.secretsIn(root, add)
 			if k := (types.Kustomization{}); k.Unmarshal(s.files[name]) == nil {
 				for _, g := range k.SecretGenerator {
@@ -92,9 +93,9 @@ func (s *source) secrets() []string {
 }
 
 func (s *source) secretsIn(n *yaml.Node, add func(string)) {
-	if scalar(n, "kind") == "Secret" {
+	if manifest.Text(n, "kind") == "Secret" {
 		for _, key := range []string{"data", "stringData"} {
-			if f := field(n, key); f != nil {
+			if f := manifest.Field(n, key); f != nil {
 				for i := 1; i < len(f.Content); i += 2 {
 					if v := f.Content[i]; v.Kind == yaml.ScalarNode {
 						add(v.Value)

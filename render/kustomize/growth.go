@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"plumb.dev/plumb/render/manifest"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/utils"
 )
@@ -103,9 +104,9 @@ func (g *growth) size(kind, name, fieldPath string) int64 {
 	at := split(fieldPath)
 	var size int64
 	for _, d := range g.src.checked {
-		for _, root := range d.roots {
-			for _, n := range objectsIn(root) {
-				if kind == "" || scalar(n, "kind") == kind {
+		for _, root := range d {
+			for _, n := range manifest.Objects(root) {
+				if kind == "" || manifest.Text(n, "kind") == kind {
 					size = max(size, sizeAt(n, at))
 				}
 			}
@@ -159,7 +160,7 @@ func sizeAt(n *yaml.Node, at []string) int64 {
 		}
 		return size
 	}
-	if f := field(n, at[0]); f != nil {
+	if f := manifest.Field(n, at[0]); f != nil {
 		return sizeAt(f, at[1:])
 	}
 	return 0
@@ -182,9 +183,9 @@ func sizeOf(n *yaml.Node) int64 {
 func (s *source) objectsCalled(kind, name string) int64 {
 	n := int64(0)
 	for _, d := range s.checked {
-		for _, root := range d.roots {
-			for _, o := range objectsIn(root) {
-				if mayBe(kind, scalar(o, "kind")) && mayBe(name, scalar(field(o, "metadata"), "name")) {
+		for _, root := range d {
+			for _, o := range manifest.Objects(root) {
+				if mayBe(kind, manifest.Text(o, "kind")) && mayBe(name, manifest.Text(manifest.Field(o, "metadata"), "name")) {
 					n++
 				}
 			}
@@ -200,7 +201,7 @@ func (s *source) replacementsIn(k *kustomization, p string) []types.Replacement 
 		return nil // it is remote
 	}
 	var all []types.Replacement
-	for _, root := range d.roots {
+	for _, root := range d {
 		items := []*yaml.Node{root}
 		if root.Kind == yaml.SequenceNode {
 			items = root.Content

@@ -8,12 +8,13 @@ import (
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/manifest"
 )
 
 func count(roots []*yaml.Node) int {
 	n := 0
 	for _, root := range roots {
-		n += len(objectsIn(root))
+		n += len(manifest.Objects(root))
 	}
 	return n
 }
@@ -22,12 +23,12 @@ func count(roots []*yaml.Node) int {
 // others.
 func identified(n *yaml.Node, file string) error {
 	bad := func(format string, args ...any) error {
-		return stall(render.BuildFailed, "", fmt.Errorf("%s:%d: %s", file, n.Line, fmt.Sprintf(format, args...)))
+		return render.Stall(render.BuildFailed, "", fmt.Errorf("%s:%d: %s", file, n.Line, fmt.Sprintf(format, args...)))
 	}
 	if n.Kind != yaml.MappingNode {
 		return bad("not a Kubernetes object")
 	}
-	kind, meta := scalar(n, "kind"), field(n, "metadata")
+	kind, meta := manifest.Text(n, "kind"), manifest.Field(n, "metadata")
 	if err := annotated(n, file); err != nil {
 		return err
 	}
@@ -36,9 +37,9 @@ func identified(n *yaml.Node, file string) error {
 		return bad("not a Kubernetes object: it has no kind")
 	case strings.HasSuffix(kind, "List"):
 		return nil
-	case scalar(meta, "name") != "":
+	case manifest.Text(meta, "name") != "":
 		return nil
-	case scalar(meta, "generateName") != "":
+	case manifest.Text(meta, "generateName") != "":
 		return bad("%s has a generateName, which gives a new object each time: give it a name", kind)
 	}
 	return bad("%s has no metadata.name", kind)
@@ -47,15 +48,15 @@ func identified(n *yaml.Node, file string) error {
 // annotated checks the labels and annotations of objects and patches. Kustomize
 // makes text of a number among the latter, and nothing of a list or a map.
 func annotated(root *yaml.Node, file string) error {
-	for _, n := range objectsIn(root) {
+	for _, n := range manifest.Objects(root) {
 		for _, name := range []string{"labels", "annotations"} {
-			f := field(field(n, "metadata"), name)
+			f := manifest.Field(manifest.Field(n, "metadata"), name)
 			for i := 0; f != nil && f.Kind == yaml.MappingNode && i+1 < len(f.Content); i += 2 {
 				k, v := f.Content[i], f.Content[i+1]
 				if v.Kind == yaml.AliasNode {
 					v = v.Alias
 				}
-				if k.Value == mergeKey || v.Kind == yaml.ScalarNode || k.Value == "$patch" {
+				if k.Value == manifest.MergeKey || v.Kind == yaml.ScalarNode || k.Value == "$patch" {
 					continue
 				}
 				is := "list"
@@ -63,13 +64,13 @@ func annotated(root *yaml.Node, file string) error {
 					is = "map"
 				}
 				return &fault.Error{
-					Next: fault.Stall, Reason: render.BuildFailed, Object: identityOf(n),
+					Next: fault.Stall, Reason: render.BuildFailed, Object: manifest.RefOf(n),
 					Err: fmt.Errorf("%s:%d: metadata.%s.%s is a %s, not text", file, k.Line, name, k.Value, is),
 				}
 			}
 			if f != nil && f.Kind == yaml.SequenceNode {
 				return &fault.Error{
-					Next: fault.Stall, Reason: render.BuildFailed, Object: identityOf(n),
+					Next: fault.Stall, Reason: render.BuildFailed, Object: manifest.RefOf(n),
 					Err: fmt.Errorf("%s:%d: metadata.%s is a list, not a map", file, f.Line, name),
 				}
 			}

@@ -1,7 +1,6 @@
 package kustomize
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/manifest"
 	"plumb.dev/plumb/tree"
 )
 
@@ -66,7 +66,7 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 		case e.Kind != tree.File:
 			continue
 		case file != "":
-			return nil, stall(render.BuildFailed, "keep one of them",
+			return nil, render.Stall(render.BuildFailed, "keep one of them",
 				fmt.Errorf("%s: there are two kustomization files, %s and %s", dir, path.Base(file), base))
 		}
 		file = name
@@ -83,16 +83,16 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 		return nil, err
 	}
 	k := &kustomization{dir: dir, file: file, weight: int64(len(b))}
-	switch len(d.roots) {
+	switch len(d) {
 	case 0:
 		return k, nil
 	case 1:
-		k.root = d.roots[0]
+		k.root = d[0]
 	default:
-		return nil, stall(render.BuildFailed, "", fmt.Errorf("%s:%d: a kustomization file holds one document, not %d",
-			file, d.roots[1].Line, len(d.roots)))
+		return nil, render.Stall(render.BuildFailed, "", fmt.Errorf("%s:%d: a kustomization file holds one document, not %d",
+			file, d[1].Line, len(d)))
 	}
-	if err := (speller{file: file, strict: true}).check(k.root, reflect.TypeFor[types.Kustomization]()); err != nil {
+	if err := (manifest.Speller{File: file, Strict: true}).Check(k.root, reflect.TypeFor[types.Kustomization]()); err != nil {
 		return nil, err
 	}
 	if err := s.fieldPaths(k.root, file); err != nil {
@@ -101,56 +101,16 @@ func (s *source) kustomizationIn(dir string) (*kustomization, error) {
 	if err := k.Unmarshal(b); err != nil {
 		return nil, k.invalid(err)
 	}
+	s.deprecated(k)
 	return k, nil
 }
 
 // invalid says what is wrong with a kustomization that could not be decoded.
 func (k *kustomization) invalid(err error) error {
-	var wrong *json.UnmarshalTypeError
-	if !errors.As(err, &wrong) {
-		return stall(render.BuildFailed, "", fmt.Errorf("%s: not a kustomization", k.file))
+	if wrong := manifest.Mistyped(err, k.root, k.file); wrong != nil {
+		return wrong
 	}
-	is, _, _ := strings.Cut(wrong.Value, " ") // what follows is the value
-	at := k.file
-	if n := lookUp(k.root, strings.Split(wrong.Field, ".")); n != nil {
-		at = fmt.Sprintf("%s:%d", k.file, n.Line)
-	}
-	words := map[string]string{"string": "text", "bool": "a boolean", "array": "a list", "object": "a map", "number": "a number"}
-	return stall(render.BuildFailed, "", fmt.Errorf("%s: %s is %s, not %s", at, wrong.Field, words[is], typeName(wrong.Type)))
-}
-
-// lookUp returns the value of the last of nested fields that is there, or the
-// list on the way to it whose item is not known.
-func lookUp(n *yaml.Node, fields []string) *yaml.Node {
-	for _, name := range fields {
-		for n != nil && n.Kind == yaml.SequenceNode {
-			if len(n.Content) != 1 {
-				return n
-			}
-			n = n.Content[0]
-		}
-		next := field(n, name)
-		if next == nil {
-			return n
-		}
-		n = next
-	}
-	return n
-}
-
-// typeName names a Go type in words of YAML.
-func typeName(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Slice, reflect.Array:
-		return "a list"
-	case reflect.Map, reflect.Struct:
-		return "a map"
-	case reflect.Bool:
-		return "a boolean"
-	case reflect.String:
-		return "text"
-	}
-	return "a number"
+	return render.Stall(render.BuildFailed, "", fmt.Errorf("%s: not a kustomization", k.file))
 }
 
 // excludedKustomization returns why the kustomization file of a directory that

@@ -24,6 +24,7 @@ package kustomize
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"sigs.k8s.io/kustomize/api/konfig"
 
@@ -54,12 +55,22 @@ type Options struct {
 	// Patches are applied after the kustomization's own.
 	Patches []Patch
 
-	// Images replace the kustomization's own field by field, by name.
+	// Images replace the kustomization's own by name: field by field, or as a
+	// whole.
 	Images []Image
 
-	// Components are directories, relative to the one that is built.
+	// Replicas replace the kustomization's own, by name.
+	Replicas []Replica
+
+	// Components are directories, relative to the one that is built. One that
+	// the kustomization has is not added.
 	Components              []string
 	IgnoreMissingComponents bool
+
+	// CommonLabels and CommonAnnotations are added as kustomize edit add
+	// does.
+	CommonLabels      Labels
+	CommonAnnotations Annotations
 
 	// BuildMetadata replaces the kustomization's own, if set:
 	// originAnnotations, transformerAnnotations, managedByLabel.
@@ -70,10 +81,14 @@ type Options struct {
 	AllowRemoteBases bool
 }
 
-// A Patch is a strategic merge or JSON 6902 patch.
+// A Patch is a strategic merge or JSON 6902 patch, inline or in a file, whose
+// Path is relative to the directory that is built. What it does to names and
+// kinds is undone unless that is allowed.
 type Patch struct {
-	Patch  string
-	Target *Selector
+	Patch                            string
+	Path                             string
+	Target                           *Selector
+	AllowNameChange, AllowKindChange bool
 }
 
 // A Selector says which objects a patch is for. Group to Namespace are
@@ -86,7 +101,36 @@ type Selector struct {
 // An Image replaces name, tag or digest of the images called Name.
 type Image struct {
 	Name, NewName, NewTag, Digest string
+
+	// Whole replaces all that the kustomization says of the image, but for
+	// what is "*", as kustomize edit set image does. Otherwise what is empty
+	// stays.
+	Whole bool
 }
+
+// A Replica says how many there are of a workload.
+type Replica struct {
+	Name  string
+	Count int64
+}
+
+// Labels are set on objects, and unless WithoutSelectors on their selectors and
+// templates; then on templates if IncludeTemplates. One that the kustomization
+// sets in the same way is an error, unless Force replaces it.
+type Labels struct {
+	Values                                    map[string]string
+	Force, WithoutSelectors, IncludeTemplates bool
+}
+
+// Annotations are set on objects and their templates. One that the kustomization
+// sets is an error, unless Force replaces it.
+type Annotations struct {
+	Values map[string]string
+	Force  bool
+}
+
+// Version is the release of Kustomize that is built in: v5.8.2.
+func Version() string { return strings.TrimPrefix(managedBy, "kustomize-") }
 
 // Kind is what [Decode] decodes.
 const Kind = "kustomize"

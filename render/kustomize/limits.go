@@ -3,8 +3,8 @@ package kustomize
 import (
 	"fmt"
 
-	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/manifest"
 )
 
 // limits bound what a repository can make a render cost. They are far above
@@ -45,10 +45,11 @@ var defaultLimits = limits{
 	aloneBytes:   16 << 20,
 }
 
-func tooLarge(format string, args ...any) error {
-	return stall(render.TooLarge, "", fmt.Errorf(format, args...))
+// manifest are those of one file.
+func (l limits) manifest() manifest.Limits {
+	return manifest.Limits{Depth: l.depth, Expanded: l.expanded, Documents: l.objects}
 }
 
-func stall(reason fault.Reason, hint string, err error) error {
-	return &fault.Error{Next: fault.Stall, Reason: reason, Hint: hint, Err: err}
+func tooLarge(format string, args ...any) error {
+	return render.Stall(render.TooLarge, "", fmt.Errorf(format, args...))
 }

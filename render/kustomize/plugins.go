@@ -15,6 +15,7 @@ import (
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/manifest"
 	"plumb.dev/plumb/tree"
 )
 
@@ -25,8 +26,8 @@ func (v *surveyor) plugin(k *kustomization, entry string) (string, extent, error
 	if fault.Is(err, "ManifestTooLarge") {
 		return "", extent{}, err
 	}
-	if err == nil && len(d.roots) > 0 && d.roots[0].Kind == yaml.MappingNode {
-		b, e, err := v.configs(k, d.roots, k.file)
+	if err == nil && len(d) > 0 && d[0].Kind == yaml.MappingNode {
+		b, e, err := v.configs(k, d, k.file)
 		return notAPath(string(b)), e, err
 	}
 	name, e, err := v.entry(k, entry)
@@ -40,7 +41,7 @@ func (v *surveyor) plugin(k *kustomization, entry string) (string, extent, error
 	if _, d, err = v.src.manifest(name); err != nil {
 		return "", extent{}, err
 	}
-	b, below, err := v.configs(k, d.roots, name)
+	b, below, err := v.configs(k, d, name)
 	if err != nil {
 		return "", extent{}, err
 	}
@@ -89,7 +90,7 @@ func (v *surveyor) configs(k *kustomization, roots []*yaml.Node, file string) ([
 	for len(roots) > 0 {
 		root := roots[0]
 		roots = roots[1:]
-		if items := field(root, "items"); items != nil && strings.HasSuffix(scalar(root, "kind"), "List") {
+		if items := manifest.Field(root, "items"); items != nil && strings.HasSuffix(manifest.Text(root, "kind"), "List") {
 			roots = append(slices.Clone(items.Content), roots...)
 			continue
 		}
@@ -112,17 +113,17 @@ func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) (map[stri
 	refuse := func(format string, args ...any) (map[string]any, extent, error) {
 		return nil, extent{}, disabled(format, args...)
 	}
-	annotations := field(field(n, "metadata"), "annotations")
+	annotations := manifest.Field(manifest.Field(n, "metadata"), "annotations")
 	for _, key := range []string{"config.kubernetes.io/function", "config.k8s.io/function"} {
-		if field(annotations, key) != nil {
+		if manifest.Field(annotations, key) != nil {
 			return refuse("%s: %s %q runs a container or a program, which plumb doesn't",
-				at, scalar(n, "kind"), scalar(field(n, "metadata"), "name"))
+				at, manifest.Text(n, "kind"), manifest.Text(manifest.Field(n, "metadata"), "name"))
 		}
 	}
-	kind := scalar(n, "kind")
+	kind := manifest.Text(n, "kind")
 	fields, builtIn := plugins[kind]
 	switch {
-	case scalar(n, "apiVersion") != "builtin":
+	case manifest.Text(n, "apiVersion") != "builtin":
 		return refuse("%s: %s is not a plugin that is built in, and plumb runs no others", at, kind)
 	case kind == "HelmChartInflationGenerator":
 		return refuse("%s: %s runs the helm program, which plumb doesn't", at, kind)
@@ -130,7 +131,7 @@ func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) (map[stri
 		return refuse("%s: there is no plugin %s", at, kind)
 	}
 	fields = append([]reflect.Type{pluginHead}, fields...)
-	if err := (speller{file: file}).check(n, fields...); err != nil {
+	if err := (manifest.Speller{File: file}).Check(n, fields...); err != nil {
 		return nil, extent{}, err
 	}
 	if err := v.src.fieldPaths(n, file); err != nil {
@@ -138,9 +139,9 @@ func (v *surveyor) config(k *kustomization, n *yaml.Node, file string) (map[stri
 	}
 	decoded, err := decodeConfig(n)
 	if err != nil {
-		return nil, extent{}, stall(render.BuildFailed, "", fmt.Errorf("%s: %s can't be decoded", at, kind))
+		return nil, extent{}, render.Stall(render.BuildFailed, "", fmt.Errorf("%s: %s can't be decoded", at, kind))
 	}
-	config := known(decoded, fields...).(map[string]any) // of a map, a map
+	config := manifest.Known(decoded, fields...).(map[string]any) // of a map, a map
 	e, err := v.pluginPlaces(k, kind, config)
 	if err == nil && kind == "ReplacementTransformer" {
 		var p builtins.ReplacementTransformerPlugin

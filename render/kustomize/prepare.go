@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	k8syaml "sigs.k8s.io/yaml"
@@ -52,13 +54,20 @@ func noKustomization(s *source, dir string) error {
 	if err := s.excludedKustomization(dir); err != nil {
 		return render.Missing(err, render.BuildFailed, "the kustomization file of directory %q", dir)
 	}
-	return stall(render.BuildFailed, "", fmt.Errorf("directory %q has no kustomization file", dir))
+	for _, base := range konfig.RecognizedKustomizationFileNames() {
+		name := path.Join(dir, base)
+		if e, err := s.tree.Lookup(name); err == nil && e.Kind == tree.Link {
+			return render.Stall(render.BuildFailed, "", fmt.Errorf("%s: this symbolic link leads to no file", name))
+		}
+	}
+	return render.Stall(render.BuildFailed, "", fmt.Errorf("directory %q has no kustomization file", dir))
 }
 
 // adds reports whether o changes the kustomization itself.
 func (o Options) adds() bool {
 	return o.Namespace != "" || o.NamePrefix != "" || o.NameSuffix != "" ||
-		len(o.Patches)+len(o.Images)+len(o.Components)+len(o.BuildMetadata) > 0
+		len(o.Patches)+len(o.Images)+len(o.Replicas)+len(o.Components)+len(o.BuildMetadata) > 0 ||
+		len(o.CommonLabels.Values)+len(o.CommonAnnotations.Values) > 0
 }
 
 func (o Options) addTo(s *source, k *kustomization) error {
@@ -72,24 +81,30 @@ func (o Options) addTo(s *source, k *kustomization) error {
 		k.NameSuffix = o.NameSuffix
 	}
 	for _, p := range o.Patches {
-		k.Patches = append(k.Patches, types.Patch{Patch: p.Patch, Target: p.Target.selector()})
+		patch := types.Patch{Patch: p.Patch, Path: p.Path, Target: p.Target.selector()}
+		if p.AllowNameChange || p.AllowKindChange {
+			patch.Options = &types.PatchArgs{AllowNameChange: p.AllowNameChange, AllowKindChange: p.AllowKindChange}
+		}
+		k.Patches = append(k.Patches, patch)
 	}
 	for _, c := range o.Components {
 		ok, err := o.component(s, k.dir, c)
 		if err != nil {
 			return err
 		}
-		if ok {
+		if ok && !slices.Contains(k.Components, c) {
 			k.Components = append(k.Components, c)
 		}
 	}
-	for _, i := range o.Images {
-		mergeImage(&k.Kustomization, i)
-	}
+	mergeImages(&k.Kustomization, o.Images)
+	mergeReplicas(&k.Kustomization, o.Replicas)
 	if len(o.BuildMetadata) > 0 {
 		k.BuildMetadata = o.BuildMetadata
 	}
-	return nil
+	if err := o.CommonLabels.addTo(k); err != nil {
+		return err
+	}
+	return o.CommonAnnotations.addTo(k)
 }
 
 func (sel *Selector) selector() *types.Selector {
@@ -110,7 +125,7 @@ func (sel *Selector) selector() *types.Selector {
 // component reports whether the component c of the options is to be built.
 func (o Options) component(s *source, dir, c string) (bool, error) {
 	if path.IsAbs(c) || remote(c) {
-		return false, stall("InvalidPath", "use a path relative to the kustomization's",
+		return false, render.Stall("InvalidPath", "use a path relative to the kustomization's",
 			fmt.Errorf("component %q is not a relative path", c))
 	}
 	name := path.Join(dir, c)
@@ -122,27 +137,8 @@ func (o Options) component(s *source, dir, c string) (bool, error) {
 		return false, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, stall(render.BuildFailed, "set ignoreMissingComponents to go on without it",
+		return false, render.Stall(render.BuildFailed, "set ignoreMissingComponents to go on without it",
 			render.Missing(err, render.BuildFailed, "component %q", c).Err)
 	}
 	return true, s.fail(err)
-}
-
-// mergeImage overrides the image of the same name, or adds one. Tag and digest
-// are one thing: whoever sets one of them replaces both.
-func mergeImage(k *types.Kustomization, i Image) {
-	for n := range k.Images {
-		at := &k.Images[n]
-		if at.Name != i.Name {
-			continue
-		}
-		if i.NewName != "" {
-			at.NewName = i.NewName
-		}
-		if i.NewTag != "" || i.Digest != "" {
-			at.NewTag, at.Digest = i.NewTag, i.Digest
-		}
-		return
-	}
-	k.Images = append(k.Images, types.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest})
 }

@@ -12,10 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/manifest"
 	"plumb.dev/plumb/tree"
 )
 
@@ -32,12 +35,12 @@ type source struct {
 	tree   tree.Tree
 	limits limits
 
-	overlay map[string][]byte    // files that plumb made or changed, by name
-	handed  map[string][]byte    // what Kustomize reads instead of a file, by name
-	named   map[string]bool      // manifests that the survey has looked at
-	data    map[string]bool      // files that are data, and never parsed as YAML
-	files   map[string][]byte    // files read, by resolved name
-	checked map[string]*document // what is known of those that were checked
+	overlay map[string][]byte       // files that plumb made or changed, by name
+	handed  map[string][]byte       // what Kustomize reads instead of a file, by name
+	named   map[string]bool         // manifests that the survey has looked at
+	data    map[string]bool         // files that are data, and never parsed as YAML
+	files   map[string][]byte       // files read, by resolved name
+	checked map[string][]*yaml.Node // what is known of those that were checked
 	read    int64
 	marks   int
 
@@ -65,7 +68,7 @@ func newSource(ctx context.Context, t tree.Tree, l limits) *source {
 	return &source{
 		ctx: ctx, tree: t, limits: l,
 		overlay: map[string][]byte{}, handed: map[string][]byte{}, named: map[string]bool{}, data: map[string]bool{},
-		files: map[string][]byte{}, checked: map[string]*document{},
+		files: map[string][]byte{}, checked: map[string][]*yaml.Node{},
 	}
 }
 
@@ -116,7 +119,7 @@ func escapes(p, file string) error {
 	if file != "" {
 		err = fmt.Errorf("%s: %w", file, err)
 	}
-	return stall("PathEscapesSource", "point the path at a file inside the repository", err)
+	return render.Stall("PathEscapesSource", "point the path at a file inside the repository", err)
 }
 
 // cloneDir is the prefix of the directories that Kustomize clones into.
@@ -167,7 +170,7 @@ func (s *source) load(name string) ([]byte, error) {
 }
 
 // manifest is load, for a file that is going to be parsed as YAML.
-func (s *source) manifest(name string) ([]byte, *document, error) {
+func (s *source) manifest(name string) ([]byte, []*yaml.Node, error) {
 	b, err := s.load(name)
 	if err != nil {
 		return nil, nil, err
@@ -184,11 +187,11 @@ func (s *source) manifest(name string) ([]byte, *document, error) {
 }
 
 // parse is parse, counting what all files of the render hold.
-func (s *source) parse(b []byte, file string) (*document, error) {
-	if s.marks += marks(b); s.marks > s.limits.marks {
+func (s *source) parse(b []byte, file string) ([]*yaml.Node, error) {
+	if s.marks += manifest.Marks(b); s.marks > s.limits.marks {
 		return nil, tooLarge("%s: the manifests of this render hold more than %d values", file, s.limits.marks)
 	}
-	return parse(b, file, s.limits)
+	return manifest.Parse(b, file, s.limits.manifest())
 }
 
 // ReadFile implements filesys.FileSystem.
@@ -243,8 +246,8 @@ func (s *source) inspectRemote(p string, b []byte) error {
 	if err != nil || !slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(p)) {
 		return err
 	}
-	for _, root := range d.roots {
-		if field(root, "openapi") != nil {
+	for _, root := range d {
+		if manifest.Field(root, "openapi") != nil {
 			// It would change the schema under builds that run meanwhile.
 			return disabled("%s: a remote base may not bring an openapi schema", path.Base(p))
 		}
@@ -357,7 +360,7 @@ func (s *source) Glob(string) ([]string, error) { return nil, s.fail(errUnsuppor
 func (s *source) Walk(string, filepath.WalkFunc) error { return s.fail(errUnsupported) }
 
 var errUnsupported error = &fault.Error{
-	Next: fault.Stall, Reason: "FeatureDisabled", Err: errors.New("kustomize asked for a listing that plumb does not give"),
+	Next: fault.Stall, Reason: render.FeatureDisabled, Err: errors.New("kustomize asked for a listing that plumb does not give"),
 }
 
 // Create implements filesys.FileSystem.

@@ -96,17 +96,17 @@ func (v *surveyor) directory(dir string, by *kustomization, entry string) (exten
 	for i, seen := range v.stack {
 		// Kustomize refuses a base that contains where it came from, too.
 		if seen == dir || dir == "." || strings.HasPrefix(seen, dir+"/") {
-			return extent{}, stall("RenderCycle", "", fmt.Errorf("%s: %q leads back to where it came from: %s",
+			return extent{}, render.Stall("RenderCycle", "", fmt.Errorf("%s: %q leads back to where it came from: %s",
 				by.at(entry), entry, strings.Join(append(slices.Clone(v.stack[i:]), dir), " → ")))
 		}
 	}
 	if len(v.stack) >= v.src.limits.bases {
-		return extent{}, stall("RenderCycle", "", fmt.Errorf("%s: more than %d kustomizations under one another",
+		return extent{}, render.Stall("RenderCycle", "", fmt.Errorf("%s: more than %d kustomizations under one another",
 			by.at(entry), v.src.limits.bases))
 	}
 	if e, ok := v.done[dir]; ok {
 		if len(v.stack)+e.height > v.src.limits.bases {
-			return extent{}, stall("RenderCycle", "", fmt.Errorf("%s: more than %d kustomizations under one another",
+			return extent{}, render.Stall("RenderCycle", "", fmt.Errorf("%s: more than %d kustomizations under one another",
 				by.at(entry), v.src.limits.bases))
 		}
 		return e, nil
@@ -119,14 +119,13 @@ func (v *surveyor) directory(dir string, by *kustomization, entry string) (exten
 		if err := v.src.excludedKustomization(dir); err != nil {
 			return extent{}, render.Missing(err, render.BuildFailed, "%s: the kustomization file of directory %q", by.at(entry), entry)
 		}
-		return extent{}, stall(render.BuildFailed, "", fmt.Errorf("%s: directory %q has no kustomization file", by.at(entry), entry))
+		return extent{}, render.Stall(render.BuildFailed, "", fmt.Errorf("%s: directory %q has no kustomization file", by.at(entry), entry))
 	}
 	return v.visit(k)
 }
 
 func (v *surveyor) visit(k *kustomization) (extent, error) {
 	k.empty = k.CheckEmpty() != nil
-	v.deprecated(k)
 	k.FixKustomization()
 	v.stack = append(v.stack, k.dir)
 	e, err := v.fields(k)
@@ -177,7 +176,7 @@ func (v *surveyor) fields(k *kustomization) (extent, error) {
 }
 
 // deprecated warns of fields that Kustomize is going to do without.
-func (v *surveyor) deprecated(k *kustomization) {
+func (s *source) deprecated(k *kustomization) {
 	for _, f := range []struct {
 		name, instead string
 		used          bool
@@ -190,13 +189,13 @@ func (v *surveyor) deprecated(k *kustomization) {
 		{"vars", "replacements", k.Vars != nil},
 	} {
 		if f.used {
-			v.src.warn("%s: %s is deprecated: use %s", k.at(f.name), f.name, f.instead)
+			s.warn("%s: %s is deprecated: use %s", k.at(f.name), f.name, f.instead)
 		}
 	}
 }
 
 func disabled(format string, args ...any) error {
-	return stall("FeatureDisabled", "", fmt.Errorf(format, args...))
+	return render.Stall(render.FeatureDisabled, "", fmt.Errorf(format, args...))
 }
 
 // features refuses what runs programs, and notes what changes global state.

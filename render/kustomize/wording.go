@@ -12,21 +12,6 @@ import (
 // another version of it that says something else is found out. Where nothing
 // matches, an error is passed on as it is.
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
-// yamlSaid returns the line that an error of go.yaml.in/yaml names, if any, and
-// what is wrong there.
-func yamlSaid(msg string) (line, rest string, ok bool) {
-	m := yamlLine.FindStringSubmatch(msg)
-	if m == nil {
-		return "", msg, false
-	}
-	return m[1], msg[len(m[0]):], true
-}
-
-// tooDeep reports whether go.yaml.in/yaml gave up on how deep a file is nested.
-func tooDeep(msg string) bool { return strings.Contains(msg, "exceeded max depth") }
-
 // cyclic reports whether Kustomize came back to where it was. What is in the
 // source, the survey has found before; this is about what was fetched.
 func cyclic(msg string) bool { return strings.Contains(msg, "cycle detected") }

@@ -1,4 +1,11 @@
-package kustomize
+// Package manifest looks at files of YAML before a library parses them.
+//
+// The libraries follow aliases without end, recurse as deep as a file is nested,
+// keep one of two equal keys, and end the process over a value that JSON can't
+// say. What is here finds that out first, and says in which file and line.
+//
+// Left to others: what a file is about.
+package manifest
 
 import (
 	"bytes"
@@ -12,24 +19,22 @@ import (
 	"plumb.dev/plumb/render"
 )
 
-// A document is what parse learned of a YAML file: the roots of its
-// documents, without those that are empty.
-type document struct {
-	roots []*yaml.Node
+// Limits bound what a file may make a parser do.
+type Limits struct {
+	Depth     int   // nesting in one document
+	Expanded  int   // values of a document with its aliases followed
+	Documents int64 // in one file
 }
 
-// parse looks at a YAML file before anything else parses it, since the
-// libraries follow aliases without end, recurse as deep as a file is nested,
-// keep one of two equal keys, and end the process over a value that JSON
-// can't say. The error names file and line.
-func parse(b []byte, file string, l limits) (*document, error) {
-	d := &document{}
+// Parse returns the roots of the documents of a YAML file, without those that
+// are empty. An error is a [fault.Stall] that names file and line.
+func Parse(b []byte, file string, l Limits) (roots []*yaml.Node, err error) {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	for {
 		var n yaml.Node
 		err := dec.Decode(&n)
 		if errors.Is(err, io.EOF) {
-			return d, nil
+			return roots, nil
 		}
 		if err != nil {
 			return nil, notYAML(file, err)
@@ -39,9 +44,9 @@ func parse(b []byte, file string, l limits) (*document, error) {
 			return nil, err
 		}
 		if n.Kind == yaml.DocumentNode && len(n.Content) == 1 && n.Content[0].Tag != "!!null" {
-			d.roots = append(d.roots, n.Content[0])
-			if int64(len(d.roots)) > l.objects {
-				return nil, tooLarge("%s: more than %d documents", file, l.objects)
+			roots = append(roots, n.Content[0])
+			if int64(len(roots)) > l.Documents {
+				return nil, tooLarge("%s: more than %d documents", file, l.Documents)
 			}
 		}
 	}
@@ -61,12 +66,12 @@ func notYAML(file string, err error) error {
 	if tooDeep(msg) {
 		return tooLarge("%s: nested too deeply", at)
 	}
-	return stall(render.BuildFailed, "", fmt.Errorf("%s: not YAML: %s", at, msg))
+	return render.Stall(render.BuildFailed, "", fmt.Errorf("%s: not YAML: %s", at, msg))
 }
 
-// marks is at least the number of values in a YAML file, known before it is
+// Marks is at least the number of values in a YAML file, known before it is
 // parsed: a parsed value takes some two hundred bytes, whatever its length.
-func marks(b []byte) int {
+func Marks(b []byte) int {
 	n := 1
 	for _, c := range b {
 		switch c {
@@ -79,15 +84,15 @@ func marks(b []byte) int {
 
 type checker struct {
 	file   string
-	limits limits
+	limits Limits
 	open   map[*yaml.Node]bool // anchored nodes that are being visited
 	sizes  map[*yaml.Node]int  // of anchored nodes that have been
 }
 
 // visit returns how many nodes n is once its aliases are followed.
 func (c *checker) visit(n *yaml.Node, depth int) (int, error) {
-	if depth > c.limits.depth {
-		return 0, tooLarge("%s:%d: nested more than %d levels deep", c.file, n.Line, c.limits.depth)
+	if depth > c.limits.Depth {
+		return 0, tooLarge("%s:%d: nested more than %d levels deep", c.file, n.Line, c.limits.Depth)
 	}
 	if n.Kind == yaml.AliasNode {
 		to := n.Alias
@@ -114,7 +119,7 @@ func (c *checker) visit(n *yaml.Node, depth int) (int, error) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!float" {
 		switch strings.ToLower(strings.TrimLeft(n.Value, "+-")) {
 		case ".inf", ".nan":
-			return 0, stall(render.BuildFailed, "quote it if it is text", fmt.Errorf("%s:%d: JSON has no word for the number %s", c.file, n.Line, n.Value))
+			return 0, render.Stall(render.BuildFailed, "quote it if it is text", fmt.Errorf("%s:%d: JSON has no word for the number %s", c.file, n.Line, n.Value))
 		}
 	}
 	size := 1
@@ -123,8 +128,8 @@ func (c *checker) visit(n *yaml.Node, depth int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if size += s; size > c.limits.expanded {
-			return 0, tooLarge("%s:%d: more than %d values once aliases are followed", c.file, n.Line, c.limits.expanded)
+		if size += s; size > c.limits.Expanded {
+			return 0, tooLarge("%s:%d: more than %d values once aliases are followed", c.file, n.Line, c.limits.Expanded)
 		}
 	}
 	if n.Anchor != "" {
@@ -145,14 +150,14 @@ func (c *checker) keys(n *yaml.Node) error {
 		case yaml.ScalarNode:
 		case yaml.AliasNode:
 			// A reader of the file would not see what it names.
-			return stall(render.BuildFailed, "write the key out", fmt.Errorf("%s:%d: a key that is an alias, *%s", c.file, k.Line, k.Value))
+			return render.Stall(render.BuildFailed, "write the key out", fmt.Errorf("%s:%d: a key that is an alias, *%s", c.file, k.Line, k.Value))
 		default:
-			return stall(render.BuildFailed, "", fmt.Errorf("%s:%d: a key that is not a string", c.file, k.Line))
+			return render.Stall(render.BuildFailed, "", fmt.Errorf("%s:%d: a key that is not a string", c.file, k.Line))
 		}
 		switch k.Tag {
 		case "!!str", "!!merge":
 		default:
-			return stall(render.BuildFailed, "quote it", fmt.Errorf("%s:%d: the key %s is not a string", c.file, k.Line, k.Value))
+			return render.Stall(render.BuildFailed, "quote it", fmt.Errorf("%s:%d: the key %s is not a string", c.file, k.Line, k.Value))
 		}
 		first := 0
 		if seen != nil {
@@ -166,8 +171,12 @@ func (c *checker) keys(n *yaml.Node) error {
 			}
 		}
 		if first != 0 {
-			return stall(render.BuildFailed, "", fmt.Errorf("%s:%d: the key %q is already set on line %d", c.file, k.Line, k.Value, first))
+			return render.Stall(render.BuildFailed, "", fmt.Errorf("%s:%d: the key %q is already set on line %d", c.file, k.Line, k.Value, first))
 		}
 	}
 	return nil
+}
+
+func tooLarge(format string, args ...any) error {
+	return render.Stall(render.TooLarge, "", fmt.Errorf(format, args...))
 }
