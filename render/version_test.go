@@ -9,6 +9,8 @@ import (
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/detect"
+	"plumb.dev/plumb/render/directory"
 	"plumb.dev/plumb/render/kustomize"
 	"plumb.dev/plumb/tree"
 )
@@ -25,6 +27,11 @@ func TestTheVersionIsThatOfTheModules(t *testing.T) {
 		{kustomize.Options{}.Version(), "sigs.k8s.io/kustomize/api", "kustomize/"},
 		{kustomize.Options{}.Version(), "sigs.k8s.io/kustomize/kyaml", "kyaml/"},
 		{kustomize.Options{}.Version(), "sigs.k8s.io/yaml", "yaml/"},
+		{directory.Options{}.Version(), "github.com/google/go-jsonnet", "go-jsonnet/"},
+		{directory.Options{}.Version(), "github.com/gobwas/glob", "glob/"},
+		{directory.Options{}.Version(), "go.yaml.in/yaml/v3", "yaml/"},
+		{detect.Options{}.Version(), "sigs.k8s.io/kustomize/api", "kustomize/"},
+		{detect.Options{}.Version(), "github.com/google/go-jsonnet", "go-jsonnet/"},
 	} {
 		_, rest, ok := strings.Cut(string(mod), c.module+" ")
 		version, _, _ := strings.Cut(rest, "\n")

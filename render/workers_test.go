@@ -21,8 +21,10 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/internal/rendertest"
 	"plumb.dev/plumb/internal/worker"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/detect"
 	"plumb.dev/plumb/render/kustomize"
 	"plumb.dev/plumb/tree"
 )
@@ -31,7 +33,7 @@ const workerArg = "worker-of-the-test"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == workerArg {
-		kinds := map[string]worker.Func{kustomize.Kind: render.Job(kustomize.Decode), hostileKind: render.Job(decodeHostile)}
+		kinds := map[string]worker.Func{kustomize.Kind: render.Job(kustomize.Decode), detect.Kind: render.Job(detect.Decode), hostileKind: render.Job(decodeHostile)}
 		if err := worker.Serve(kinds, os.Stdin, os.Stdout, kustomize.Warm); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -63,14 +65,14 @@ func workers(t testing.TB, change func(*worker.Options)) *render.Workers {
 // warnings and errors, and what it saw of the tree.
 func TestAWorkerGivesWhatARenderGives(t *testing.T) {
 	w := workers(t, nil)
-	compare := func(what string, m map[string]string, o options) {
+	compare := func(what string, m map[string]string, o render.Options) {
 		t.Helper()
-		here, errHere := objects(t.Context(), tree.FromFiles(m), o)
-		there, errThere := w.Objects(t.Context(), tree.FromFiles(m), o.Render())
+		here, errHere := render.Objects(t.Context(), tree.FromFiles(m), o)
+		there, errThere := w.Objects(t.Context(), tree.FromFiles(m), o)
 		if diff := cmp.Diff(outcome(here, errHere), outcome(there, errThere)); diff != "" {
 			t.Errorf("%s: -here +in a worker:\n%s", what, diff)
 		}
-		if here.Digest != there.Digest || here.Secret != there.Secret || here.Cacheable != there.Cacheable || !slices.Equal(here.Items, there.Items) {
+		if here.Digest != there.Digest || here.Secret != there.Secret || here.Kind != there.Kind || here.Revised != there.Revised || here.Revision != there.Revision || here.Cacheable != there.Cacheable || !slices.Equal(here.Items, there.Items) {
 			t.Errorf("%s: %+v, and in a worker %+v", what, here, there)
 		}
 		sightings := func(r render.Result) map[string]tree.Sighting {
@@ -90,17 +92,25 @@ func TestAWorkerGivesWhatARenderGives(t *testing.T) {
 			t.Fatal(err)
 		}
 		m, o, _ := unpack(t, a)
-		compare(name, m, o)
+		compare(name, m, o.Render())
 	}
-	compare("an app", app("app"), options{Path: "app/overlays/production"})
-	compare("a secret variable", files("a.yaml", configMap("a", "${v}")), options{Substitute: &render.Substitution{Vars: map[string]string{"v": "s3cr3t"}, Secret: []string{"v"}}})
-	compare("a field with a place", files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  finalizers: [1]\n"), options{})
-	compare("a link outside", files("a.yaml", "-> ../b"), options{})
+	for _, name := range rendertest.DetectArchives(t) {
+		a, err := txtar.ParseFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, o, _ := rendertest.UnpackDetect(t, a)
+		compare(name, m, o.Render())
+	}
+	compare("an app", app("app"), options{Path: "app/overlays/production"}.Render())
+	compare("a secret variable", files("a.yaml", configMap("a", "${v}")), options{Substitute: &render.Substitution{Vars: map[string]string{"v": "s3cr3t"}, Secret: []string{"v"}}}.Render())
+	compare("a field with a place", files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  finalizers: [1]\n"), options{}.Render())
+	compare("a link outside", files("a.yaml", "-> ../b"), options{}.Render())
 	large := map[string]string{"a.yaml": configMap("large", strings.Repeat("x", 100_000))}
 	for i := range 300 {
 		large[fmt.Sprintf("d/%d.yaml", i)] = configMap(fmt.Sprint("c", i), "x")
 	}
-	compare("many files", large, options{})
+	compare("many files", large, options{}.Render())
 }
 
 func TestAValueOfASecretIsNotGivenToAWorker(t *testing.T) {

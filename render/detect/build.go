@@ -1,0 +1,191 @@
+package detect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kustomize/api/konfig"
+
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/directory"
+	"plumb.dev/plumb/render/kustomize"
+	"plumb.dev/plumb/tree"
+)
+
+// Kind is what [Decode] decodes.
+const Kind = "detect"
+
+// version names what, besides what is chosen, decides what a build gives.
+const version = "detect/1"
+
+// chartFile is the file of a directory that is a Helm chart.
+const chartFile = "Chart.yaml"
+
+// Decode returns the options that were encoded as JSON.
+func Decode(b []byte) (render.Builder, error) {
+	var o Options
+	err := json.Unmarshal(b, &o)
+	return o, err
+}
+
+// Kind implements [render.Builder].
+func (o Options) Kind() string { return Kind }
+
+// Probes implements [render.Builder].
+func (o Options) Probes() []string {
+	return slices.Concat(konfig.RecognizedKustomizationFileNames(), []string{chartFile}, o.Overrides)
+}
+
+// Open implements [render.Builder].
+func (o Options) Open() bool { return o.AllowRemoteBases }
+
+// Version implements [render.Builder].
+func (o Options) Version() string {
+	return strings.Join([]string{version, kustomize.Options{}.Version(), directory.Options{}.Version()}, " ")
+}
+
+// Build implements [render.Builder].
+func (o Options) Build(ctx context.Context, in render.Input) (render.Built, error) {
+	merged := o.Sections
+	var warnings []string
+	for _, base := range o.Overrides {
+		w, err := merged.override(in.Tree, path.Join(in.Dir, base))
+		if err != nil {
+			return render.Built{}, err
+		}
+		warnings = append(warnings, w...)
+	}
+	builder, err := o.choose(in, merged)
+	if err != nil {
+		return render.Built{}, err
+	}
+	b, err := builder.Build(ctx, in)
+	b.Warnings = append(warnings, b.Warnings...)
+	return b, err
+}
+
+// choose returns what builds a directory, after the sections.
+func (o Options) choose(in render.Input, s Sections) (render.Builder, error) {
+	kind, file, err := s.kind(in)
+	if err != nil {
+		return nil, err
+	}
+	env := expander{o.Env, in.Revision}
+	switch kind {
+	case helmKind:
+		return nil, helm(file)
+	case pluginKind:
+		return nil, plugin()
+	case kustomizeKind:
+		var k Kustomize
+		if s.Kustomize != nil {
+			k = *s.Kustomize
+		}
+		b, err := k.options(env)
+		b.AllowRemoteBases = o.AllowRemoteBases
+		return b, err
+	}
+	var f directory.Files
+	if s.Directory != nil {
+		f = *s.Directory
+	}
+	f.Jsonnet.ExtVars, f.Jsonnet.TLAs = env.variables(f.Jsonnet.ExtVars), env.variables(f.Jsonnet.TLAs)
+	return directory.Options{Files: f, SkipMarker: o.SkipMarker, Except: o.Overrides}, nil
+}
+
+// The kinds, as the sections are called.
+const (
+	directoryKind = "directory"
+	kustomizeKind = "kustomize"
+	helmKind      = "helm"
+	pluginKind    = "plugin"
+)
+
+// kind returns of which kind a directory is, and the file that says so, if one
+// does.
+func (s Sections) kind(in render.Input) (kind, file string, err error) {
+	said := s.said()
+	switch len(said) {
+	case 0:
+		return found(in)
+	case 1:
+		return said[0], "", nil
+	}
+	return "", "", &fault.Error{
+		Next: fault.Stall, Reason: fault.InvalidSpec, Hint: "keep one of them",
+		Err: fmt.Errorf("the source says that it is of several kinds: %s", strings.Join(said, ", ")),
+	}
+}
+
+// said are the sections that are there.
+func (s Sections) said() (kinds []string) {
+	for _, section := range []struct {
+		kind  string
+		there bool
+	}{
+		{directoryKind, s.Directory != nil}, {helmKind, s.Helm != nil}, {kustomizeKind, s.Kustomize != nil}, {pluginKind, s.Plugin != nil},
+	} {
+		if section.there {
+			kinds = append(kinds, section.kind)
+		}
+	}
+	return kinds
+}
+
+// found looks for the file that says of which kind a directory is. A chart with
+// a kustomization file is Kustomize's.
+func found(in render.Input) (kind, file string, err error) {
+	for _, base := range konfig.RecognizedKustomizationFileNames() {
+		ok, err := has(in, base)
+		if err != nil {
+			return "", "", err
+		}
+		if ok {
+			return kustomizeKind, path.Join(in.Dir, base), nil
+		}
+	}
+	ok, err := has(in, chartFile)
+	if err != nil {
+		return "", "", err
+	}
+	if ok {
+		return helmKind, path.Join(in.Dir, chartFile), nil
+	}
+	return directoryKind, "", nil
+}
+
+// has reports whether the directory has a file, or a link, of a name.
+func has(in render.Input, base string) (bool, error) {
+	e, err := in.Tree.Lookup(path.Join(in.Dir, base))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && (e.Kind == tree.File || e.Kind == tree.Link), err
+}
+
+// helm is the error for a chart.
+func helm(file string) error {
+	err := errors.New("the source is a Helm chart, by its helm section, and this version of plumb renders no charts")
+	if file != "" {
+		err = fmt.Errorf("%s: the directory is a Helm chart, and this version of plumb renders no charts", file)
+	}
+	return &fault.Error{
+		Next: fault.Stall, Reason: render.FeatureDisabled, Err: err,
+		Hint: "render it with helm template into files, and name their directory",
+	}
+}
+
+// plugin is the error for a source of a config management plugin.
+func plugin() error {
+	return &fault.Error{
+		Next: fault.Stall, Reason: fault.InvalidSpec, Err: errors.New("the source is rendered by a plugin, by its plugin section, and plumb runs none"),
+		Hint: "use Kustomize, Jsonnet or plain files, or commit what the plugin gives",
+	}
+}
