@@ -152,17 +152,48 @@ func TestOnlyDialectsKnowFluxAndArgo(t *testing.T) {
 }
 
 // Which dialects there are only cmd/plumb says. Commands and the UI are given
-// a list, and work on what all of them have.
+// a list, and work on what all of them have. What is in a dialect's folder is
+// its own.
 func TestOnlyTheProgramNamesDialects(t *testing.T) {
-	shared := []string{module + "/control", module + "/control/view", module + "/control/lookup"}
+	shared := []string{module + "/control", module + "/control/view", module + "/control/lookup", module + "/control/custom", module + "/control/argocd/address"}
 	for _, p := range packages(t) {
 		from := folder(p.ImportPath)
 		if layer(from) < 0 || from == "cmd" {
 			continue
 		}
 		for _, imported := range p.Imports {
-			if folder(imported) == "control" && imported != p.ImportPath && !slices.Contains(shared, imported) {
+			if folder(imported) == "control" && !slices.Contains(shared, imported) && dialect(imported) != dialect(p.ImportPath) {
 				t.Errorf("%s imports %s; let cmd/plumb hand it in as a control.Dialect", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// dialect is the folder of control/ that a package is in, or "".
+func dialect(importPath string) string {
+	rel, _ := strings.CutPrefix(importPath, module+"/control/")
+	if rel == importPath {
+		return ""
+	}
+	first, _, _ := strings.Cut(rel, "/")
+	return first
+}
+
+// The parts of Argo CD's dialect are functions of values: the dialect calls
+// them, and they know neither it nor how its custom resources are kept.
+func TestPartsOfADialectDontKnowIt(t *testing.T) {
+	parts := map[string][]string{"address": nil, "project": {"address"}, "settings": {"address", "project"}, "cached": nil}
+	base := module + "/control/argocd"
+	for _, p := range packages(t) {
+		part, ok := strings.CutPrefix(p.ImportPath, base+"/")
+		below, listed := parts[part]
+		if !ok || !listed {
+			continue
+		}
+		for _, imported := range p.Imports {
+			name, own := strings.CutPrefix(imported, base+"/")
+			if folder(imported) == "control" && !(own && slices.Contains(below, name)) {
+				t.Errorf("%s imports %s", p.ImportPath, imported)
 			}
 		}
 	}
