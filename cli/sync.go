@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/inspect"
 )
 
@@ -55,7 +56,7 @@ func (o syncOptions) run(ctx context.Context, a *app, name string) error {
 	if f.IsSource && (o.withSource || o.approve) {
 		return fmt.Errorf("%s is a source: --with-source and --approve-prune are for units", f.Ref)
 	}
-	if o.withSource {
+	if o.withSource && !f.Inline { // else that is part of it
 		src, err := s.Get(ctx, f.Source)
 		if err != nil {
 			return err
@@ -68,7 +69,10 @@ func (o syncOptions) run(ctx context.Context, a *app, name string) error {
 		}
 	}
 	approve := ""
-	if o.approve {
+	switch {
+	case o.approve && f.Inline:
+		approve = or(f.Revision, engine.AnyRevision)
+	case o.approve:
 		src, err := s.Get(ctx, f.Source)
 		if err != nil {
 			return err
@@ -84,8 +88,11 @@ func (o syncOptions) run(ctx context.Context, a *app, name string) error {
 func (o syncOptions) one(ctx context.Context, s *conn, f *inspect.Found, approve string) error {
 	began := time.Now()
 	token := began.UTC().Format(time.RFC3339Nano)
-	f, err := s.patch(ctx, f, f.Sync(token, approve))
+	ask, err := f.Sync(f.Object, token, approve)
 	if err != nil {
+		return fmt.Errorf("%s: %w", f.Ref, err)
+	}
+	if f, err = s.patch(ctx, f, ask); err != nil {
 		return err
 	}
 	if o.noWait {

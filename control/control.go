@@ -5,11 +5,12 @@
 // All of them share one engine, one keeper of sources and one reader of what
 // they refer to: a unit of one can depend on a unit of another, and what two
 // are made from is fetched once. What these three have to say of something goes
-// to the dialect whose kind its name begins with.
+// to the dialect whose names begin as its own does.
 package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -20,12 +21,15 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"plumb.dev/plumb/control/argocd/address"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/watch/health/lua"
 )
 
 // A Dialect can be looked at and served.
@@ -44,8 +48,19 @@ type Dialect interface {
 	Setup(ctx context.Context, mgr ctrl.Manager, p Parts) (Controllers, error)
 }
 
+// Pushable is a dialect whose users keep the secrets of forges in Secrets of its
+// own.
+type Pushable interface {
+	// WebhookSecrets are those Secrets.
+	WebhookSecrets() []lookup.Ref
+}
+
 // Controllers are those of a dialect, set up.
 type Controllers interface {
+	// Names are what the names of its units and sources begin with, up to the
+	// first slash. No other dialect has one of them.
+	Names() []string
+
 	// Load puts every unit that there is, and names every source. It is called
 	// once the cache is filled, and before the engine begins: what that does
 	// not know of claims nothing.
@@ -80,7 +95,10 @@ type Options struct {
 	RenderMemory int64 // bytes
 	Renders      *render.Folder
 	Renderers    *render.Workers
+	JQ           ignore.Finder
 	Concurrent   int // units at once
+	// Lua runs the rules that users write for the health of kinds.
+	Lua *lua.Runner
 }
 
 // Parts are what controllers are made of.
@@ -95,15 +113,17 @@ type Parts struct {
 type Control struct {
 	Parts
 	all    []Controllers
-	byKind map[string]Controllers // of units and of sources
+	byKind map[string]Controllers // by what names begin with
+	ctx    context.Context        //nolint:containedctx // of the process
+	known  chan struct{}          // closed once all controllers are
 }
 
 // Setup adds the controllers of all dialects to mgr. They run until ctx is done.
 func Setup(ctx context.Context, mgr ctrl.Manager, dialects []Dialect, o Options) (*Control, error) {
-	c := &Control{Parts: Parts{Options: o}, byKind: make(map[string]Controllers)}
+	c := &Control{Parts: Parts{Options: o}, byKind: make(map[string]Controllers), ctx: ctx, known: make(chan struct{})}
 	var err error
 	c.Engine, err = engine.New(ctx, engine.Options{
-		Config: mgr.GetConfig(), Log: o.Log, Artifact: c.artifact, Touched: c.touched, RenderMemory: o.RenderMemory, Renders: o.Renders, Renderers: o.Renderers,
+		Config: mgr.GetConfig(), Log: o.Log, Artifact: c.artifact, Touched: c.touched, RenderMemory: o.RenderMemory, Renders: o.Renders, Renderers: o.Renderers, JQ: o.JQ,
 		Workers: o.Concurrent, Elsewhere: max(1, o.Concurrent/4),
 	})
 	if err != nil {
@@ -119,10 +139,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, dialects []Dialect, o Options)
 			return nil, err
 		}
 		c.all = append(c.all, cs)
-		for _, k := range d.Kinds() {
-			c.byKind[k.GroupVersionKind.Kind] = cs
+		for _, name := range cs.Names() {
+			if c.byKind[name] != nil {
+				return nil, fmt.Errorf("two dialects have units or sources that are called %s/…", name)
+			}
+			c.byKind[name] = cs
 		}
 	}
+	close(c.known)
 	return c, mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return c.begin(ctx, mgr) }))
 }
 
@@ -152,12 +176,54 @@ func (c *Control) begin(ctx context.Context, mgr ctrl.Manager) error {
 // is none. It returns how many they are.
 func (c *Control) Hint(url string) int { return c.Sources.Hint(url) }
 
+// Pushed has the sources polled now that are at one of those URLs, whichever way
+// they get there, and returns how many they are.
+func (c *Control) Pushed(urls []string) int {
+	places := make(map[string]bool, len(urls))
+	for _, u := range urls {
+		if a, err := address.Parse(u); err == nil {
+			places[a.Place()] = true
+		}
+	}
+	return c.Sources.HintAt(func(url string) bool {
+		a, err := address.Parse(url)
+		return err == nil && places[a.Place()]
+	})
+}
+
+// Secrets returns what is in some Secrets, by key. One that there is not has
+// nothing; an error says that it is not known yet.
+func (c *Control) Secrets(refs []lookup.Ref) (all map[string][]string, err error) {
+	session := c.Refs.Begin(webhooks)
+	defer session.End()
+	all = make(map[string][]string)
+	var errs []error
+	for _, ref := range refs {
+		data, _, err := session.Get(ref)
+		errs = append(errs, err)
+		for key, value := range data {
+			all[key] = append(all[key], string(value))
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// webhooks is who refers to the Secrets of forges. No unit is called so.
+const webhooks = "Webhooks"
+
 func (c *Control) of(name string) Controllers {
 	kind, _, _ := strings.Cut(name, "/")
 	return c.byKind[kind]
 }
 
+// wake wakes who has that name. What a dialect watches from its setup on may come
+// before all dialects are known; it waits for that.
 func (c *Control) wake(name string) {
+	select {
+	case <-c.known:
+	case <-c.ctx.Done():
+		return
+	}
 	if cs := c.of(name); cs != nil {
 		cs.Wake(name)
 	}

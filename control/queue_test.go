@@ -1,9 +1,11 @@
 package control
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -52,7 +54,8 @@ func TestWhatIsAddedToAQueueComesToTheController(t *testing.T) {
 // of nobody's to nobody.
 func TestEachDialectHearsOfItsOwn(t *testing.T) {
 	a, b := &listener{}, &listener{}
-	c := &Control{byKind: map[string]Controllers{"Kustomization": a, "GitRepository": a, "Pair": b}}
+	c := &Control{byKind: map[string]Controllers{"Kustomization": a, "GitRepository": a, "Pair": b}, ctx: t.Context(), known: make(chan struct{})}
+	close(c.known)
 	c.wake("Kustomization/x/a")
 	c.wake("Pair/x/b")
 	c.wake("Application/x/c")
@@ -68,6 +71,31 @@ func TestEachDialectHearsOfItsOwn(t *testing.T) {
 	if got := strings.Join(b.heard, ", "); got != "wake Pair/x/b, touched Pair/x/p" {
 		t.Error(got)
 	}
+}
+
+// What comes while dialects are set up is heard once all of them are known, or
+// never, if the process ends before.
+func TestADialectHearsOnceItIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, end := context.WithCancel(t.Context())
+		a := &listener{}
+		c := &Control{byKind: map[string]Controllers{}, ctx: ctx, known: make(chan struct{})}
+		go c.wake("Pair/x/a")
+		synctest.Wait()
+		c.byKind["Pair"] = a
+		close(c.known)
+		synctest.Wait()
+		if len(a.heard) != 1 {
+			t.Errorf("it hears %q", a.heard)
+		}
+		c.known = make(chan struct{})
+		go c.wake("Pair/x/b")
+		end()
+		synctest.Wait()
+		if len(a.heard) != 1 {
+			t.Errorf("it hears %q", a.heard)
+		}
+	})
 }
 
 // A listener is a dialect's controllers that hear, and do no more.

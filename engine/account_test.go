@@ -87,6 +87,21 @@ func TestAUnitActsAsItsAccount(t *testing.T) {
 	w.holds("b=2")
 }
 
+// What an account may write and not read it never sees to be done: an operation
+// says so, and goes on once that is another.
+func TestAnOperationOfAnAccountThatMayNotRead(t *testing.T) {
+	w := newLive(t)
+	w.account("deployer")
+	w.allow("deployer", "create", "patch", "update")
+	u := w.operated("u", annotated("first", "1", ""), annotated("second", "1", `wave: "1"`))
+	u.Target.User = cluster.User(w.ns, "deployer")
+	w.engine.Put(u)
+	w.explains(u, "not allowed: ", "deployer may not get it", "first")
+	w.allow("deployer", "get")
+	w.operates(u, Succeeded, "")
+	w.holds("first=1", "second=1")
+}
+
 // What was applied in the name of an account that is no more is left: nobody
 // may delete it in its place.
 func TestWithoutItsAccountAUnitThatGoesLeavesItsObjects(t *testing.T) {

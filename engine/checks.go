@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -106,22 +105,10 @@ func (st *state) unjudged(u Unit, p *place) error {
 	return errors.Join(errs...)
 }
 
-// Judge returns the compiled expressions for a kind, or nil if there are none.
-func (h Health) Judge(gk schema.GroupKind) (health.Judge, error) {
-	x, ok := h.expr(gk)
-	if !ok {
-		return nil, nil
+// Judge returns who judges a kind, or nil for kstatus.
+func (h Health) Judge(gk schema.GroupKind) health.Judge {
+	if h.Judges == nil {
+		return nil
 	}
-	return health.Compile(x.Exprs)
-}
-
-// expr returns the expressions for a kind.
-func (h Health) expr(gk schema.GroupKind) (Expr, bool) {
-	i := slices.IndexFunc(h.Exprs, func(x Expr) bool {
-		return x.Group == gk.Group && (x.Kind == "" || x.Kind == gk.Kind)
-	})
-	if i < 0 {
-		return Expr{}, false
-	}
-	return h.Exprs[i], true
+	return h.Judges.For(gk)
 }

@@ -103,7 +103,7 @@ func (e *Engine) claimants(ctx context.Context, u Unit, prune []apply.Entry) (cl
 	if unknown = e.registry.opaque(); len(unknown) > 0 {
 		return nil, nil, unknown, nil
 	}
-	if len(u.Artifacts) > 0 && !e.isNewest(ctx, u) {
+	if len(u.Artifacts) > 0 && u.Underway == nil && !e.isNewest(ctx, u) {
 		return nil, nil, nil, &fault.Error{
 			Next: fault.Wait, Reason: fault.Progressing,
 			Err: fmt.Errorf("not pruned yet: there is a newer revision than %s", u.Revision()),

@@ -25,8 +25,10 @@ func settled(u Unit, p *place) func(object.Ref, string, *unstructured.Unstructur
 // owner returns the name of the unit, of whatever dialect, whose marks an object
 // carries.
 func (e *Engine) owner(u Unit, live *unstructured.Unstructured) string {
-	if owner := u.Objects.Owner(live); owner != "" {
-		return owner
+	if u.Objects != nil {
+		if owner := u.Objects.Owner(live); owner != "" {
+			return owner
+		}
 	}
 	for _, d := range e.registry.conventions() {
 		if owner := d.Owner(live); owner != "" {
@@ -34,6 +36,16 @@ func (e *Engine) owner(u Unit, live *unstructured.Unstructured) string {
 		}
 	}
 	return ""
+}
+
+// Whose returns the name of the unit, of whatever dialect, whose marks an object
+// carries, or nothing. Its metadata are enough.
+func (e *Engine) Whose(o *unstructured.Unstructured) string { return e.owner(Unit{}, o) }
+
+// Has reports whether there is a unit of that name.
+func (e *Engine) Has(unit string) bool {
+	_, _, _, ok := e.registry.find(unit)
+	return ok
 }
 
 // mayTake refuses an object that another unit still wants.
@@ -90,6 +102,9 @@ func (e *Engine) claims(ctx context.Context, u Unit) (claims map[object.Ref]bool
 	}
 	sure = true
 	for _, it := range rs.items() {
+		if it.Ref.Name == "" {
+			continue // nobody can claim what has no name yet
+		}
 		ref, err := locate(ctx, p, u, it.Ref, it.Version)
 		claims[ref] = true // of an unknown kind: as it is written
 		if fault.Is(err, fault.UnknownKind) {
@@ -154,6 +169,19 @@ func (e *Engine) Remove(ctx context.Context, u Unit) (Outcome, error) {
 	return out, err
 }
 
+// letGo lets go of what u has applied, which stays.
+func (e *Engine) letGo(ctx context.Context, u Unit) error {
+	if len(u.Hooks) == 0 {
+		return nil
+	}
+	w, err := e.begin(u, nil)
+	if err != nil {
+		return err
+	}
+	w.applier = w.actor(ctx)
+	return w.dismissAll(ctx, false)
+}
+
 func (w *pass) remove(ctx context.Context) error {
 	if err := w.place.watch.Follow(ctx, w.unit.Name, w.targets(w.unit, w.st, nil)); err != nil && !fault.Is(err, fault.UnknownKind) {
 		return err
@@ -162,5 +190,9 @@ func (w *pass) remove(ctx context.Context) error {
 		return err
 	}
 	w.applier = w.actor(ctx)
-	return w.act(ctx)
+	if err := errors.Join(w.act(ctx), w.dismissAll(ctx, true)); err != nil {
+		return err
+	}
+	w.vacate(ctx)
+	return nil
 }

@@ -47,7 +47,7 @@ func TestAnObjectGoesFromOneUnitToAnother(t *testing.T) {
 	w.says(v, "Ready 2")
 	w.holds("a=2", "b=two", "c=2")
 	b := w.object("b")
-	if owner := (marked{}).Labels(v)[markOf]; b.UID != before || b.Labels[markOf] != owner {
+	if owner := (marked{}).Marks(v)(refOf("b")).Labels[markOf]; b.UID != before || b.Labels[markOf] != owner {
 		t.Errorf("its UID was %s and is %s, it is of %s", before, b.UID, b.Labels[markOf])
 	}
 	// Of the two it is known whose it is: what the first one prunes now is not that.

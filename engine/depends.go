@@ -6,12 +6,17 @@ import (
 	"slices"
 	"strings"
 
+	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/engine/loop"
 	"plumb.dev/plumb/fault"
 )
 
-// dependencies returns nil if everything that u depends on is ready. Whoever is
-// waited for wakes u when something else is found of it.
+// same reports whether two dependencies are on the same unit.
+func (d Dependency) same(o Dependency) bool { return d.Unit == o.Unit }
+
+// dependencies returns nil if everything that u depends on is ready, or u may do
+// nothing new as it is. Whoever is waited for wakes u when something else is found
+// of it.
 func (e *Engine) dependencies(ctx context.Context, u Unit) error {
 	if len(u.DependsOn) == 0 {
 		return nil
@@ -19,15 +24,18 @@ func (e *Engine) dependencies(ctx context.Context, u Unit) error {
 	if circle := e.registry.circle(u.Name); circle != nil {
 		return &fault.Error{
 			Next: fault.Stall, Reason: fault.DependencyNotReady,
-			Err:  fmt.Errorf("spec.dependsOn goes in a circle: %s", strings.Join(circle, " → ")),
-			Hint: "remove one of these dependencies",
+			Err:  fmt.Errorf("dependencies go in a circle: %s", strings.Join(circle, " → ")),
+			Hint: "remove one of them",
 		}
+	}
+	if u.Permission != apply.Everything {
+		return nil
 	}
 	var waiting []string
 	for _, d := range u.DependsOn {
 		why, err := e.lacks(ctx, u, d)
 		if err != nil {
-			return fmt.Errorf("spec.dependsOn: %w", err)
+			return fmt.Errorf("dependency '%s': %w", d.As, err)
 		}
 		if why != "" {
 			waiting = append(waiting, fmt.Sprintf("'%s' %s", d.As, why))
@@ -64,7 +72,7 @@ func (e *Engine) lacks(ctx context.Context, u Unit, d Dependency) (string, error
 	if why := dep.behind(s, tell); why != "" {
 		return why, nil
 	}
-	return e.outdated(ctx, u, dep, s, applied), nil
+	return e.outdated(ctx, u, dep, s, applied, d.Newest), nil
 }
 
 // behind says what a dependency lacks to be ready, or nothing.
@@ -87,26 +95,24 @@ func (u Unit) behind(s Standing, tell bool) string {
 	return ""
 }
 
-// outdated says that a dependency which shares a source with u has not applied
-// what u is about to, if that is so.
-func (e *Engine) outdated(ctx context.Context, u, dep Unit, s Standing, applied string) string {
-	for _, name := range dep.Sources {
-		if !slices.Contains(u.Sources, name) {
-			continue
-		}
-		a, err := e.o.Artifact(ctx, name)
-		if err != nil || applied == a.Revision {
-			continue // u itself says what is wrong with it
-		}
-		if dep.Suspended {
-			return "is suspended, and has not applied revision " + a.Revision
-		}
-		if s.Attempted != a.Revision {
-			e.loop.Queue(loop.Normal, dep.Name) // somebody waits for what it has to say
-		}
-		return "has not applied revision " + a.Revision + " yet"
+// outdated says that a dependency has not applied what it is made from now, if
+// that is so. Unless that is asked for, it counts only of one that shares a source
+// with u: then that is what u is about to apply.
+func (e *Engine) outdated(ctx context.Context, u, dep Unit, s Standing, applied string, always bool) string {
+	if !always && !slices.ContainsFunc(dep.Sources, func(name string) bool { return slices.Contains(u.Sources, name) }) {
+		return ""
 	}
-	return ""
+	var err error
+	if dep.Artifacts, err = e.artifacts(ctx, dep); err != nil || applied == dep.Revision() {
+		return "" // whoever is made from it says what is wrong
+	}
+	if dep.Suspended {
+		return "is suspended, and has not applied revision " + dep.Revision()
+	}
+	if s.Attempted != dep.Revision() {
+		e.loop.Queue(loop.Normal, dep.Name) // somebody waits for what it has to say
+	}
+	return "has not applied revision " + dep.Revision() + " yet"
 }
 
 // because is what a unit says of itself, where it may be told.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/engine/loop"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/watch"
@@ -38,6 +40,9 @@ type Options struct {
 	Renders *render.Folder
 	// Renderers render; nil: this process does.
 	Renderers *render.Workers
+	// JQ evaluates the jq expressions of rules; nil: this process does, where
+	// their memory is not bounded.
+	JQ ignore.Finder
 }
 
 // An Engine holds units true. It is safe for concurrent use.
@@ -83,19 +88,26 @@ type state struct {
 
 	// prepared are the items of a render, kept while it stands.
 	prepared []apply.Item
+	hooks    []apply.Item // of the same render
 	prepFor  string
 	source   *desired       // of prepared
 	repeated []object.Ref   // of prepared: what several renderings have
 	renders  int            // how many renderings are kept
 	missing  []watch.Target // of kinds that the cluster does not have
-	ignored  int            // of prepared: how many are left alone
-	judges   map[Expr]health.Judge
-	since    time.Time // when waiting for health began, and for what
+	unlisted int            // of prepared: how many are in no inventory
+	ignores  *ignores       // what differs and does not count; nil: nothing has been asked
+	since    time.Time      // when waiting for health began, and for what
 	sinceFor string
 	fights   apply.Fights             // over objects that somebody has changed of late
 	ending   map[object.Ref]time.Time // objects that are being deleted: since when that is known
 	held     bool                     // pruning
-	waits    bool                     // for all its objects to be healthy
+	met      bool                     // its objects have been seen once
+	// Of a unit that adopts: what may lack its label, nil before its first look,
+	// and what the server was asked about.
+	unlabelled map[object.Ref]bool
+	asked      map[object.Ref]answer
+	waits      bool   // for all its objects to be healthy
+	inherited  string // the operation whose hooks were marked that others had made
 
 	sight
 
@@ -184,7 +196,7 @@ func (e *Engine) state(u Unit) *state {
 	e.mu.Lock()
 	st := e.states[u.Name]
 	if st == nil {
-		st = &state{fights: make(apply.Fights), judges: make(map[Expr]health.Judge)}
+		st = &state{fights: make(apply.Fights)}
 		e.states[u.Name] = st
 	}
 	e.mu.Unlock()
@@ -205,7 +217,7 @@ func (e *Engine) Rests(unit string) bool {
 		p = e.at[st.cluster]
 	}
 	e.mu.Unlock()
-	if p == nil || st.prepFor == "" || len(st.prepared) != len(st.inventory)+st.ignored || len(st.fights) > 0 {
+	if p == nil || st.prepFor == "" || len(st.prepared) != len(st.inventory)+st.unlisted || len(st.fights) > 0 {
 		return false
 	}
 	if synced, err := p.watch.Synced(unit); !synced || err != nil {
@@ -216,6 +228,9 @@ func (e *Engine) Rests(unit string) bool {
 			continue
 		}
 		l, known := p.watch.Live(unit, it.Ref)
+		if it.Aside && it.Policy.Mode == apply.IfNotPresent && known && l.Exists && !l.Deleting {
+			continue // it is there, which is all
+		}
 		if !known || !l.Settled || l.Deleting || l.Digest != it.Digest || st.waits && l.Health.Status != health.Current {
 			return false
 		}
@@ -289,6 +304,26 @@ func (e *Engine) Read(ctx context.Context, t Target, ref object.Ref, version str
 	return client.Get(ctx, ref, version)
 }
 
+// Client returns what acts at a target, in the name of its user.
+func (e *Engine) Client(t Target) (*cluster.Client, error) {
+	p, err := e.place(t, "")
+	if err != nil {
+		return nil, err
+	}
+	return p.As(t.User)
+}
+
+// Foresee returns what the server would make of an object that it has, if u were
+// brought to what a plan of it wants.
+func (e *Engine) Foresee(ctx context.Context, u Unit, c *apply.Change, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	client, err := e.Client(u.Target)
+	if err != nil {
+		return nil, err
+	}
+	a := &apply.Applier{Client: client, Managers: u.Managers, Policy: u.policy}
+	return a.Foretell(ctx, c, live)
+}
+
 // Run does for u what can be done now. The outcome holds all that was learned,
 // also when there is an error.
 func (e *Engine) Run(ctx context.Context, u Unit, ledger Ledger) (Outcome, error) {
@@ -318,17 +353,54 @@ func (w *pass) forward(ctx context.Context) (err error) {
 	if err := w.observeLive(ctx); err != nil {
 		return err
 	}
-	if err := w.makePlan(w.facts(ctx, w.place.live(w.unit, w.st))); err != nil {
+	if err := w.meet(ctx); err != nil {
+		return err
+	}
+	if err := w.compare(ctx); err != nil {
+		return err
+	}
+	if err := w.hear(ctx, time.Now()); err != nil {
+		return err
+	}
+	live, err := w.live(ctx)
+	if err != nil {
+		return err
+	}
+	facts, err := w.tracked(ctx, w.facts(ctx, live))
+	if err != nil {
+		return err
+	}
+	if facts, err = w.looked(ctx, facts); err != nil {
+		return err
+	}
+	if r := w.unit.Underway; r != nil && r.Dry {
+		return w.rehearse(ctx, facts)
+	}
+	if err := w.makePlan(facts); err != nil {
+		return err
+	}
+	if err := w.begun(); err != nil {
 		return err
 	}
 	w.applier = w.actor(ctx)
-	if err := w.act(ctx); err != nil {
+	err = w.act(ctx)
+	w.made()
+	if err := errors.Join(err, w.dismiss(ctx)); err != nil {
 		return err
+	}
+	if w.refused {
+		return again(errors.New("a hook was refused"))
+	}
+	if r := w.unit.Underway; r != nil && r.Progress.Failed {
+		return w.stepped() // all else has time until it is over
 	}
 	if w.plan.Holds(apply.RuleUnknownKind) {
 		return w.kindErr
 	}
 	if err := w.heldUp(time.Now()); err != nil {
+		return err
+	}
+	if err := w.stepped(); err != nil {
 		return err
 	}
 	if err := w.place.untouched(ctx, w.unit, w.items); err != nil {

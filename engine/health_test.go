@@ -1,16 +1,20 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
@@ -29,9 +33,13 @@ func (w *live) theirs(name, value string) {
 
 // checks has a unit wait for ConfigMaps whose value says how they are.
 func checks(timeout time.Duration, names ...string) Health {
-	h := Health{Timeout: timeout, Exprs: []Expr{{Kind: "ConfigMap", Exprs: health.Exprs{
+	j, err := health.Compile(health.Exprs{
 		Current: "data.k == 'well'", InProgress: "data.k == 'not yet'", Failed: "data.k.startsWith('broken')",
-	}}}}
+	})
+	if err != nil {
+		panic(err)
+	}
+	h := Health{Timeout: timeout, Judges: health.Rules{{Kind: "ConfigMap", Judge: j}}}
 	for _, n := range names {
 		h.Checks = append(h.Checks, Check{Ref: object.Ref{Kind: "ConfigMap", Name: n}, Version: "v1"})
 	}
@@ -95,6 +103,91 @@ func TestAUnitWaitsForAllOfItsOwn(t *testing.T) {
 	w.says(u, "Ready 2")
 }
 
+// Where health is only told, it is told of every object and whatever else is the
+// matter, and nothing is waited for.
+func TestHealthIsTold(t *testing.T) {
+	w := newLive(t)
+	u := w.unit("u", artifact("git", "1", of("a", "well"), of("b", "not yet"), of("c", "broken")))
+	u.Health = checks(time.Second)
+	u.Health.Tell, u.Permission = true, apply.LookOnly
+	w.engine.Put(u)
+	if out := w.says(u, "OutOfSync 1"); len(out.Unwell) != 3 || out.Worst() != health.Missing {
+		t.Errorf("before anything is applied: %v", out.Unwell)
+	}
+	u.Permission, u.Digest = apply.Everything, "2"
+	w.engine.Put(u)
+	out := w.explains(u, "Unhealthy HealthCheckFailed: failed: ", "/c is Failed")
+	if out.Err != nil || len(out.Unwell) != 2 || out.Worst() != health.Failed || out.Health != Ill {
+		t.Errorf("%+v", out)
+	}
+	w.publish(artifact("git", "2", of("a", "well"), of("b", "not yet"), of("c", "well")))
+	if out := w.explains(u, "Progressing", "/b is InProgress"); out.Worst() != health.InProgress {
+		t.Errorf("%+v", out.Unwell)
+	}
+	w.publish(artifact("git", "3", of("a", "well"), of("b", "well")))
+	w.says(u, "Ready 3")
+	w.publish(artifact("git", "4", of("a", "well"), of("b", "broken")))
+	w.explains(u, "Unhealthy", "/b is Failed")
+	u.Objects, u.Digest = uncounted{u.Objects}, "3"
+	w.engine.Put(u)
+	w.says(u, "Ready 4")
+}
+
+// uncounted are objects whose health does not count.
+type uncounted struct{ Objects }
+
+func (o uncounted) Policy(u Unit, x *unstructured.Unstructured) apply.Policy {
+	p := o.Objects.Policy(u, x)
+	p.Healthless = true
+	return p
+}
+
+// A rule that has no answer is an error that says so once, and no judgement; one
+// that could not be asked is asked again.
+func TestARuleThatHasNoAnswer(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		w := newLive(t)
+		j := &faulty{err: &fault.Error{Next: fault.Retry, Reason: fault.HealthRuleFailed, Err: errors.New("argocd-cm, rule: no process")}}
+		u := w.unit("u", artifact("git", "1", of("a", "1"), of("b", "1")))
+		u.Health = Health{Timeout: time.Hour, Tell: !wait, Wait: wait, Judges: health.Rules{{Kind: "ConfigMap", Judge: j}}}
+		w.engine.Put(u)
+		out := w.explains(u, "Unhealthy HealthRuleFailed: ", "argocd-cm, rule: no process")
+		if strings.Count(out.Message, "argocd-cm") != 1 || out.Worst() != health.Unknown || !fault.Is(out.Unjudged, fault.HealthRuleFailed) || out.Next.IsZero() {
+			t.Errorf("%+v", out)
+		}
+		w.holds("a=1", "b=1")
+		j.set(&fault.Error{Next: fault.Wait, Reason: fault.HealthRuleFailed, Err: errors.New("argocd-cm, rule: line 1")})
+		w.engine.Wake(u.Name)
+		w.explains(u, "Unhealthy HealthRuleFailed: ", "argocd-cm, rule: line 1")
+		j.set(nil)
+		w.edit("a", "2") // another version, which is judged anew
+		w.edit("b", "2")
+		w.says(u, "Ready 1")
+	}
+}
+
+// faulty has an answer, or none.
+type faulty struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (f *faulty) set(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+// Of implements [health.Judge].
+func (f *faulty) Of(*unstructured.Unstructured) health.Result {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return health.Result{Status: health.Unknown, Err: f.err}
+	}
+	return health.Result{}
+}
+
 // A check of a kind that the cluster does not have is waited for, and is said.
 func TestACheckOfAKindThatThereIsNot(t *testing.T) {
 	w := newLive(t)
@@ -151,26 +244,6 @@ func TestACheckIsFoundWhereItsKindIs(t *testing.T) {
 		if got.Ref != c.want || (err != nil) != c.err {
 			t.Errorf("%s: %s, %v; want %s", c.ref, got.Ref, err, c.want)
 		}
-	}
-}
-
-func TestTheFirstExpressionsOfAKindCount(t *testing.T) {
-	h := Health{Exprs: []Expr{
-		{Group: "a", Kind: "X", Exprs: health.Exprs{Current: "first"}},
-		{Group: "a", Exprs: health.Exprs{Current: "any"}},
-		{Group: "a", Kind: "X", Exprs: health.Exprs{Current: "second"}},
-	}}
-	for kind, want := range map[schema.GroupKind]string{{Group: "a", Kind: "X"}: "first", {Group: "a", Kind: "Y"}: "any", {Group: "b", Kind: "X"}: ""} {
-		if x, ok := h.expr(kind); x.Current != want || ok != (want != "") {
-			t.Errorf("%s: %q", kind, x.Current)
-		}
-	}
-	h.Exprs[0].Current = "("
-	if _, err := h.Judge(schema.GroupKind{Group: "a", Kind: "X"}); !fault.Is(err, "InvalidCELExpression") {
-		t.Errorf("%v", err)
-	}
-	if j, err := h.Judge(schema.GroupKind{Group: "b", Kind: "X"}); j != nil || err != nil {
-		t.Errorf("%v, %v", j, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/internal/kubetest"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/render/kustomize"
@@ -122,8 +124,9 @@ type marked struct{}
 
 func (marked) Selector() string { return markOf }
 
-func (marked) Labels(u Unit) map[string]string {
-	return map[string]string{markOf: strings.Replace(strings.TrimPrefix(u.Name, "Toy/"), "/", ".", 1)}
+func (marked) Marks(u Unit) func(object.Ref) Marks {
+	m := Marks{Labels: map[string]string{markOf: strings.Replace(strings.TrimPrefix(u.Name, "Toy/"), "/", ".", 1)}}
+	return func(object.Ref) Marks { return m }
 }
 
 func (marked) Owner(o *unstructured.Unstructured) string {
@@ -134,7 +137,16 @@ func (marked) Owner(o *unstructured.Unstructured) string {
 	return "Toy/" + ns + "/" + name
 }
 
+// Admits refuses what nobody may have.
+func (marked) Admits(_ Unit, r object.Ref) error {
+	if r.Name == "forbidden" {
+		return errors.New("the name is not permitted")
+	}
+	return nil
+}
+
 func (marked) Policy(_ Unit, o *unstructured.Unstructured) (p apply.Policy) {
+	p.Wave, p.Hook = turnOf(o.GetAnnotations())
 	switch o.GetAnnotations()["policy"] {
 	case "keep":
 		p.Keep = true
@@ -146,6 +158,10 @@ func (marked) Policy(_ Unit, o *unstructured.Unstructured) (p apply.Policy) {
 		p.Mode = apply.Merge
 	case "force":
 		p.Force = true
+	case "loose":
+		p.Ignores = &ignore.Own{Rules: []ignore.Rule{{Pointers: []string{"/data"}}}}
+	case "apart":
+		p.Ignores = &ignore.Own{Rules: []ignore.Rule{{JQ: []string{".data.v"}, Apply: true}}}
 	}
 	return p
 }
@@ -342,7 +358,7 @@ func (h *history) run(u Unit, before snapshot) (out Outcome, err error) {
 	kubetest.Eventually(h.t, time.Minute, func() error {
 		out, err = h.engine.Run(h.t.Context(), u, stored{})
 		h.finish(before)
-		if out.State == Progressing && !ends(out, err) || len(out.Changes()) > 0 {
+		if out.State == Progressing && !ends(out, err, before) || len(out.Changes()) > 0 {
 			return fmt.Errorf("it goes on: %s: %w", out.State, err)
 		}
 		return nil
@@ -368,10 +384,12 @@ func (h *history) finish(before snapshot) {
 }
 
 // ends reports whether a unit waits for an object to be gone that somebody else
-// holds.
-func ends(out Outcome, err error) bool {
+// holds: its own turn, or what is deleted after it.
+func ends(out Outcome, err error, before snapshot) bool {
 	return slices.ContainsFunc(out.Held(), func(c *apply.Result) bool {
-		return c.Ref == fault.Of(err).Object && (c.Rule == apply.RuleEnding || c.Did == apply.Going)
+		was := before[c.Ref.String()]
+		return c.Ref == fault.Of(err).Object && (c.Rule == apply.RuleEnding || c.Did == apply.Going) ||
+			c.Did == apply.Going && was != nil && was.GetDeletionTimestamp() != nil
 	})
 }
 
@@ -482,7 +500,7 @@ versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {ty
 // manifest is what a commit may contain under a name.
 func (h *history) manifest(name string) (text, what string) {
 	value := h.IntN(3)
-	policy := []string{"none", "none", "none", "keep", "ignore", "once", "merge", "force"}[h.IntN(8)]
+	policy := []string{"none", "none", "none", "keep", "ignore", "once", "merge", "force", "loose", "apart"}[h.IntN(10)]
 	meta := fmt.Sprintf(`metadata: {name: %s, annotations: {policy: %s}}`, name, policy)
 	switch n := h.IntN(17); {
 	case n < 7:

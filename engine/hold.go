@@ -26,6 +26,7 @@ func (e *Engine) Hold(ctx context.Context, u Unit) (Outcome, error) {
 	if err != nil {
 		return w.end(err)
 	}
+	w.holds = true
 	return w.end(w.stay(ctx))
 }
 
@@ -41,8 +42,9 @@ func (w *pass) stay(ctx context.Context) error {
 	if synced, err := w.place.watch.Synced(w.unit.Name); !synced || err != nil {
 		return err // the unit is woken when it is
 	}
-	if w.makePlan(w.facts(ctx, w.place.live(w.unit, w.st))) != nil {
-		return nil // as above
+	facts, err := w.tracked(ctx, w.facts(ctx, w.place.live(w.unit, w.st)))
+	if err != nil || w.makePlan(facts) != nil {
+		return err // as above
 	}
 	w.applier = w.actor(ctx)
 	return stillOurs(w.act(ctx))

@@ -1,16 +1,18 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
@@ -34,10 +36,14 @@ func (e *Engine) render(ctx context.Context, u Unit, st *state) (Results, error)
 // items makes the desired objects of a render those of u. unknown are the
 // objects of kinds that the cluster does not have.
 func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Results) (items []apply.Item, unknown []apply.Item, err error) {
-	key := fmt.Sprintf("%s %s %s", rs.Digest(), u.Digest, u.Target.Cluster)
+	key := fmt.Sprintf("%s %s %s %t", rs.Digest(), u.Digest, u.Target.Cluster, u.MakesNamespace != nil)
+	if len(u.Ignores) > 0 {
+		key += fmt.Sprint(" ", u.Ignores) // which may be those of more units
+	}
 	if st.prepFor == key {
 		return st.prepared, nil, nil
 	}
+	st.hooks = nil
 	sets, err := rs.sets()
 	if err != nil {
 		return nil, nil, err
@@ -46,9 +52,13 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 	if err != nil {
 		return nil, nil, err
 	}
+	rules, err := e.ignoresOf(u, st)
+	if err != nil {
+		return nil, nil, err
+	}
 	st.missing, st.repeated = nil, repeated
-	src := &desired{rs: rs, labels: u.Objects.Labels(u)}
-	items, unknown = make([]apply.Item, 0, len(all)), make([]apply.Item, 0, len(all)) // which don't move: the items refer to themselves
+	src := &desired{rs: rs, marks: u.Objects.Marks(u)}
+	items, unknown = make([]apply.Item, 0, len(all)+1), make([]apply.Item, 0, len(all)) // which don't move: the items refer to themselves
 	for _, at := range all {
 		o, is, ref := sets[at.part][at.i], rs[at.part].Items[at.i], at.ref
 		to := &items
@@ -56,10 +66,17 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 			to = &unknown
 			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Objects.Selector()}, Managers: u.Managers})
 		}
-		*to = append(*to, apply.Item{
-			Ref: ref, Version: o.GroupVersionKind().Version, Digest: is.Digest,
-			Policy: u.policy(o),
-		})
+		item := apply.Item{Ref: ref, Version: o.GroupVersionKind().Version, Digest: is.Digest, Policy: rules.policy(u, o, ref)}
+		if err := nameless(o, &item); err != nil {
+			return nil, nil, err
+		}
+		if item.Policy.Hook != nil {
+			item.Unknown = at.unknown
+			item.Object = func() *unstructured.Unstructured { return finish(src, at.part, at.i, ref) }
+			st.hooks = append(st.hooks, item)
+			continue
+		}
+		*to = append(*to, item)
 		it := &(*to)[len(*to)-1]
 		it.Object = func() *unstructured.Unstructured { return finish(src, at.part, at.i, it.Ref) }
 	}
@@ -68,12 +85,40 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 			ref.Namespace = u.Namespace
 		}
 	}
+	if it := u.namespace(items); it != nil {
+		items = append(items, *it)
+	}
 	st.prepared, st.prepFor, st.source = items, key, src
-	st.ignored = len(ignored(items))
-	if len(unknown) > 0 {
+	st.unlisted = len(unlisted(items))
+	if len(st.missing) > 0 {
 		st.prepFor = ""
 	}
 	return items, unknown, nil
+}
+
+// nameless notes that an object has no name, or that the server would give it
+// another one each time: hooks are given one, and what is held true needs its own.
+func nameless(o *unstructured.Unstructured, item *apply.Item) error {
+	switch prefix := o.GetGenerateName(); {
+	case item.Ref.Name != "":
+		return nil
+	case item.Policy.Hook == nil && prefix == "":
+		return &fault.Error{
+			Next: fault.Stall, Reason: fault.ReconciliationFailed, Err: fmt.Errorf("%s has no metadata.name", item.Ref.Kind),
+			Hint: "give it a name, or make it a hook",
+		}
+	case item.Policy.Hook == nil:
+		return &fault.Error{
+			Next: fault.Stall, Reason: fault.BuildFailed,
+			Err:  fmt.Errorf("%s with the generateName %q would be another object each time", item.Ref.Kind, prefix),
+			Hint: "give it a name, or make it a hook",
+		}
+	default:
+		h := *item.Policy.Hook
+		h.GenerateName = cmp.Or(prefix, strings.ToLower(item.Ref.Kind)+"-")
+		item.Policy.Hook = &h
+		return nil
+	}
 }
 
 // A located is where an object of a render is.
@@ -87,11 +132,20 @@ type located struct {
 // repeated are those that more than one rendering has: the last one counts.
 func locateAll(ctx context.Context, k Kinds, u Unit, rs Results) (all []located, repeated []object.Ref, err error) {
 	last := make(map[object.Ref]int) // the place in all
+	var nowhere []error
 	for part, r := range rs {
 		for i, it := range r.Items {
 			ref, err := locate(ctx, k, u, it.Ref, it.Version)
+			if fault.Is(err, fault.InvalidSpec) {
+				nowhere = append(nowhere, err) // more of them may be
+				continue
+			}
 			if err != nil && !fault.Is(err, fault.UnknownKind) {
 				return nil, nil, err
+			}
+			if ref.Name == "" { // each is one of its own
+				all = append(all, located{part, i, ref, err != nil})
+				continue
 			}
 			before, again := last[ref]
 			if again && all[before].part == part {
@@ -108,6 +162,9 @@ func locateAll(ctx context.Context, k Kinds, u Unit, rs Results) (all []located,
 			all = append(all, located{part, i, ref, err != nil})
 		}
 	}
+	if len(nowhere) > 0 {
+		return nil, nil, errors.Join(nowhere...)
+	}
 	if len(repeated) == 0 {
 		return all, nil, nil
 	}
@@ -117,7 +174,7 @@ func locateAll(ctx context.Context, k Kinds, u Unit, rs Results) (all []located,
 
 // locate returns the ref that a rendered object has on the cluster.
 func locate(ctx context.Context, k Kinds, u Unit, ref object.Ref, version string) (object.Ref, error) {
-	if err := isName(ref); err != nil {
+	if err := isName(ref); err != nil && ref.Name != "" {
 		return ref, err
 	}
 	m, err := k.Mapping(ctx, ref.GroupKind().WithVersion(version))
@@ -126,8 +183,11 @@ func locate(ctx context.Context, k Kinds, u Unit, ref object.Ref, version string
 	}
 	if m.Scope.Name() != apimeta.RESTScopeNameNamespace {
 		ref.Namespace = ""
-	} else if ref.Namespace == "" {
-		ref.Namespace = u.Namespace
+	} else if ref.Namespace = cmp.Or(ref.Namespace, u.Namespace); ref.Namespace == "" {
+		return ref, &fault.Error{
+			Next: fault.Stall, Reason: fault.InvalidSpec, Object: ref, Err: errors.New("it needs a namespace, and has none"),
+			Hint: "give it one, or name the namespace for all that have none",
+		}
 	}
 	return ref, nil
 }
@@ -135,9 +195,9 @@ func locate(ctx context.Context, k Kinds, u Unit, ref object.Ref, version string
 // desired is a render as long as a unit is held true to it. Between two runs
 // it is packed.
 type desired struct {
-	labels map[string]string // of every object
-	mu     sync.Mutex
-	rs     Results
+	marks func(object.Ref) Marks
+	mu    sync.Mutex
+	rs    Results
 }
 
 // object returns the i-th object of a rendering. It may be shared.
@@ -167,14 +227,11 @@ func finish(d *desired, part, i int, ref object.Ref) *unstructured.Unstructured 
 	}
 	o = o.DeepCopy()
 	o.SetNamespace(ref.Namespace)
-	l := o.GetLabels()
-	if l == nil {
-		l = make(map[string]string, len(d.labels))
+	marks := d.marks(ref)
+	o.SetLabels(with(o.GetLabels(), marks.Labels))
+	if len(marks.Annotations) > 0 {
+		o.SetAnnotations(with(o.GetAnnotations(), marks.Annotations))
 	}
-	for k, v := range d.labels {
-		l[k] = v
-	}
-	o.SetLabels(l)
 	switch {
 	case ref.Kind == "Secret" && ref.Group == "":
 		encodeStringData(o)
@@ -184,6 +241,15 @@ func finish(d *desired, part, i int, ref object.Ref) *unstructured.Unstructured 
 		delete(o.Object, "rules")
 	}
 	return o
+}
+
+// with returns all of both; what both have is as in marks.
+func with(has, marks map[string]string) map[string]string {
+	if has == nil {
+		has = make(map[string]string, len(marks))
+	}
+	maps.Copy(has, marks)
+	return has
 }
 
 // encodeStringData does what the API server does with a Secret's stringData.
@@ -211,6 +277,7 @@ func encodeStringData(o *unstructured.Unstructured) {
 
 // targets are what the watch follows for u.
 func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
+	st.expect(u, items)
 	targets := make([]watch.Target, 0, len(items)+len(u.Health.Checks))
 	seen := make(map[object.Ref]bool, len(items))
 	add := func(t watch.Target) {
@@ -223,36 +290,34 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 		if it.Policy.Mode == apply.Ignore {
 			continue
 		}
-		add(watch.Target{
-			Ref: it.Ref, Version: it.Version, Scope: watch.Scope{Selector: u.Objects.Selector()},
-			Managers: it.Policy.Managers(u.Managers), Judge: st.judge(u, it.Ref.GroupKind()),
-		})
+		t := watch.Target{
+			Ref: it.Ref, Version: it.Version, Scope: st.scope(u, it.Ref),
+			Managers: it.Policy.Managers(u.Managers), Judge: u.Health.Judge(it.Ref.GroupKind()),
+		}
+		if it.Aside {
+			t.Scope = watch.Scope{} // it has no marks
+		}
+		add(t)
+	}
+	for _, it := range st.hooksOf(u) {
+		if !it.Unknown {
+			add(watch.Target{
+				Ref: it.Ref, Version: it.Version, Scope: watch.Scope{Selector: u.Objects.Selector()},
+				Managers: u.Managers, Judge: health.Completion{Judge: u.Health.Judge(it.Ref.GroupKind())}, Keep: true,
+			})
+		}
 	}
 	for _, c := range st.checks {
 		if !u.Health.Wait {
-			add(watch.Target{Ref: c.Ref, Version: c.Version, Managers: u.Managers, Judge: st.judge(u, c.Ref.GroupKind())})
+			add(watch.Target{Ref: c.Ref, Version: c.Version, Managers: u.Managers, Judge: u.Health.Judge(c.Ref.GroupKind())})
 		}
 	}
 	for _, en := range st.inventory {
-		add(watch.Target{Ref: en.Ref, Version: en.Version, Scope: watch.Scope{Selector: u.Objects.Selector()}, Managers: u.Managers})
+		t := watch.Target{Ref: en.Ref, Version: en.Version, Scope: st.scope(u, en.Ref), Managers: u.Managers, Keep: u.Prune.Tracks && !u.Leaving}
+		if u.Health.Tell {
+			t.Judge = u.Health.Judge(en.Ref.GroupKind())
+		}
+		add(t)
 	}
 	return targets
-}
-
-// judge returns the compiled expressions for a kind, or nil. They were seen to
-// compile when the unit was made.
-func (st *state) judge(u Unit, gk schema.GroupKind) health.Judge {
-	x, ok := u.Health.expr(gk)
-	if !ok {
-		return nil
-	}
-	if j, ok := st.judges[x]; ok {
-		return j
-	}
-	j, err := health.Compile(x.Exprs)
-	if err != nil {
-		return nil
-	}
-	st.judges[x] = j
-	return j
 }

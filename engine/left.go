@@ -16,6 +16,18 @@ type Left struct {
 	Why string
 }
 
+// doubted returns what objects and hooks say of themselves that means nothing,
+// sorted.
+func doubted(items, hooks []apply.Item) (out []Left) {
+	for _, it := range slices.Concat(items, hooks) {
+		if it.Policy.Doubt != "" {
+			out = append(out, Left{it.Ref, it.Policy.Doubt})
+		}
+	}
+	slices.SortFunc(out, func(a, b Left) int { return object.Compare(a.Ref, b.Ref) })
+	return out
+}
+
 // left returns which of items are left alone, sorted by why and name.
 func left(items []apply.Item) (out []Left) {
 	for _, it := range items {

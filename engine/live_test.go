@@ -36,6 +36,7 @@ type live struct {
 	at      map[string]*source.Artifact
 	heard   map[string]Outcome
 	reports map[string]int
+	deaf    bool // nothing can be told
 	stored  map[string][]apply.Entry
 }
 
@@ -104,6 +105,10 @@ func (w *live) Store(_ context.Context, u Unit, entries []apply.Entry) error {
 func (w *live) Report(_ context.Context, u Unit, out Outcome) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.deaf {
+		w.reports[u.Name]++
+		return errors.New("it can't be stored")
+	}
 	if !out.Interim && !out.Rested {
 		w.heard[u.Name] = out
 		w.reports[u.Name]++
@@ -183,6 +188,72 @@ func (w *live) edit(name, value string) {
 }
 
 func of(name, value string) string { return manifest("ConfigMap", "", name, value) }
+
+// An answerer passes on the first answer to a request.
+type answerer struct {
+	Dialect
+	first chan Outcome
+}
+
+func (a answerer) Report(ctx context.Context, u Unit, out Outcome) error {
+	if out.Handled != "" {
+		select {
+		case a.first <- out:
+		default:
+		}
+	}
+	return a.Dialect.Report(ctx, u, out)
+}
+
+// Whoever asks as a unit comes is not answered before its objects are known.
+func TestARequestIsAnsweredOnceObjectsAreKnown(t *testing.T) {
+	w := newLive(t)
+	u := w.unit("u", artifact("git", "1", of("a", "1")))
+	a := answerer{u.Dialect, make(chan Outcome, 1)}
+	u.Dialect, u.Requested = a, "1"
+	w.engine.Put(u)
+	select {
+	case out := <-a.first:
+		if out.Plan == nil || out.Err != nil {
+			t.Errorf("it is answered when %s: %v", out.State, out.Err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it is not answered")
+	}
+}
+
+// Whoever asks for a look wants it found out how the objects are, and where
+// nothing may be written no trial says so.
+func TestWhatIsAsDesiredIsSoForWhoAsks(t *testing.T) {
+	w := newLive(t)
+	u := w.unit("u", artifact("git", "1", of("a", "1"), of("b", "1")))
+	w.engine.Put(u)
+	w.says(u, "Ready 1")
+	u.Permission, u.Digest = apply.LookOnly, "2"
+	for _, request := range []string{"", "1", "2"} {
+		u.Requested = request
+		w.engine.Put(u)
+		w.hears(u, func(out Outcome) error {
+			if out.Handled != request || out.State != Ready {
+				return fmt.Errorf("%q: %q is handled, and it is %s: %s", request, out.Handled, out.State, out.Message)
+			}
+			return nil
+		})
+	}
+	w.edit("b", "by hand")
+	w.says(u, "OutOfSync 1")
+	u.Requested = "3"
+	w.engine.Put(u)
+	out := w.hears(u, func(out Outcome) error {
+		if out.Handled != "3" {
+			return fmt.Errorf("%q is handled", out.Handled)
+		}
+		return nil
+	})
+	if held := out.Held(); out.State != OutOfSync || len(held) != 1 || held[0].Ref.Name != "b" {
+		t.Errorf("%s: %v", out.State, held)
+	}
+}
 
 func TestAUnitDoesNoMoreThanItPermits(t *testing.T) {
 	w := newLive(t)
@@ -304,16 +375,22 @@ func TestAnOperationBringsAUnitToAnotherRevision(t *testing.T) {
 	w.holds("a=1", "gone=1")
 }
 
-// What waits for a kind that comes is no failure of an operation, and what it
-// did when it ends is kept.
+// A kind that is not there fails an operation before it writes anything. Where it
+// may come later that is no failure, and what the operation did when it ends is
+// kept.
 func TestAnOperationThatWaitsForAKindCanBeTerminated(t *testing.T) {
 	w := newLive(t)
 	u := w.unit("u", artifact("git", "1", of("a", "1"), strings.Replace(manifest("Strange", "", "s", "1"), "v1", "strange.example.com/v1", 1)))
 	u.Permission = apply.LookOnly
-	u.Operation = &Operation{ID: "1"}
+	u.Operation = &Operation{ID: "vain"}
+	w.engine.Put(u)
+	w.says(u, "Waiting 1, vain GaveUp")
+	w.holds()
+	u.Operation = &Operation{ID: "1", Late: true}
 	w.engine.Put(u)
 	w.says(u, "Waiting 1, 1 Running")
-	u.Operation = &Operation{ID: "1", Terminate: true}
+	w.holds("a=1")
+	u.Operation = &Operation{ID: "1", Late: true, Terminate: true}
 	w.engine.Put(u)
 	w.hears(u, func(out Outcome) error {
 		if out.Operation.Stage != Terminated {

@@ -38,7 +38,9 @@ type reconciliation struct {
 }
 
 // awaited reports whether somebody waits for what the look comes to.
-func (rec *reconciliation) awaited() bool { return rec.asked || rec.u.Operation != nil }
+func (rec *reconciliation) awaited() bool {
+	return rec.asked || rec.operating || rec.put.Operation != nil
+}
 
 // look looks at a unit once, does what can be done now, and tells what came of
 // it.
@@ -67,9 +69,11 @@ func (e *Engine) look(ctx context.Context, name string) (r loop.Result) {
 	if u.Leaving {
 		return e.seeOff(ctx, rec)
 	}
-	rec.u, rec.operating = t.operate(u, rec.began)
-	rec.artifacts, rec.noSource = e.artifacts(ctx, rec.u)
-	rests := !rec.asked && (u.Operation == nil || t.operation == t.toldOf && !rec.operating) && t.resting(rec) && e.Rests(name)
+	newest := e.newest(ctx, u)
+	t.adopt(u, rec.began)
+	t.supersede(newest, rec.began)
+	e.operate(ctx, rec, newest)
+	rests := !rec.asked && !rec.operating && (rec.u.Operation == nil || t.operation.same(t.toldOf)) && t.resting(rec) && e.Rests(name)
 	switch left := t.foldedLeft(); {
 	case rests && t.folded && left > 0:
 		return loop.Result{Again: left}
@@ -79,7 +83,18 @@ func (e *Engine) look(ctx context.Context, name string) (r loop.Result) {
 		return e.tell(ctx, rec, out, soon(u.Interval))
 	}
 	out := e.run(ctx, rec)
+	if t.begins(ctx, rec, out) {
+		e.operate(ctx, rec, newest)
+		out = e.run(ctx, rec)
+	}
 	return e.conclude(ctx, rec, out)
+}
+
+// operate makes the unit what it is while its operation runs, if one does.
+func (e *Engine) operate(ctx context.Context, rec *reconciliation, newest []*source.Artifact) {
+	rec.u, rec.operating = rec.t.operate(rec.put, rec.began)
+	rec.artifacts, rec.noSource = e.artifacts(ctx, rec.u)
+	rec.t.pin(rec, newest)
 }
 
 // broken tells that a look ended in a panic, which is a fault of plumb's, and
@@ -110,6 +125,19 @@ func (e *Engine) depart(name string) {
 // resting reports whether the unit came to rest, and nothing has happened since.
 func (t *tracked) resting(rec *reconciliation) bool {
 	return t.rest.valid && rec.noSource == nil && t.rest.wakes == rec.wakes && slices.Equal(t.rest.artifacts, rec.artifacts)
+}
+
+// newest are the artifacts that operations on u are measured by; without any,
+// one that runs goes on.
+func (e *Engine) newest(ctx context.Context, u Unit) []*source.Artifact {
+	if u.Operation == nil && u.Automation == nil {
+		return nil
+	}
+	artifacts, err := e.artifacts(ctx, u)
+	if err != nil {
+		return nil
+	}
+	return artifacts
 }
 
 // artifacts are the newest ones of the sources of u.
@@ -163,6 +191,9 @@ func (e *Engine) forward(ctx context.Context, rec *reconciliation) (out Outcome)
 	u.Artifacts = rec.artifacts
 	out.Revision = u.Revision()
 	if err := e.dependencies(ctx, *u); err != nil {
+		if rec.operating && fault.Of(err).Next == fault.Wait {
+			return e.meanwhile(ctx, rec, err)
+		}
 		if out.Err = err; fault.Of(err).Next == fault.Stall {
 			out.Err = specFault{err}
 		}
@@ -176,10 +207,23 @@ func (e *Engine) forward(ctx context.Context, rec *reconciliation) (out Outcome)
 	return out
 }
 
+// meanwhile does what a unit may do without its operation, which waits for others.
+func (e *Engine) meanwhile(ctx context.Context, rec *reconciliation, waits error) Outcome {
+	u := rec.u
+	u.Permission, u.Underway = rec.put.Permission, nil
+	out, err := e.Run(ctx, u, &ledger{e, rec})
+	if fault.Is(err, fault.Progressing) {
+		err = nil // that it goes on is no news
+	}
+	out.Err = errors.Join(waits, err)
+	return out
+}
+
 // holdTrue puts right what somebody has changed in what the unit has applied,
 // and adds to out what that came to.
 func (e *Engine) holdTrue(ctx context.Context, rec *reconciliation, out *Outcome) error {
 	u := rec.u
+	u.Permission = rec.put.Permission // what an operation may do is not done while it waits
 	if len(out.Inventory) == 0 || u.Target.Invalid {
 		return nil
 	}
@@ -245,12 +289,15 @@ func (e *Engine) unreachable(ctx context.Context, name string, since time.Time, 
 
 // seeOff deletes what a unit that is being deleted has applied, as it asks for.
 func (e *Engine) seeOff(ctx context.Context, rec *reconciliation) loop.Result {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	within, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	out := e.removal(ctx, rec)
+	out := e.removal(within, rec)
+	if rec.asked {
+		out.Handled = rec.u.Requested
+	}
 	out.Took = time.Since(rec.began)
-	if errors.Is(context.Cause(ctx), loop.ErrUnreachable) {
-		return loop.Result{}
+	if ctx.Err() != nil {
+		return loop.Result{} // it broke off
 	}
 	again := time.Duration(0)
 	if out.State != Removed {
@@ -267,9 +314,14 @@ func (e *Engine) removal(ctx context.Context, rec *reconciliation) (out Outcome)
 	u := rec.u
 	out.Inventory = e.registry.remembered(rec.t)
 	how := u.Removal
+	if made := rec.t.operation.Hooks; len(made) > 0 {
+		u.Hooks = made
+	}
 	switch {
+	case how.Phase != apply.Main:
+		return e.removalHooksOf(ctx, u, out)
 	case !how.Deletes:
-		out.State = Removed
+		out.State, out.Err = Removed, e.letGo(ctx, u) // which is no reason to stay
 		return out
 	case how.Orphaned != "":
 		out.State, out.Orphaned, out.Err = Removed, out.Inventory, errors.New(how.Orphaned)
@@ -299,6 +351,22 @@ func (e *Engine) removal(ctx context.Context, rec *reconciliation) (out Outcome)
 			Next: fault.Wait, Reason: fault.Progressing, Err: fmt.Errorf("%s not gone yet", areAll(out.Inventory, entryRef)),
 		}
 	}
+	return out
+}
+
+// removalHooksOf is removal where it is about hooks. These come from the source: no
+// hook is taken to have run for the lack of that.
+func (e *Engine) removalHooksOf(ctx context.Context, u Unit, out Outcome) Outcome {
+	err := u.Refused
+	if err == nil {
+		u.Artifacts, err = e.artifacts(ctx, u)
+	}
+	if err == nil {
+		out, err = e.RemoveHooks(ctx, u)
+	} else {
+		out.State = Removing
+	}
+	out.Err = err
 	return out
 }
 

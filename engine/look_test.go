@@ -290,6 +290,20 @@ func TestHowTheWaitingGoesIsToldNowAndThen(t *testing.T) {
 	})
 }
 
+func TestWhoAsksWhileAUnitWaitsIsAnswered(t *testing.T) {
+	still(t, func(t *testing.T, e *Engine, l *listener) {
+		waits := Outcome{Revision: "1", State: Progressing, Message: "a is not healthy"}
+		e.conclude(t.Context(), glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Interval: time.Hour}), waits)
+		l.wants(t, "0s u")
+		g := glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Requested: "noon", Interval: time.Hour})
+		g.asked = true
+		e.conclude(t.Context(), g, waits)
+		if l.wants(t, "0s u handled noon"); g.t.handled != "noon" {
+			t.Errorf("handled is %q", g.t.handled)
+		}
+	})
+}
+
 func TestAUnitRestsUntilSomebodyAsks(t *testing.T) {
 	still(t, func(t *testing.T, e *Engine, l *listener) {
 		g := glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Interval: time.Hour})

@@ -1,12 +1,20 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/source"
 )
 
 // An Operation is something that is to be done once, since somebody asked for
@@ -23,14 +31,39 @@ type Operation struct {
 	// Sources, if there are any, are in place of the unit's, one for each: the
 	// same ones at other revisions.
 	Sources []string
+	// Renders, if there are any, are in place of the unit's: of other sources
+	// than the unit's, however many these are.
+	Renders []Rendering
 	// Prune and Force, if not nil, are in place of the unit's.
 	Prune, Force *bool
-	Retry        Retry
+	// Replace, Late, Asks and Propagation are those of the unit, and of its
+	// pruning, while it runs.
+	Replace, Late, Asks bool
+	Propagation         metav1.DeletionPropagation
+	// MakesNamespace, if not nil, says whether the unit's namespace is made where
+	// it is not there, in place of what the unit says.
+	MakesNamespace *bool
+	Retry          Retry
+	// Only, if not nil, are the objects that it is about; one without namespace
+	// stands for all that have its name. It makes no hooks.
+	Only []object.Ref
+	// NoHooks: it makes none.
+	NoHooks bool
+	// PruneLast: nothing is pruned before all else is healthy.
+	PruneLast bool
+	// Dry has the server try what it would write, and stops short of that. It runs
+	// no hooks, and in no order.
+	Dry bool
+	// Automatic: nobody has asked for it, so it gives way to a newer revision.
+	Automatic bool
 	// Terminate: it is to end now, as far as it has come.
 	Terminate bool
 	// Was is how far it had come, where an earlier process has told that. Then
 	// it goes on.
 	Was Progress
+	// Inherited: an earlier process has begun it, or another controller. Of a unit
+	// that adopts, the hooks that this has made go on, too.
+	Inherited bool
 }
 
 // A Retry says how often an operation that failed is tried again, and after
@@ -39,6 +72,8 @@ type Retry struct {
 	Limit       int           // how often; 0: never, less: without end
 	First, Most time.Duration // pauses
 	Factor      float64       // by which each is longer than the one before; 0: 2
+	// Refresh has it go to the newest revision.
+	Refresh bool
 }
 
 // pause is how long to wait after so many failures.
@@ -70,6 +105,26 @@ var stages = [...]string{"Running", "Succeeded", "GaveUp", "Terminated"}
 // String returns the stage in a word.
 func (s Stage) String() string { return stages[s] }
 
+// An Automation brings a unit to its source without anybody's asking. It is
+// implemented by dialects.
+type Automation interface {
+	// Begin returns the operation that is to begin, since a look has come to
+	// out while none ran; nil: none. Nobody has been told of it. The next outcome
+	// that is told is that of the operation, which may have ended by then.
+	Begin(ctx context.Context, u Unit, out Outcome) *Operation
+}
+
+// commits are those of artifacts, in the order of their sources.
+func commits(artifacts []*source.Artifact) string {
+	ids := make([]string, len(artifacts))
+	for i, at := range artifacts {
+		if ids[i] = at.Commit.ID; ids[i] == "" {
+			ids[i] = at.Revision
+		}
+	}
+	return strings.Join(ids, " ")
+}
+
 // A Progress is how far an operation has come. A dialect stores it, so that
 // another process can go on.
 type Progress struct {
@@ -82,37 +137,74 @@ type Progress struct {
 	Ended    time.Time
 	Failures int
 	Next     time.Time // when it is tried again, after a failure
+	// Newest are the commits that were the newest of the unit's sources when it
+	// began, also where it goes to others on purpose.
+	Newest string
+	// Hooks are what hooks have come to, in this try.
+	Hooks []apply.HookRun
+	// Failed: this try has, as Reason and Message say. What is left of it are the
+	// hooks for that, and letting go of those that have run.
+	Failed bool
+	// Stopped: it was terminated.
+	Stopped bool
+}
+
+func (p Progress) same(q Progress) bool { return reflect.DeepEqual(p, q) }
+
+// An Underway is an operation while it runs.
+type Underway struct {
+	*Operation
+	Progress *Progress
+	Told     Progress // what of it is stored
+}
+
+// adopt makes the operation whose turn it is the one that runs.
+func (t *tracked) adopt(u Unit, now time.Time) {
+	op := t.due(u)
+	t.running = op
+	if op == nil || op.ID == t.operation.ID {
+		return
+	}
+	if t.automatic != nil && op.ID != t.automatic.ID {
+		t.automatic = nil // when the other one is withdrawn, it would be begun again
+	}
+	t.operation, t.pinned = Progress{ID: op.ID, Began: now}, nil
+	if op.Was.ID == op.ID {
+		t.operation = op.Was
+		t.operation.Hooks = slices.Clone(op.Was.Hooks) // what was given stays as it is
+	}
 }
 
 // operate returns a unit as it is while its operation runs, and reports whether
 // that is so.
 func (t *tracked) operate(u Unit, now time.Time) (Unit, bool) {
-	op := u.Operation
+	op, p := t.running, &t.operation
 	if op == nil {
 		return u, false
 	}
-	if t.operation.ID != op.ID {
-		t.operation = Progress{ID: op.ID, Began: now}
-		if op.Was.ID == op.ID {
-			t.operation = op.Was
-		}
-	}
-	p := &t.operation
+	u.Operation = op
 	switch {
 	case p.Stage != Running:
 		return u, false
-	case op.Terminate:
-		p.end(Terminated, now, "", "it was terminated")
-		return u, false
-	case len(op.Sources) > 0 && len(op.Sources) != len(u.Sources):
+	case op.Terminate && !p.Stopped:
+		p.Failed, p.Stopped, p.Reason, p.Message, p.Next = true, true, "", terminated, time.Time{}
+	case len(op.Sources) > 0 && len(op.Renders) == 0 && len(op.Sources) != len(u.Sources):
 		p.end(GaveUp, now, fault.InvalidSpec, fmt.Sprintf("it names %d sources, and the unit has %d", len(op.Sources), len(u.Sources)))
 		return u, false
 	case now.Before(p.Next):
 		return u, false
+	case !p.Next.IsZero():
+		p.Failed, p.Hooks, p.Next = false, nil, time.Time{} // another try
+		if op.Retry.Refresh {
+			t.pinned = nil
+		}
 	}
 	u.Permission = op.Permission
 	if len(op.Sources) > 0 {
 		u.Sources = op.Sources
+	}
+	if len(op.Renders) > 0 {
+		u.Renders = op.Renders
 	}
 	if op.Prune != nil {
 		u.Prune.Enabled = *op.Prune
@@ -120,7 +212,83 @@ func (t *tracked) operate(u Unit, now time.Time) (Unit, bool) {
 	if op.Force != nil {
 		u.Force = *op.Force
 	}
+	u.Replace, u.Late, u.Prune.Asks, u.Prune.Propagation = op.Replace, op.Late, op.Asks, op.Propagation
+	switch makes := op.MakesNamespace; {
+	case makes == nil:
+	case !*makes:
+		u.MakesNamespace = nil
+	case u.MakesNamespace == nil:
+		u.MakesNamespace = &Metadata{}
+	}
+	u.Underway = &Underway{Operation: op, Progress: p, Told: t.toldOf}
+	if t.toldOf.ID != op.ID && op.Was.ID == op.ID {
+		u.Underway.Told = op.Was
+	}
 	return u, true
+}
+
+const terminated = "it was terminated"
+
+// due returns the operation that a unit is to be looked at with. One that is
+// withdrawn, or gives way to another, first lets go of its hooks.
+func (t *tracked) due(u Unit) *Operation {
+	op := u.Operation
+	if op == nil {
+		op = t.automatic
+	}
+	if run := t.running; run != nil && (op == nil || op.ID != run.ID) && t.operation.Stage == Running && len(t.operation.Hooks) > 0 {
+		stop := *run
+		stop.Terminate = true
+		return &stop
+	}
+	return op
+}
+
+// pin has an operation that goes on work at the revisions that it began with.
+func (t *tracked) pin(rec *reconciliation, newest []*source.Artifact) {
+	switch {
+	case !rec.operating:
+	case t.pinned != nil:
+		rec.artifacts, rec.noSource = t.pinned, nil
+	case rec.noSource == nil:
+		t.pinned = rec.artifacts
+		t.operation.Newest = commits(newest)
+	}
+}
+
+// supersede ends an operation that nobody has asked for, if there is a newer
+// revision and none of its hooks runs. One that goes to newer revisions when it is
+// tried again is tried now.
+func (t *tracked) supersede(newest []*source.Artifact, now time.Time) {
+	p, op := &t.operation, t.running
+	if op == nil || !op.Automatic || op.Terminate || p.Stage != Running || p.Newest == "" || len(newest) == 0 ||
+		commits(newest) == p.Newest || slices.ContainsFunc(p.Hooks, func(r apply.HookRun) bool { return r.Ended.IsZero() }) {
+		return
+	}
+	if op.Retry.Refresh && !p.Next.IsZero() {
+		p.Newest, p.Next = commits(newest), now // to which it goes itself
+	} else if len(p.Hooks) == 0 {
+		p.end(Terminated, now, "", superseded)
+	} else if !p.Failed {
+		p.Failed, p.Stopped, p.Message = true, true, superseded
+	}
+}
+
+const superseded = "there is a newer revision"
+
+// begins reports whether an operation begins by itself, after a look in which
+// none ran.
+func (t *tracked) begins(ctx context.Context, rec *reconciliation, out Outcome) bool {
+	if rec.put.Automation == nil || rec.operating || rec.put.Operation != nil || rec.u.Operation != nil && t.operation.Stage == Running || out.Plan == nil {
+		return false
+	}
+	op := rec.put.Automation.Begin(ctx, rec.put, out)
+	if op == nil {
+		return false
+	}
+	t.automatic = op
+	t.adopt(rec.put, rec.began)
+	return true
 }
 
 func (p *Progress) end(s Stage, now time.Time, reason fault.Reason, message string) {
@@ -133,13 +301,17 @@ func (t *tracked) operated(rec *reconciliation, out *Outcome, now time.Time) {
 		return
 	}
 	p := &t.operation
-	if rec.operating {
+	if rec.operating && p.Stage == Running {
 		p.note(rec.u.Operation.Retry, out, now)
 	}
 	if p.Stage == Running && !p.Next.IsZero() {
 		out.Next = sooner(out.Next, p.Next)
 	}
 	out.Operation = *p
+	out.Operation.Hooks = slices.Clone(p.Hooks)
+	if next := t.due(rec.put); p.Stage != Running && (rec.operating || next != nil && next.ID != p.ID) {
+		out.Next = now // it is the turn of that one, or of the unit's own permission
+	}
 }
 
 // note notes what a try has come to.
@@ -149,16 +321,36 @@ func (p *Progress) note(r Retry, out *Outcome, now time.Time) {
 	switch {
 	case out.Err == nil:
 		p.end(Succeeded, now, "", "")
+	case f.Next == fault.Wait && p.Stopped && out.Plan == nil && f.Reason != fault.Progressing:
+		p.failed(r, true, out, now) // nothing can be done about its hooks
 	case f.Next == fault.Wait:
-		p.Reason, p.Message = out.Reason, out.Message
-	case f.Next == fault.Stall:
-		p.end(GaveUp, now, out.Reason, out.Message)
-	default:
-		p.Failures++
-		if r.Limit >= 0 && p.Failures > r.Limit {
-			p.end(GaveUp, now, out.Reason, out.Message)
-			return
+		if !p.Failed {
+			p.Reason, p.Message = out.Reason, out.Message
 		}
-		p.Reason, p.Message, p.Next = out.Reason, out.Message, now.Add(r.pause(p.Failures))
+	case !p.Failed && out.hooks:
+		p.Failed, p.Reason, p.Message = true, out.Reason, out.Message
+		out.Next = now // there may be hooks for that
+	default:
+		p.failed(r, f.Next == fault.Stall, out, now)
 	}
+}
+
+// failed ends a try that has failed, and says when there is another.
+func (p *Progress) failed(r Retry, inVain bool, out *Outcome, now time.Time) {
+	reason, message := out.Reason, out.Message
+	if p.Failed {
+		reason, message = p.Reason, p.Message
+	}
+	if p.Stopped {
+		p.end(Terminated, now, reason, message)
+		return
+	}
+	if !inVain {
+		p.Failures++
+	}
+	if inVain || r.Limit >= 0 && p.Failures > r.Limit {
+		p.end(GaveUp, now, reason, message)
+		return
+	}
+	p.Reason, p.Message, p.Next = reason, message, now.Add(r.pause(p.Failures))
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -105,6 +106,25 @@ func TestAnOperationSurvivesARestart(t *testing.T) {
 	})
 }
 
+// A process that ends in the middle of a try has not found that the try failed.
+func TestAnOperationDoesNotFailWithItsProcess(t *testing.T) {
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		ctx, end := context.WithCancel(t.Context())
+		e.o.Artifact = func(ctx context.Context, _ string) (*source.Artifact, error) {
+			end()
+			return nil, &fault.Error{Next: fault.Retry, Reason: fault.ArtifactFailed, Err: ctx.Err()}
+		}
+		u := Unit{Name: "u", Dialect: l, Sources: []string{"git"}, Operation: &Operation{ID: "1"}, Interval: time.Hour, RetryInterval: time.Hour}
+		e.registry.put(u)
+		e.look(ctx, u.Name)
+		u.Leaving, u.Removal, u.Refused = true, Removal{Deletes: true}, ctx.Err()
+		e.registry.put(u)
+		e.look(ctx, u.Name)
+		l.operations(t)
+		l.wants(t)
+	})
+}
+
 // What an operation has come to is told until the dialect knows it.
 func TestAnOperationsEndIsToldAgain(t *testing.T) {
 	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
@@ -125,6 +145,7 @@ func TestWhatAnOperationDecidesEndsWithIt(t *testing.T) {
 		Operation: &Operation{ID: "1", Permission: apply.Everything, Sources: []string{"git at 1"}, Prune: &yes, Force: &yes},
 	}
 	tr := &tracked{unit: put}
+	tr.adopt(put, now)
 	u, runs := tr.operate(put, now)
 	if !runs || u.Permission != apply.Everything || u.Sources[0] != "git at 1" || !u.Prune.Enabled || !u.Force {
 		t.Errorf("it runs: %v, %+v", runs, u)
@@ -178,5 +199,33 @@ func TestPausesGrowUpToTheMost(t *testing.T) {
 		if got := c.r.pause(c.failures); got != c.want {
 			t.Errorf("%+v after %d: %s, want %s", c.r, c.failures, got, c.want)
 		}
+	}
+}
+
+// To go back on purpose is no drift, whoever puts drift right.
+func TestWhatAnOperationWentBackToStays(t *testing.T) {
+	w := newLive(t)
+	u := w.unit("u", artifact("git", "1", of("a", "1"), of("b", "same"), of("c", "1")))
+	u.Permission, u.Operation = apply.CorrectDrift, &Operation{ID: "one", Permission: apply.Everything}
+	w.engine.Put(u)
+	w.says(u, "Ready 1, one Succeeded")
+	w.publish(artifact("git", "2", of("a", "2"), of("b", "same"), of("c", "2")))
+	u.Operation = &Operation{ID: "two", Permission: apply.Everything}
+	w.engine.Put(u)
+	w.says(u, "Ready 2, two Succeeded")
+	for i := range 5 {
+		old := artifact("old", "1", of("a", "1"), of("b", "same"), of("c", "1"))
+		w.publish(old)
+		u.Operation = &Operation{ID: fmt.Sprint("back ", i), Permission: apply.Everything, Sources: []string{"old"}}
+		w.engine.Put(u)
+		w.says(u, fmt.Sprintf("OutOfSync 2, back %d Succeeded", i))
+		u.Operation = nil
+		w.engine.Put(u)
+		w.says(u, "OutOfSync 2")
+		w.edit("b", "by hand")
+		w.comesToHold("a=1", "b=same", "c=1")
+		u.Operation = &Operation{ID: fmt.Sprint("forth ", i), Permission: apply.Everything}
+		w.engine.Put(u)
+		w.says(u, fmt.Sprintf("Ready 2, forth %d Succeeded", i))
 	}
 }

@@ -95,11 +95,20 @@ type Outcome struct {
 	Repeated []object.Ref
 	// Left are desired objects that are left as they are, sorted.
 	Left []Left
+	// Doubted are those that say something of themselves that means nothing, sorted.
+	Doubted []Left
+	// Ignored are, in a preview, objects with fields that differ and don't count,
+	// sorted.
+	Ignored []Ignored
 	// Fights are the fields that somebody else sets again and again, sorted.
 	Fights []apply.Fight
 	Health Phase
-	// Unwell are the objects that aren't healthy, sorted, and why.
+	// Unwell are the objects that aren't healthy, sorted, and why: of those that
+	// have to be, or of all, if [Health].Tell.
 	Unwell []Unwell
+	// Unjudged is why some of them can't be judged, where a rule that somebody
+	// wrote is at fault.
+	Unjudged error
 	// Since is when waiting for health began.
 	Since time.Time
 	// Next is when to run again at the latest, if that isn't zero.
@@ -119,6 +128,12 @@ type Outcome struct {
 	Stands bool
 	// Operation is how far the unit's operation has come, if it has one.
 	Operation Progress
+	hooks     bool // the source has some
+	// RemovalHooks are the phases of its removal that the source has hooks for.
+	RemovalHooks []apply.Phase
+	// Rehearsed: what its record says was tried on the server, and not done.
+	Rehearsed bool
+	unseen    bool // after a start, its objects have not been seen yet: what was told stands
 	// Handled is the request that was carried out.
 	Handled string
 	// Orphaned are the objects that nobody may delete any more.
@@ -166,9 +181,14 @@ type Unwell struct {
 	health.Result
 }
 
+// same reports whether nothing else would be said of x.
+func (x Unwell) same(y Unwell) bool {
+	return x.Ref == y.Ref && x.Status == y.Status && x.Message == y.Message
+}
+
 // applied reports whether all that is desired is applied.
 func (o *Outcome) applied() bool {
-	return o.State == Ready || o.State == Progressing || o.State == Contested
+	return o.State == Ready || o.State == Progressing || o.State == Contested || o.State == Unhealthy && o.Err == nil
 }
 
 // conclude says in what state an error leaves a unit.
@@ -178,6 +198,8 @@ func (o *Outcome) conclude(err error) {
 	case err != nil:
 		f := fault.Of(err)
 		o.State, o.Reason, o.Message = stateOf(f), f.Reason, err.Error()
+	case o.Rehearsed && len(o.Changes()) > 0:
+		o.State, o.Reason, o.Message = OutOfSync, fault.NotPermitted, "what it would take was tried, and not done"
 	case withheld != nil:
 		o.State, o.Reason, o.Message = OutOfSync, fault.NotPermitted, fmt.Sprintf("not as desired: %s", object.Names(withheld, maxListed))
 	case len(o.Fights) > 0:
@@ -185,19 +207,23 @@ func (o *Outcome) conclude(err error) {
 		o.State, o.Reason, o.Message = Contested, fault.FieldConflict, first.Ref.String()+": "+first.String()
 	case o.Health == Pending:
 		o.State, o.Reason, o.Message = Progressing, fault.Progressing, "waiting for "+o.Waiting()
+	case o.Health == Ill && o.Unjudged != nil:
+		o.State, o.Reason, o.Message = Unhealthy, fault.HealthRuleFailed, o.Unjudged.Error()
+	case o.Health == Ill:
+		o.State, o.Reason, o.Message = Unhealthy, fault.HealthCheckFailed, "failed: "+list(o.Unwell, true)
 	default:
 		o.State, o.Reason, o.Message = Ready, "", ""
 	}
 }
 
 // withheld are the objects about which something is not done for lack of
-// permission alone.
+// permission alone, or since it was not asked for.
 func (o *Outcome) withheld() (refs []object.Ref) {
 	if o.Plan == nil {
 		return nil
 	}
 	for _, c := range o.Plan.Held() {
-		if c.Rule == apply.RulePermission {
+		if c.Rule == apply.RulePermission || c.Rule == apply.RuleSelection {
 			refs = append(refs, c.Ref)
 		}
 	}
@@ -213,7 +239,7 @@ func stateOf(f *fault.Error) State {
 		if f.Next == fault.Stall {
 			return Held
 		}
-	case fault.HealthCheckFailed:
+	case fault.HealthCheckFailed, fault.HealthRuleFailed:
 		return Unhealthy
 	}
 	switch {

@@ -26,17 +26,21 @@ type pass struct {
 	place  *place
 	client *cluster.Client
 	ledger Ledger // nil: nothing new is written
+	holds  bool   // it stays where it is, also while an operation runs
 
 	// What was observed.
 	items   []apply.Item
-	unknown []apply.Item // desired, of kinds that the cluster does not have
-	kindErr error        // which these are
-	whole   bool         // what is desired is what was applied last
+	unknown []apply.Item        // desired, of kinds that the cluster does not have
+	kindErr error               // which these are
+	whole   bool                // what is desired is what was applied last
+	alike   map[object.Ref]bool // as desired in all that counts
 
 	applier *apply.Applier
 	plan    *apply.Plan
 	record  *apply.Record
 	goesOn  bool // something is yet to be deleted that nothing speaks against
+	refused bool // a hook was
+	judged  bool // how healthy its own objects are
 	out     Outcome
 }
 
@@ -60,9 +64,11 @@ func (e *Engine) begin(u Unit, ledger Ledger) (*pass, error) {
 // end says what the look came to.
 func (w *pass) end(err error) (Outcome, error) {
 	now := time.Now()
-	w.out.Inventory = w.st.inventory
+	w.tellHealth()
+	w.out.Inventory, w.out.hooks = w.st.inventory, len(w.st.hooks) > 0 && !w.out.Rehearsed
 	w.st.following = nil // the watch has its own
 	w.out.Plan, w.out.Record = w.plan, w.record
+	w.tellHealth()
 	var next time.Time
 	if w.out.Fights, next = w.st.fights.Told(now); !next.IsZero() {
 		w.out.Next = sooner(w.out.Next, next)
@@ -91,9 +97,14 @@ func (w *pass) observeDesired(ctx context.Context) error {
 	if w.items, w.unknown, err = w.Engine.items(ctx, w.unit, w.st, w.place, r); err != nil {
 		return err
 	}
-	w.out.Left, w.out.Repeated = left(w.items), w.st.repeated
+	w.out.Doubted = doubted(w.items, w.st.hooks)
+	w.out.Left, w.out.Repeated, w.out.RemovalHooks = left(w.items), w.st.repeated, w.st.removalHooks()
 	return nil
 }
+
+// ErrWatchStarts is the cause of an outcome that comes before anything is known
+// of the live objects. The next one comes when they are.
+var ErrWatchStarts = errors.New("the watch on the objects of this unit is starting")
 
 // observeLive has the watch follow the unit's objects, and waits for no answer.
 func (w *pass) observeLive(ctx context.Context) (err error) {
@@ -104,13 +115,14 @@ func (w *pass) observeLive(ctx context.Context) (err error) {
 		w.kindErr = errors.New("a kind has come since; trying again")
 	}
 	synced, err := w.place.watch.Synced(w.unit.Name)
+	e := &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: err}
 	switch {
 	case synced:
 		return err
 	case err == nil:
-		err = errors.New("the watch on the objects of this unit is starting")
+		e.Err = ErrWatchStarts
+		w.out.unseen = w.unmet()
 	}
-	e := &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: err}
 	if slices.ContainsFunc(apply.Errors(err), apierrors.IsNotFound) {
 		e.After = kindGoneAfter
 		if err := w.unfollowGone(ctx); err != nil {
@@ -136,19 +148,28 @@ func (w *pass) unfollowGone(ctx context.Context) error {
 	return w.place.watch.Follow(ctx, w.unit.Name, w.st.following)
 }
 
+// unmet reports whether this process has not seen the objects of a unit yet, of
+// which another has told.
+func (w *pass) unmet() bool { return !w.st.met && len(w.unit.Remembers) > 0 }
+
 // facts are what was observed.
 func (w *pass) facts(ctx context.Context, live func(object.Ref) (apply.Live, bool)) apply.Facts {
 	u, st := w.unit, w.st
 	f := apply.Facts{
-		Items: w.items, Unknown: w.unknown, Inventory: st.inventory, Managers: u.Managers, Order: u.Order, Live: live, Policy: u.policy,
-		Permission: u.Permission, Whole: w.whole, Fights: st.fights, Now: time.Now(),
+		Admits: func(r object.Ref) error { return u.Objects.Admits(u, r) },
+		Items:  w.items, Unknown: w.unknown, Hooks: w.hooks(), Course: w.course(), Inventory: st.inventory, Managers: u.Managers, Order: u.Order, Live: live, Policy: u.policy,
+		Permission: u.Permission, Alike: w.alike, Whole: w.whole, Fights: st.fights, Now: time.Now(),
 		Pruning: apply.Pruning{
-			Enabled: u.Prune.Enabled, Leaving: u.Leaving, AllowEmpty: u.Prune.AllowEmpty, Withheld: st.held || u.Prune.Held, Path: u.paths(),
+			Enabled: u.Prune.Enabled, Leaving: u.Leaving, AllowEmpty: u.Prune.AllowEmpty, Asks: u.Prune.Asks, Confirmed: u.Prune.Confirmed, Tracks: u.Prune.Tracks, Withheld: st.held || u.Prune.Held, Path: u.paths(),
 		},
 	}
+	if u.Leaving {
+		f.Pruning.Asks, f.Pruning.Confirmed = u.Removal.Asks, u.Removal.Confirmed
+	}
+	f.Force, f.Replace, f.Late = u.Force, u.Replace, u.Late
 	if revision := u.Revision(); revision != "" {
 		f.Pruning.Revision = revision
-		f.Pruning.Approved = u.Prune.Approved == revision
+		f.Pruning.Approved = u.Prune.Approved == revision || u.Prune.Approved == AnyRevision
 		if u.Applied == revision {
 			f.Done = make(map[object.Ref]bool, len(u.Remembers))
 			for _, en := range u.Remembers {
@@ -162,13 +183,45 @@ func (w *pass) facts(ctx context.Context, live func(object.Ref) (apply.Live, boo
 	return f
 }
 
+// live returns what a plan may know of an object. What is in doubt is as a rule
+// found out by trying to write it; where that is not permitted, it is read.
+func (w *pass) live(ctx context.Context) (func(object.Ref) (apply.Live, bool), error) {
+	watched := w.place.live(w.unit, w.st)
+	if w.unit.Permission != apply.LookOnly {
+		return watched, nil
+	}
+	var doubted []apply.Item
+	for _, it := range w.items {
+		if l, known := watched(it.Ref); known && l.Exists && !l.Settled && l.Object == nil && it.Policy.Mode != apply.Ignore {
+			doubted = append(doubted, it)
+		}
+	}
+	read, err := readAll(ctx, w.client, doubted)
+	if err != nil || len(doubted) == 0 {
+		return watched, err
+	}
+	asked := make(map[object.Ref]bool, len(doubted))
+	for _, it := range doubted {
+		asked[it.Ref] = true
+	}
+	return func(r object.Ref) (apply.Live, bool) {
+		l, known := watched(r)
+		if asked[r] && known && l.Object == nil {
+			o := read[r]
+			l.Object, l.Exists, l.Deleting = o, o != nil, o != nil && o.GetDeletionTimestamp() != nil
+		}
+		return l, known
+	}, nil
+}
+
 // make plans from what was observed.
 func (w *pass) makePlan(f apply.Facts) error {
 	plan, ok := apply.Make(f)
 	if !ok {
+		w.out.unseen = w.unmet()
 		return &fault.Error{Next: fault.Wait, Reason: fault.Progressing, Err: errors.New("an object of this unit is not known yet")}
 	}
-	w.plan, w.record = plan, apply.Begin(plan)
+	w.plan, w.record, w.st.met = plan, apply.Begin(plan), true
 	w.st.fights, w.st.held = plan.Fights(), plan.Withheld
 	return nil
 }
@@ -177,6 +230,14 @@ func (w *pass) makePlan(f apply.Facts) error {
 // last, since all else is done first.
 func (w *pass) act(ctx context.Context) error {
 	w.applier.Settle(w.plan)
+	if err := w.plan.NotAdmitted(); err != nil && w.unit.Permission == apply.Everything && !w.dry() {
+		apply.Block(w.record.All(), "nothing is done while something is not admitted")
+		return err
+	}
+	if err := w.missing(time.Now()); err != nil {
+		apply.Block(w.record.All(), "nothing is done while the cluster lacks a kind")
+		return err
+	}
 	err := w.write(ctx)
 	if err == nil {
 		err = w.prune(ctx)
@@ -203,7 +264,7 @@ func (w *pass) blockedBy() string {
 // pass: what was refused was never there.
 func (w *pass) write(ctx context.Context) error {
 	if w.unit.Permission == apply.Everything {
-		w.st.inventory = apply.Union(w.present(), apply.Without(w.st.inventory, ignored(w.items)))
+		w.st.inventory = apply.Union(w.present(), apply.Without(w.st.inventory, notOurs(w.items, w.st.hooks)))
 	}
 	var stages [][]*apply.Result
 	for _, s := range w.plan.Stages() {
@@ -224,7 +285,8 @@ func (w *pass) write(ctx context.Context) error {
 // something of it, it makes none, but for what the refused object may have
 // lacked, and what was there before.
 func (w *pass) writeStage(ctx context.Context, stage []*apply.Result, later [][]*apply.Result) error {
-	if err := w.applier.Try(ctx, stage); err != nil {
+	stage, err := w.refuses(stage, w.applier.Try(ctx, stage))
+	if err != nil {
 		return errors.Join(err, w.correct(ctx, stage, later))
 	}
 	steps := apply.Steps(stage)
@@ -256,11 +318,12 @@ func (w *pass) writeStage(ctx context.Context, stage []*apply.Result, later [][]
 func (w *pass) present() (entries []apply.Entry) {
 	for _, c := range w.plan.Changes {
 		switch c.Rule {
-		case apply.RuleIgnored, apply.RuleUnknownKind, apply.RulePermission, apply.RuleStageOrder, apply.RuleNeeded:
+		case apply.RuleIgnored, apply.RuleUnknownKind, apply.RulePermission, apply.RuleStageOrder, apply.RuleSelection, apply.RuleFailed,
+			apply.RuleStepOrder, apply.RuleNeeded:
 			continue
 		}
-		if !c.Surplus {
-			entries = append(entries, apply.Entry{Ref: c.Ref, Version: c.Version})
+		if !c.Surplus && c.Hook == nil && !c.Aside {
+			entries = append(entries, c.Entry())
 		}
 	}
 	return entries
@@ -274,7 +337,10 @@ func (w *pass) remember(ctx context.Context, changes []*apply.Result) error {
 	}
 	var brings []apply.Entry
 	for _, c := range apply.Tried(changes) {
-		brings = append(brings, apply.Entry{Ref: c.Ref, Version: c.Version})
+		if c.Hook != nil || c.Aside {
+			continue
+		}
+		brings = append(brings, c.Entry())
 	}
 	grown := apply.Union(brings, w.st.inventory)
 	if slices.Equal(grown, w.st.inventory) {
@@ -290,7 +356,7 @@ func (w *pass) remember(ctx context.Context, changes []*apply.Result) error {
 // makeStep makes the changes of a step that was tried, and notes those that put
 // something back.
 func (w *pass) makeStep(ctx context.Context, step []*apply.Result) error {
-	err := w.applier.Stage(ctx, step)
+	_, err := w.refuses(step, w.applier.Stage(ctx, step))
 	for _, c := range step {
 		if c.Did == apply.Written {
 			w.st.fights.Note(c, time.Now())
@@ -321,11 +387,21 @@ func back(stage []*apply.Result) []*apply.Result {
 	return slices.DeleteFunc(slices.Clone(stage), func(c *apply.Result) bool { return !c.Back })
 }
 
-// ignored are the objects that the source says are not its own any more.
-func ignored(items []apply.Item) map[object.Ref]bool {
+// notOurs are the objects that are in no inventory: they are left alone, needed
+// before all else, or hooks.
+func notOurs(items, hooks []apply.Item) map[object.Ref]bool {
+	set := unlisted(items)
+	for _, it := range hooks {
+		set[it.Ref] = true
+	}
+	return set
+}
+
+// unlisted are the desired objects that are in no inventory.
+func unlisted(items []apply.Item) map[object.Ref]bool {
 	set := make(map[object.Ref]bool)
 	for _, it := range items {
-		if it.Policy.Mode == apply.Ignore {
+		if it.Policy.Mode == apply.Ignore || it.Aside {
 			set[it.Ref] = true
 		}
 	}
@@ -497,8 +573,18 @@ func (w *pass) heldUp(now time.Time) error {
 // actor returns what acts for the unit.
 func (w *pass) actor(ctx context.Context) *apply.Applier {
 	u := w.unit
+	confirmed, propagation := u.Prune.Confirmed, u.Prune.Propagation
+	if u.Leaving {
+		confirmed, propagation = u.Removal.Confirmed, u.Removal.Propagation
+	}
+	marks := u.Objects.Marks(u)
 	return &apply.Applier{
-		Client: w.client, Managers: u.Managers, Force: u.Force, Policy: u.policy,
+		Client: w.client, Managers: u.Managers, Force: u.Force, Replace: u.Replace, Policy: u.policy,
+		Leaving: u.Leaving, Confirmed: confirmed, Propagation: propagation,
+		Marks: func(r object.Ref) (labels, annotations map[string]string) {
+			m := marks(r)
+			return m.Labels, m.Annotations
+		},
 		Namespaces: append([]string{u.Namespace}, u.Prune.Protected...),
 		Secrets:    secretsOf(u, w.items),
 		Mine:       mine(u),

@@ -28,13 +28,13 @@ type Kinds interface {
 }
 
 // Desired returns the objects of a render as they are applied for u. One of a
-// kind that k does not know stays as it is but for the unit's labels.
+// kind that k does not know stays as it is but for the unit's marks.
 func Desired(ctx context.Context, k Kinds, u Unit, rs Results) (object.Set, error) {
 	all, _, err := locateAll(ctx, k, u, rs)
 	if err != nil {
 		return nil, err
 	}
-	out, src := make(object.Set, len(all)), &desired{rs: rs, labels: u.Objects.Labels(u)}
+	out, src := make(object.Set, len(all)), &desired{rs: rs, marks: u.Objects.Marks(u)}
 	for i, at := range all {
 		out[i] = finish(src, at.part, at.i, at.ref)
 	}
@@ -50,6 +50,31 @@ func Desired(ctx context.Context, k Kinds, u Unit, rs Results) (object.Set, erro
 // there is, as far as it can be told, with the names of those that can't; it is
 // asked only if something would be deleted or taken over.
 func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(context.Context) ([]Unit, []string)) (Outcome, error) {
+	w, err := previewer(ctx, client, u, units)
+	if err == nil {
+		err = w.preview(ctx)
+	}
+	return w.end(err)
+}
+
+// TakeOver is Preview, and makes those changes after which objects hold the same
+// as before, but for the marks of u: whose fields these are. An object that has
+// changed meanwhile is left.
+func TakeOver(ctx context.Context, client *cluster.Client, u Unit, units func(context.Context) ([]Unit, []string)) (Outcome, error) {
+	w, err := previewer(ctx, client, u, units)
+	if err == nil {
+		err = w.preview(ctx)
+	}
+	if w.record != nil {
+		alike := slices.DeleteFunc(w.record.All(), func(r *apply.Result) bool { return !r.Alike || r.Action != apply.Update })
+		w.applier.Dry, w.applier.Exactly = false, true
+		err = errors.Join(err, w.applier.Stage(ctx, alike))
+	}
+	return w.end(err)
+}
+
+// previewer is a look that begins anew, with no watch.
+func previewer(ctx context.Context, client *cluster.Client, u Unit, units func(context.Context) ([]Unit, []string)) (*pass, error) {
 	const renderMemory = 64 << 20
 	e := &Engine{
 		registry: newRegistry(), index: newClaimIndex(), units: units, wake: func(string) {},
@@ -64,11 +89,8 @@ func Preview(ctx context.Context, client *cluster.Client, u Unit, units func(con
 		return nil, fmt.Errorf("%s is not at hand", name)
 	}
 	w, err := e.begin(u, nil)
-	if err != nil {
-		return w.end(err)
-	}
 	w.client = client
-	return w.end(w.preview(ctx))
+	return w, err
 }
 
 func (w *pass) preview(ctx context.Context) error {
@@ -86,17 +108,23 @@ func (w *pass) preview(ctx context.Context) error {
 		return err
 	}
 	last := w.lastDigests(ctx)
-	if err := w.makePlan(w.facts(ctx, func(r object.Ref) (apply.Live, bool) {
+	facts, err := w.tracked(ctx, w.facts(ctx, func(r object.Ref) (apply.Live, bool) {
 		o := live[r]
 		l := apply.Live{Exists: o != nil, Deleting: o != nil && o.GetDeletionTimestamp() != nil, Object: o, Digest: last[r]}
 		if w.st.fights.Has(r) {
 			l.Digest = w.item(r).Digest // it was applied, since it is fought over
 		}
 		return l, true
-	})); err != nil {
+	}))
+	if err == nil {
+		err = w.makePlan(facts)
+	}
+	if err != nil {
 		return err
 	}
-	return told(w.act(ctx))
+	err = told(w.act(ctx))
+	w.out.Ignored = w.ignored(live)
+	return err
 }
 
 // lastDigests are those of the objects that were applied last, as far as that is
@@ -147,7 +175,7 @@ func (w *pass) item(r object.Ref) *apply.Item {
 func told(err error) error {
 	var rest []error
 	for _, e := range apply.Errors(err) {
-		if !fault.Is(e, fault.EmptyRender) && !fault.Is(e, fault.PruneHeld) && !fault.Is(e, fault.PruneProtected) {
+		if !fault.Is(e, fault.EmptyRender) && !fault.Is(e, fault.PruneHeld) && !fault.Is(e, fault.PruneProtected) && !fault.Is(e, fault.Unconfirmed) {
 			rest = append(rest, e)
 		}
 	}

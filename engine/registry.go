@@ -70,13 +70,16 @@ type looks struct {
 	handled  string // the request that was carried out
 	// operation is how far the last one has come, and toldOf what was told of it.
 	operation, toldOf Progress
-	waiting           time.Time // for a dependency, since when
-	told              time.Time // when it was told how the waiting goes
-	toldAt            time.Time // when an outcome was told in full
-	folded            bool      // its revision is another than the one that was told
-	deferred          bool      // it has changed something that is to be told of
-	untold            int       // how often the dialect could not tell
-	held              bool      // pruning, when it was last told of
+	running           *Operation         // that operation is the progress of
+	automatic         *Operation         // that the engine has begun itself
+	pinned            []*source.Artifact // what it goes to
+	waiting           time.Time          // for a dependency, since when
+	told              time.Time          // when it was told how the waiting goes
+	toldAt            time.Time          // when an outcome was told in full
+	folded            bool               // its revision is another than the one that was told
+	deferred          bool               // it has changed something that is to be told of
+	untold            int                // how often the dialect could not tell
+	held              bool               // pruning, when it was last told of
 }
 
 // An atRest is what a unit was made from when a look left nothing to do.
@@ -118,7 +121,7 @@ func (r *registry) put(u Unit) (seen bool) {
 		u.Remembers = t.inventory // once in memory
 	}
 	r.unlink(t.unit)
-	seen = t.unit.Digest != u.Digest || t.unit.Leaving != u.Leaving || t.unit.Suspended != u.Suspended
+	seen = t.unit.Digest != u.Digest || t.unit.Leaving != u.Leaving || t.unit.Suspended != u.Suspended || !slices.EqualFunc(t.unit.DependsOn, u.DependsOn, Dependency.same)
 	t.unit, t.gone = u, false
 	t.wakes++
 	t.version++
@@ -243,6 +246,19 @@ func (r *registry) opaque() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(maps.Keys(r.unknown))
+}
+
+// in returns another unit whose objects go to the namespace of u, if there is one
+// that stays.
+func (r *registry) in(u Unit) (other string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, t := range r.units {
+		if o := t.unit; !t.gone && name != u.Name && !o.Leaving && o.Namespace == u.Namespace && o.Target.Cluster == u.Target.Cluster && (other == "" || name < other) {
+			other = name
+		}
+	}
+	return other
 }
 
 // batch notes that a commit touches all of these.
@@ -397,7 +413,7 @@ func (e *Engine) Published(name string, before, newest *source.Artifact) {
 	}
 	var touched, untouched []string
 	for _, unit := range e.registry.from(e.registry.bySource, name) {
-		if _, u, _, ok := e.registry.find(unit); ok && newest != nil && e.stands(u, name, newest.Tree, diff) {
+		if _, u, _, ok := e.registry.find(unit); ok && newest != nil && e.stands(u, name, newest, diff) {
 			untouched = append(untouched, unit)
 		} else {
 			touched = append(touched, unit)

@@ -42,16 +42,22 @@ func ready(digest, revision string) Standing {
 }
 
 func TestWhatADependencyLacksIsSaid(t *testing.T) {
-	at := map[string]*source.Artifact{"git": {Source: "git", Revision: "2"}}
+	at := map[string]*source.Artifact{"git": {Source: "git", Revision: "2"}, "other": {Source: "other", Revision: "8"}}
 	no := func(context.Context) (bool, error) { return false, nil }
 	for _, c := range []struct {
-		name string
-		dep  Unit
-		may  func(context.Context) (bool, error)
-		want string
+		name   string
+		dep    Unit
+		may    func(context.Context) (bool, error)
+		newest bool
+		want   string
 	}{
 		{name: "ready", dep: Unit{Digest: "1", Was: ready("1", "2"), Applied: "2"}},
 		{name: "ready, of another source", dep: Unit{Digest: "1", Was: ready("1", "7"), Applied: "7", Sources: []string{"other"}}},
+		{name: "behind, of another source", newest: true, dep: Unit{Digest: "1", Was: ready("1", "7"), Applied: "7", Sources: []string{"other"}}, want: "has not applied revision 8 yet"},
+		{name: "at the newest of two", newest: true, dep: Unit{Digest: "1", Was: ready("1", "8 2"), Applied: "8 2", Sources: []string{"other", "git"}}},
+		{name: "at the newest of two, one of which is shared", dep: Unit{Digest: "1", Was: ready("1", "8 2"), Applied: "8 2", Sources: []string{"other", "git"}}},
+		{name: "behind with one of two", dep: Unit{Digest: "1", Was: ready("1", "8 1"), Applied: "8 1", Sources: []string{"other", "git"}}, want: "has not applied revision 8 2 yet"},
+		{name: "of a source that there is not", newest: true, dep: Unit{Digest: "1", Was: ready("1", "7"), Applied: "7", Sources: []string{"gone"}}},
 		{name: "behind", dep: Unit{Digest: "1", Was: ready("1", "1"), Applied: "1", Sources: []string{"git"}}, want: "has not applied revision 2 yet"},
 		{name: "behind and suspended", dep: Unit{Digest: "1", Was: ready("1", "1"), Applied: "1", Sources: []string{"git"}, Suspended: true}, want: "is suspended, and has not applied revision 2"},
 		{name: "changed since", dep: Unit{Digest: "2", Was: ready("1", "2"), Applied: "2"}, want: "is not ready: it has not been reconciled yet"},
@@ -65,7 +71,7 @@ func TestWhatADependencyLacksIsSaid(t *testing.T) {
 		{name: "what may not be told", dep: Unit{Digest: "1", Was: Standing{Digest: "1", Ready: "False", Message: "secret"}}, may: no, want: "is not ready"},
 	} {
 		c.dep.Name = "dep"
-		u := Unit{Name: "u", Sources: []string{"git"}, DependsOn: []Dependency{{Unit: "dep", As: "the dep", May: c.may}}}
+		u := Unit{Name: "u", Sources: []string{"git"}, DependsOn: []Dependency{{Unit: "dep", As: "the dep", May: c.may, Newest: c.newest}}}
 		err := units(at, u, c.dep).dependencies(t.Context(), u)
 		switch {
 		case c.want == "" && err != nil:
@@ -74,7 +80,11 @@ func TestWhatADependencyLacksIsSaid(t *testing.T) {
 			t.Errorf("%s: got  %v\nwant %s", c.name, err, c.want)
 		}
 	}
-	u := Unit{Name: "u", DependsOn: on("none")}
+	u := Unit{Name: "u", DependsOn: on("none"), Permission: apply.CorrectDrift}
+	if err := units(at, u).dependencies(t.Context(), u); err != nil {
+		t.Errorf("who does nothing new waits for nobody: %v", err)
+	}
+	u.Permission = apply.Everything
 	if err := units(at, u).dependencies(t.Context(), u); err == nil || !strings.Contains(err.Error(), "'the none' does not exist") {
 		t.Errorf("a unit that there is not: %v", err)
 	}
@@ -95,6 +105,9 @@ func TestACircleOfDependenciesIsNamed(t *testing.T) {
 	e.Put(b)
 	if err := e.dependencies(t.Context(), a); fault.Of(err).Next == fault.Stall {
 		t.Errorf("the circle is gone: %v", err)
+	}
+	if a.Permission = apply.LookOnly; fault.Of(units(nil, a, Unit{Name: "b", DependsOn: on("a")}).dependencies(t.Context(), a)).Next != fault.Stall {
+		t.Error("a circle that does nothing new is none")
 	}
 	self := Unit{Name: "self", DependsOn: on("self")}
 	if err := units(nil, self).dependencies(t.Context(), self); fault.Of(err).Next != fault.Stall {

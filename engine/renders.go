@@ -41,6 +41,7 @@ func (u Unit) renders(f func(key string, t tree.Tree, o render.Options) (render.
 	rs := make(Results, len(u.Renders))
 	for i, r := range u.Renders {
 		a := u.Artifacts[r.From]
+		r.Revision = hashOf(a.Revision)
 		var err error
 		if rs[i], err = f(u.renderKey(i), a.Tree, r.Options); err != nil {
 			return nil, fmt.Errorf("render %q at %s: %w", r.Path, a.Revision, err)
@@ -152,15 +153,19 @@ func (u Unit) allSources() []string {
 	return slices.Concat(u.Sources, u.Operation.Sources)
 }
 
-// stands reports whether a unit would render to the same with t as the tree of
-// one of its sources, as far as trees go. d is how t differs from the one before
-// it, if that is known.
-func (e *Engine) stands(u Unit, name string, t tree.Tree, d *tree.Diff) bool {
+// hashOf returns what of a revision is the same whatever it is called: 9f2c… of
+// main@sha1:9f2c….
+func hashOf(revision string) string { return revision[strings.LastIndexByte(revision, ':')+1:] }
+
+// stands reports whether a unit would render to the same with a as that of one
+// of its sources, as far as sources go. d is how its tree differs from the one
+// before it, if that is known.
+func (e *Engine) stands(u Unit, name string, a *source.Artifact, d *tree.Diff) bool {
 	if !slices.Contains(u.Sources, name) {
 		return false // it is that of an operation
 	}
 	for i, r := range u.Renders {
-		if u.Sources[r.From] == name && !e.cache.Stands(u.renderKey(i), "", t, d) {
+		if u.Sources[r.From] == name && !e.cache.Stands(u.renderKey(i), hashOf(a.Revision), a.Tree, d) {
 			return false
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/render"
+	"plumb.dev/plumb/render/detect"
+	"plumb.dev/plumb/render/directory"
 	"plumb.dev/plumb/render/kustomize"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/tree"
@@ -146,13 +148,49 @@ func TestTheDigestIsOfAllAndTheirOrder(t *testing.T) {
 	}
 }
 
+// What has the revision in it is rendered anew for each, and nothing else is.
+func TestARevisionIsLookedAtOrNot(t *testing.T) {
+	named := directory.Files{Jsonnet: directory.Jsonnet{ExtVars: []directory.Variable{{Name: "name", Value: "c-$NAME"}}}}
+	at := func(revision string) *source.Artifact {
+		return &source.Artifact{Source: "one", Revision: revision, Tree: tree.FromFiles(map[string]string{
+			"a.jsonnet": "{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: std.extVar('name'), namespace: 'ns' } }",
+		})}
+	}
+	for what, c := range map[string]struct {
+		env    detect.Env
+		stands bool
+		names  []string
+	}{
+		"the revision":   {detect.Env{Revision: map[string]int{"NAME": 0}}, false, []string{"c-9f2c", "c-0000"}},
+		"something else": {detect.Env{Vars: map[string]string{"NAME": "fixed"}}, true, []string{"c-fixed", "c-fixed"}},
+	} {
+		u := Unit{Name: "Toy/ns/u", Namespace: "ns", Objects: marked{}, Sources: []string{"one"}}
+		u.Renders = []Rendering{{Options: render.Options{Builder: detect.Options{Sections: detect.Sections{Directory: &named}, Env: c.env}}}}
+		e := units(nil, u)
+		for i, revision := range []string{"main@sha1:9f2c", "main@sha1:0000"} {
+			a := at(revision)
+			if stands := e.stands(u, "one", a, nil); stands != (c.stands && i > 0) {
+				t.Errorf("%s, %s: it stands is %v", what, revision, stands)
+			}
+			u.Artifacts = []*source.Artifact{a}
+			rs, err := e.renders(t.Context(), u, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := rs[0].Items[0].Ref.Name; got != c.names[i] || rs[0].Kind != directory.Kind {
+				t.Errorf("%s, %s: %s, a %s", what, revision, got, rs[0].Kind)
+			}
+		}
+	}
+}
+
 // A commit to one source renders none of the others, and a source that is an
 // operation's is never taken for one that changes nothing.
 func TestEachRenderingStandsForItself(t *testing.T) {
 	one, two := artifact("one", "1", manifest("ConfigMap", "", "a", "x")), artifact("two", "2", manifest("ConfigMap", "", "b", "x"))
 	u := madeOf(one, two)
 	e := units(nil, u)
-	if e.stands(u, "one", one.Tree, nil) {
+	if e.stands(u, "one", one, nil) {
 		t.Error("nothing was rendered yet")
 	}
 	if _, err := e.renders(t.Context(), u, ""); err != nil {
@@ -161,16 +199,16 @@ func TestEachRenderingStandsForItself(t *testing.T) {
 	changed := artifact("one", "3", manifest("ConfigMap", "", "a", "y"))
 	for _, c := range []struct {
 		source string
-		t      tree.Tree
+		a      *source.Artifact
 		want   bool
 	}{
-		{"one", one.Tree, true},
-		{"two", two.Tree, true},
-		{"one", changed.Tree, false},
-		{"two", changed.Tree, false}, // it has another file of that name
-		{"one at 3", one.Tree, false},
+		{"one", one, true},
+		{"two", two, true},
+		{"one", changed, false},
+		{"two", changed, false}, // it has another file of that name
+		{"one at 3", one, false},
 	} {
-		if got := e.stands(u, c.source, c.t, nil); got != c.want {
+		if got := e.stands(u, c.source, c.a, nil); got != c.want {
 			t.Errorf("%s: %v", c.source, got)
 		}
 	}
@@ -189,8 +227,10 @@ type other struct{ marked }
 
 func (other) Selector() string { return "other" }
 
-func (other) Labels(u Unit) map[string]string {
-	return map[string]string{"other": strings.ReplaceAll(u.Name, "/", ".")}
+func (other) Marks(u Unit) func(object.Ref) Marks {
+	return func(object.Ref) Marks {
+		return Marks{Labels: map[string]string{"other": strings.ReplaceAll(u.Name, "/", ".")}}
+	}
 }
 
 func (other) Owner(o *unstructured.Unstructured) string {

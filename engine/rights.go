@@ -30,6 +30,8 @@ type sight struct {
 	account   *watch.Target       // the unit's service account, while it is missing
 }
 
+var namespaces = schema.GroupResource{Resource: "namespaces"}
+
 const (
 	verbRead  = "get"
 	verbWrite = "patch"
@@ -48,9 +50,11 @@ func (p *place) may(ctx context.Context, u Unit, verb string, ref object.Ref, ve
 	if err != nil {
 		return false, err
 	}
-	return p.rights.May(ctx, cluster.Question{
-		User: u.Target.User, Verb: verb, Resource: m.Resource.GroupResource(), Namespace: ref.Namespace, Name: ref.Name,
-	})
+	q := cluster.Question{User: u.Target.User, Verb: verb, Resource: m.Resource.GroupResource(), Namespace: ref.Namespace, Name: ref.Name}
+	if q.Resource == namespaces {
+		q.Namespace = ref.Name // a Namespace is in itself: a Role there may speak of it
+	}
+	return p.rights.May(ctx, q)
 }
 
 // readable leaves of targets those that the identity of u may read, and names
@@ -124,7 +128,9 @@ func (p *place) live(u Unit, st *state) func(object.Ref) (apply.Live, bool) {
 			return apply.Live{}, true
 		}
 		l, known := p.watch.Live(u.Name, r)
-		return apply.Live{Exists: l.Exists, Deleting: l.Deleting, Settled: l.Settled, Digest: l.Digest, Object: l.Object}, known
+		out := apply.Live{Exists: l.Exists, Deleting: l.Deleting, Settled: l.Settled, Digest: l.Digest, Object: l.Object}
+		out.Fares, out.Says = fares(l.Health)
+		return out, known
 	}
 }
 

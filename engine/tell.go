@@ -69,10 +69,10 @@ func (e *Engine) conclude(ctx context.Context, rec *reconciliation, out Outcome)
 func (e *Engine) telling(ctx context.Context, rec *reconciliation, out *Outcome) (telling, time.Duration) {
 	t := rec.t
 	switch {
-	case fault.Is(out.Err, fault.NotYetRead):
+	case fault.Is(out.Err, fault.NotYetRead), out.unseen:
 		return tellNothing, time.Minute // what is missing wakes it
-	case errors.Is(context.Cause(ctx), loop.ErrUnreachable):
-		return tellNothing, 0 // which is told in its place
+	case ctx.Err() != nil:
+		return tellNothing, 0 // it broke off; who ended it says so, and what was not seen is no failure
 	}
 	t.operated(rec, out, time.Now())
 	if wait := t.grace(rec.u, out.Err); wait > 0 && !rec.awaited() {
@@ -82,7 +82,7 @@ func (e *Engine) telling(ctx context.Context, rec *reconciliation, out *Outcome)
 		t.deferred = true
 		return tellLive, 0
 	}
-	if out.Err == nil && out.applied() {
+	if out.Err == nil && out.applied() && !out.Rehearsed {
 		e.registry.applied(t, out.Revision, out.Digest)
 	}
 	t.held = fault.Is(out.Err, fault.PruneHeld)
@@ -91,7 +91,7 @@ func (e *Engine) telling(ctx context.Context, rec *reconciliation, out *Outcome)
 		return tellLater, left
 	}
 	switch again := t.pace(rec.u, out, rec.stored); {
-	case !again.skip || rec.u.Operation != nil && t.operation != t.toldOf:
+	case !again.skip || rec.asked || rec.u.Operation != nil && !t.operation.same(t.toldOf):
 		return tellAll, again.after
 	case len(out.Changes()) > 0:
 		return tellInterim, again.after
@@ -108,7 +108,7 @@ func (t *tracked) foldedLeft() time.Duration { return time.Until(t.toldAt.Add(fo
 func (e *Engine) untouched(rec *reconciliation, out *Outcome) bool {
 	t, last := rec.t, rec.t.last
 	return out.Err == nil && out.AtRest() && len(out.Changes()) == 0 && !rec.stored && !rec.awaited() && !t.deferred &&
-		last.AtRest() && last.Digest == out.Digest && last.Health == out.Health && slices.Equal(last.Left, out.Left) &&
+		last.AtRest() && last.Digest == out.Digest && last.Health == out.Health && slices.EqualFunc(last.Unwell, out.Unwell, Unwell.same) && slices.Equal(last.Left, out.Left) &&
 		slices.Equal(last.Inventory, out.Inventory) && slices.Equal(last.Repeated, out.Repeated) &&
 		t.stands.Ready == "True" && t.stands.Digest == rec.u.Digest && e.registry.recorded(rec.artifacts)
 }
@@ -122,7 +122,7 @@ func (e *Engine) mayLag(rec *reconciliation, out *Outcome) bool {
 // tellAll tells an outcome, and says when to look again: after again, if that is
 // not zero, at the latest.
 func (e *Engine) tellAll(ctx context.Context, rec *reconciliation, out Outcome, again time.Duration) loop.Result {
-	if rec.asked {
+	if rec.asked && !errors.Is(out.Err, ErrWatchStarts) { // what is asked is how things are
 		out.Handled = rec.u.Requested
 	}
 	out.Deferred, rec.t.deferred = rec.t.deferred, false

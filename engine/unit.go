@@ -14,12 +14,14 @@ import (
 	"context"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/watch/health"
@@ -67,12 +69,26 @@ type Unit struct {
 	// Objects is how the unit's objects are marked and read.
 	Objects Objects
 
+	// MakesNamespace has Namespace made before all else, where it is not there; nil:
+	// it has to be there.
+	MakesNamespace *Metadata
+
 	Managers owned.Managers
-	Force    bool // recreate objects whose change is immutable
+	// Adopts: another tool may have applied objects in the unit's name, without
+	// its label. They are its own, and what counts of them is what they hold.
+	Adopts bool
+	// Ignores are the rules about what differs and does not count. They can be
+	// read: see [ignore.Check].
+	Ignores []ignore.Rule
+	Force   bool // recreate objects whose change is immutable
+	Replace bool // replace objects that change as a whole; with Force each operation makes them anew
+	Late    bool // what has no kind yet holds up only what comes after it
 	// Permission is how much of what has to happen may be done, beside what an
 	// Operation is asked to do.
 	Permission apply.Permission
 	Operation  *Operation // nil: there is none
+	// Automation begins operations that nobody asks for; nil: there are none.
+	Automation Automation
 	Order      apply.Order
 	Prune      Prune
 	Health     Health
@@ -93,10 +109,16 @@ type Unit struct {
 	// Was is how it was found to be, and Fights is what was fought over then.
 	Was    Standing
 	Fights []apply.Fight
+	// Hooks are those that its last operation made.
+	Hooks []apply.HookRun
 	// Last are the artifacts that were applied last in full, where a preview
 	// has them at hand: they tell what somebody has changed from what a commit
 	// does.
 	Last []*source.Artifact
+
+	// Underway is the operation that runs, which the engine sets when it looks at
+	// the unit; nil: none does.
+	Underway *Underway
 }
 
 // A Dialect is whose unit it is: it says what becomes of units in the words of
@@ -112,8 +134,16 @@ type Dialect interface {
 
 // A Removal says what becomes of the objects of a unit that is being deleted.
 type Removal struct {
-	Deletes bool // else they are left
+	Deletes bool // else they are left; with Clean, so are hooks that say nothing
 	Waits   bool // until they are gone
+	// Phase, if not Main, has the hooks of that phase run in place of all that, or,
+	// if Clean, lets go of those that have run, and deletes those that say so. A
+	// dialect stores that the one is done before it asks for the other.
+	Phase apply.Phase
+	Clean bool
+	// Asks, Confirmed and Propagation are as those of [Prune].
+	Asks, Confirmed bool
+	Propagation     metav1.DeletionPropagation
 	// Orphaned is why nobody can delete them any more, if that is so.
 	Orphaned string
 }
@@ -122,6 +152,9 @@ type Removal struct {
 type Dependency struct {
 	Unit string // its name
 	As   string // how it is called where it is referred to
+	// Newest: it also has to have applied what it is made from by now, where it
+	// shares no source with the dependent.
+	Newest bool
 	// May says whether what the other unit says of itself may be told. An
 	// error means that nothing may be known of it. Nil: all may be told.
 	May func(context.Context) (tell bool, err error)
@@ -160,14 +193,27 @@ type Objects interface {
 	// Selector is a label selector that the objects of every unit match: it is
 	// what the watch asks the server for. Each dialect has another.
 	Selector() string
-	// Labels are set on every object of a unit.
-	Labels(u Unit) map[string]string
+	// Marks returns what is set on an object of u, so that it matches the
+	// selector and shows whose it is: the same labels and annotations for all of
+	// them, with other values perhaps. What it returns may be kept.
+	Marks(u Unit) func(object.Ref) Marks
 	// Owner returns the name of the unit of this dialect whose marks an object
 	// carries, or nothing.
 	Owner(*unstructured.Unstructured) string
+	// Admits says why a unit may not have an object, by rules that its users have
+	// made over it, such as an AppProject's; nil: it may. What those rules are
+	// is part of the unit's Digest.
+	Admits(u Unit, r object.Ref) error
 	// Policy reads what an object of a unit, desired or live, says about itself.
 	Policy(u Unit, o *unstructured.Unstructured) apply.Policy
 }
+
+// Metadata is what a unit's namespace is to have, whoever made it. If it is
+// empty, one that is there is left as it is.
+type Metadata struct{ Labels, Annotations map[string]string }
+
+// Marks are set on an object, in its metadata alone.
+type Marks struct{ Labels, Annotations map[string]string }
 
 // policy reads what an object of u says about itself.
 func (u Unit) policy(o *unstructured.Unstructured) apply.Policy { return u.Objects.Policy(u, o) }
@@ -177,8 +223,17 @@ type Prune struct {
 	Enabled bool
 	// AllowEmpty lets a render without objects prune everything.
 	AllowEmpty bool
+	// Tracks: what is not pruned, since that is not enabled or the object says
+	// so, stays in the inventory, and is to be pruned later. Else it is let go of.
+	Tracks bool
+	// Asks: somebody has to confirm what is pruned, and Confirmed that this was
+	// done.
+	Asks, Confirmed bool
+	// Propagation is what becomes of what is made from a pruned object; empty: it
+	// goes afterwards.
+	Propagation metav1.DeletionPropagation
 	// Approved is a revision whose pruning a person has approved, however
-	// much it is.
+	// much it is; [AnyRevision] is every one.
 	Approved string
 	// Held: pruning was held when the unit was last reported on. It stays
 	// so until it is approved or there is little left to prune: what was
@@ -188,24 +243,26 @@ type Prune struct {
 	Protected []string
 }
 
+// AnyRevision approves what whatever revision prunes.
+const AnyRevision = "*"
+
 // Health says what has to be healthy before the unit is.
 type Health struct {
-	Wait    bool          // every object of the unit
+	Wait bool // every object of the unit
+	// Tell says how every object of the unit is, whatever a look has come to,
+	// and waits for none.
+	Tell    bool
 	Checks  []Check       // these, whoever applies them
-	Exprs   []Expr        // how to judge kinds that kstatus can't
 	Timeout time.Duration // how long it may take
+	// Judges judge the kinds that they are for, and kstatus all others. Nil:
+	// that judges all.
+	Judges health.Judges
 }
 
 // A Check is an object whose health counts.
 type Check struct {
 	Ref     object.Ref
 	Version string
-}
-
-// An Expr judges the kinds of a group.
-type Expr struct {
-	Group, Kind string // an empty Kind stands for every kind
-	health.Exprs
 }
 
 // A Ledger stores the inventory of one unit, as [Dialect.Store] does.

@@ -55,14 +55,12 @@ func (t *trees) checked(ctx context.Context, client *cluster.Client, u engine.Un
 	}
 }
 
-// judge says how healthy an object is, by the expressions of its unit where
-// there are some for its kind.
+// judge says how healthy an object is, by who judges its kind for the unit.
 func judge(n *Node, u engine.Unit, o *unstructured.Unstructured) {
-	h := health.Of(o)
-	if j, err := u.Health.Judge(object.RefOf(o).GroupKind()); err != nil {
-		h = health.Result{Status: health.Unknown, Message: err.Error()}
-	} else if j != nil {
-		h = j.Of(o)
+	j := u.Health.Judge(object.RefOf(o).GroupKind())
+	if j == nil {
+		j = health.KStatus
 	}
+	h := j.Of(o)
 	n.Health, n.Message = h.Status.String(), h.Message
 }

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/control/view"
@@ -28,11 +30,13 @@ type Reader struct {
 
 	mu    sync.Mutex
 	known map[lookup.Ref]map[string][]byte // a nil map: it does not exist
+	// selected are Secrets by namespace and selector.
+	selected map[string][]*corev1.Secret
 }
 
 // Reader returns a Reader for one question, which ends with ctx.
 func (c *Cluster) Reader(ctx context.Context) *Reader {
-	return &Reader{ctx: ctx, c: c, known: map[lookup.Ref]map[string][]byte{}}
+	return &Reader{ctx: ctx, c: c, known: map[lookup.Ref]map[string][]byte{}, selected: map[string][]*corev1.Secret{}}
 }
 
 // Offline returns a Reader that has only what it is told.
@@ -95,6 +99,43 @@ func (r *Reader) Resource(ctx context.Context, ref object.Ref) (*unstructured.Un
 		return nil, err
 	}
 	return f.Object, nil
+}
+
+// Secrets implements [view.Reader].
+func (r *Reader) Secrets(ctx context.Context, namespace, selector string) (all []*corev1.Secret, err error) {
+	if r.c == nil {
+		return nil, fmt.Errorf("Secrets of namespace %s are needed, and %w", namespace, view.ErrOffline)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	which := namespace + "\x00" + selector
+	if all, ok := r.selected[which]; ok {
+		return all, nil
+	}
+	l, err := r.c.Clientset.CoreV1().Secrets(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list Secrets of namespace %s with %s: %w", namespace, selector, err)
+	}
+	for i := range l.Items { // none of what they hold gets into an object
+		all = append(all, &l.Items[i])
+	}
+	r.selected[which] = all
+	return all, nil
+}
+
+// Object implements [view.Reader].
+func (r *Reader) Object(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {
+	if r.c == nil {
+		return nil, fmt.Errorf("%s %s/%s is needed, and %w", resource.Resource, namespace, name, view.ErrOffline)
+	}
+	u, err := r.c.Client.Dynamic().Resource(resource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // as its contract says
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s %s/%s: %w", resource.Resource, namespace, name, err)
+	}
+	return u, nil
 }
 
 // Tell gives r the content of ConfigMaps and Secrets beforehand.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/control/lookup"
@@ -129,5 +131,57 @@ binaryData: {b: YmI=}
 	}
 	if _, _, err := w.as("nobody").Reader(t.Context()).Get(config); err == nil || !strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("whoever may not read it gets %v", err)
+	}
+}
+
+// Secrets that a label selects are read once for each question, and other objects
+// as they are.
+func TestWhatHasASayIsRead(t *testing.T) {
+	w := newWorld(t)
+	w.apply(`
+apiVersion: v1
+kind: Secret
+metadata: {name: one, labels: {kind: repository}}
+stringData: {password: hunter2}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: other}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c}
+`)
+	r := w.as("").Reader(t.Context())
+	for range 2 {
+		all, err := r.Secrets(t.Context(), w.ns, "kind in (repository)")
+		if err != nil || len(all) != 1 || string(all[0].Data["password"]) != "hunter2" {
+			t.Fatalf("%d Secrets: %v", len(all), err)
+		}
+		if err := w.Client.Delete(t.Context(), all[0].DeepCopy()); client.IgnoreNotFound(err) != nil {
+			t.Fatal(err)
+		}
+	}
+	maps := schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	if u, err := r.Object(t.Context(), maps, w.ns, "c"); err != nil || u.GetName() != "c" {
+		t.Errorf("an object: %v, %v", u, err)
+	}
+	if u, err := r.Object(t.Context(), maps, w.ns, "none"); err != nil || u != nil {
+		t.Errorf("one that there isn't: %v, %v", u, err)
+	}
+	nobody := w.as("nobody").Reader(t.Context())
+	_, errSecrets := nobody.Secrets(t.Context(), w.ns, "kind in (repository)")
+	_, errObject := nobody.Object(t.Context(), maps, w.ns, "c")
+	for _, err := range []error{errSecrets, errObject} {
+		if err == nil || !strings.Contains(err.Error(), "forbidden") {
+			t.Errorf("whoever may not read it gets %v", err)
+		}
+	}
+	_, errSecrets = inspect.Offline(t.Context()).Secrets(t.Context(), w.ns, "")
+	_, errObject = inspect.Offline(t.Context()).Object(t.Context(), maps, w.ns, "c")
+	for _, err := range []error{errSecrets, errObject} {
+		if !errors.Is(err, view.ErrOffline) {
+			t.Errorf("without a cluster: %v", err)
+		}
 	}
 }

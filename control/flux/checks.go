@@ -26,7 +26,7 @@ const (
 const defaultCheckVersion = "apps/v1"
 
 // checks reads spec.healthChecks and spec.healthCheckExprs.
-func (o Options) checks(k *kustomization) (out []engine.Check, exprs []engine.Expr, err error) {
+func (o Options) checks(k *kustomization) (out []engine.Check, judges health.Rules, err error) {
 	invalid := func(format string, args ...any) error {
 		return &fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: fmt.Errorf("spec."+format, args...)}
 	}
@@ -60,13 +60,13 @@ func (o Options) checks(k *kustomization) (out []engine.Check, exprs []engine.Ex
 		if err != nil {
 			return nil, nil, invalid("healthCheckExprs: %w", err)
 		}
-		e := engine.Expr{Group: gv.Group, Kind: x.Kind, Exprs: health.Exprs{Current: x.Current, InProgress: x.InProgress, Failed: x.Failed}}
-		if _, err := health.Compile(e.Exprs); err != nil {
+		j, err := health.Compile(health.Exprs{Current: x.Current, InProgress: x.InProgress, Failed: x.Failed})
+		if err != nil {
 			return nil, nil, fmt.Errorf("spec.%w", err)
 		}
-		exprs = append(exprs, e)
+		judges = append(judges, health.Rule{Group: gv.Group, Kind: x.Kind, Judge: j})
 	}
-	return out, exprs, nil
+	return out, judges, nil
 }
 
 // appliedDigest is that of the objects that were last applied in full.

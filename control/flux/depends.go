@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/cluster"
+	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
@@ -42,7 +43,26 @@ func (r *kustomizations) dependencies(k *kustomization) []engine.Dependency {
 		}
 		out = append(out, d)
 	}
-	return out
+	return append(out, r.annotated(k)...)
+}
+
+// annotated are those that its annotation names. What is wrong with that, the unit
+// says.
+func (r *kustomizations) annotated(k *kustomization) []engine.Dependency {
+	all, _ := control.Dependencies(k.Annotations[control.DependsOn], KustomizationKind.Kind, k.Namespace)
+	account := cmp.Or(k.Spec.ServiceAccountName, r.o.DefaultServiceAccount)
+	for i, d := range all {
+		kind, key := keyOf(d.Unit)
+		switch {
+		case account == "":
+		case kind == KustomizationKind.Kind:
+			user := cluster.User(k.Namespace, account)
+			all[i].May = func(ctx context.Context) (bool, error) { return r.mayTell(ctx, k, key, user, false) }
+		default:
+			all[i].May = func(context.Context) (bool, error) { return false, nil }
+		}
+	}
+	return all
 }
 
 // mayTell reports whether a user may read what another Kustomization says of

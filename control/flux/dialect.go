@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/control/view"
 )
 
@@ -12,6 +13,9 @@ var _ control.Dialect = (*Options)(nil)
 
 // Kinds implements [view.Dialect].
 func (o Options) Kinds() []view.Kind { return kinds() }
+
+// Name implements [view.Dialect].
+func (o Options) Name() string { return "flux" }
 
 // Manager implements [view.Dialect].
 func (o Options) Manager() string { return applyManager }
@@ -34,4 +38,4 @@ func (o *Options) ServeFlags(f *pflag.FlagSet) {
 }
 
 // Slim implements [control.Dialect].
-func (o Options) Slim(obj any) (any, error) { return slim(obj) }
+func (o Options) Slim(obj any) (any, error) { return custom.Slim(obj) }

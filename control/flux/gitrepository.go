@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/fault"
@@ -53,15 +54,15 @@ func (r *gitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		if client.IgnoreNotFound(err) == nil {
 			r.keeper.Delete(name)
 			r.refs.Forget(name)
-			r.statuses.forget(req.NamespacedName)
+			r.statuses.Forget(req.NamespacedName)
 			r.commits.forget(req.NamespacedName)
 			sourceSubject(req.NamespacedName).Gone()
 			err = nil
 		}
 		return ctrl.Result{}, err
 	}
-	u = r.statuses.newest(u)
-	if err := whole(u); err != nil {
+	u = r.statuses.Of(u)
+	if err := custom.Whole(u); err != nil {
 		return ctrl.Result{}, err
 	}
 	g, err := decodeGitRepository(u)

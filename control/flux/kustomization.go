@@ -9,7 +9,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
@@ -47,10 +47,10 @@ func get(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key 
 	if err != nil {
 		return nil, err
 	}
-	return u, whole(u)
+	return u, custom.Whole(u)
 }
 
-// peek is get but for the status, which may be as [slim] has it.
+// peek is get but for the status, which may be as [custom.Slim] has it.
 func peek(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)
@@ -59,12 +59,7 @@ func peek(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key
 
 // newest reads a Kustomization as it is known to be stored.
 func (r *kustomizations) newest(ctx context.Context, key types.NamespacedName) (*unstructured.Unstructured, error) {
-	u, err := peek(ctx, r.client, KustomizationKind, key)
-	if err != nil {
-		return nil, err
-	}
-	u = r.statuses.newest(u)
-	return u, whole(u)
+	return r.statuses.Newest(ctx, r.client, KustomizationKind, key)
 }
 
 // Reconcile makes a unit of one Kustomization, and has the engine hold it true.
@@ -119,7 +114,7 @@ func (r *kustomizations) forget(key types.NamespacedName) {
 	name := unitName(KustomizationKind.Kind, key.Namespace, key.Name)
 	r.engine.Delete(name)
 	r.refs.Forget(name)
-	r.statuses.forget(key)
+	r.statuses.Forget(key)
 	r.told.forget(key)
 	report.Subject{Kind: KustomizationKind.Kind, Name: key.Name, Namespace: key.Namespace}.Gone()
 }
@@ -172,7 +167,7 @@ func (r *kustomizations) leave(ctx context.Context, k *kustomization) error {
 	}
 	u.Removal.Deletes = u.Removal.Deletes && !k.Spec.Suspend
 	if u.Removal.Deletes {
-		if leaving, err := r.kindIsLeaving(ctx); err != nil {
+		if leaving, err := custom.IsLeaving(ctx, r.live, "kustomizations."+KustomizationKind.Group); err != nil {
 			return err
 		} else if leaving {
 			r.event(k, "", corev1.EventTypeWarning, "PruneHeld", "the CustomResourceDefinition of Kustomizations is being deleted; the objects were kept")
@@ -195,18 +190,6 @@ func (r *kustomizations) leave(ctx context.Context, k *kustomization) error {
 	}
 	r.engine.Put(u)
 	return nil
-}
-
-// kindIsLeaving reports whether Kustomizations go because their definition
-// does: then nobody has asked for the objects to go.
-func (r *kustomizations) kindIsLeaving(ctx context.Context) (bool, error) {
-	crd := &metav1.PartialObjectMetadata{}
-	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-	err := r.live.Get(ctx, types.NamespacedName{Name: "kustomizations." + KustomizationKind.Group}, crd)
-	if err != nil {
-		return true, client.IgnoreNotFound(err)
-	}
-	return !crd.DeletionTimestamp.IsZero(), nil
 }
 
 // putAll puts all Kustomizations that there are. It comes before the engine

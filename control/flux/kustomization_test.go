@@ -127,7 +127,9 @@ func TestWhatIsWrongWithASpecIsInItsStatus(t *testing.T) {
 
 func TestAKustomizationThatIsGoneIsForgotten(t *testing.T) {
 	l := newLook(t, plainSpec)
-	l.statuses.written[webKey] = written{at(t, "1", "x"), time.Now()}
+	if err := l.statuses.Wrote(at(t, "1", "x")); err != nil {
+		t.Fatal(err)
+	}
 	l.told.leaves(webKey, "something")
 	if err := l.Delete(t.Context(), l.now(t, l.like)); err != nil {
 		t.Fatal(err)
@@ -135,7 +137,7 @@ func TestAKustomizationThatIsGoneIsForgotten(t *testing.T) {
 	if err := l.reconciles(); err != nil {
 		t.Fatal(err)
 	}
-	if len(l.statuses.written) != 0 || l.told.leaves(webKey, "") != "" {
+	if l.statuses.Knows(webKey) || l.told.leaves(webKey, "") != "" {
 		t.Error("it is not forgotten")
 	}
 }

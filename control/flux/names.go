@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/fault"
 )
 
@@ -47,6 +48,15 @@ func (o Options) references(k *kustomization) error {
 		}
 		if d.Namespace != "" && d.Namespace != k.Namespace && o.NoCrossNamespaceRefs {
 			return accessDenied("spec.dependsOn: can't access Kustomization/%s/%s from namespace %s", d.Namespace, d.Name, k.Namespace)
+		}
+	}
+	named, err := control.Dependencies(k.Annotations[control.DependsOn], KustomizationKind.Kind, k.Namespace)
+	if err != nil {
+		return err
+	}
+	for _, d := range named {
+		if o.NoCrossNamespaceRefs && !control.Within(d, k.Namespace) {
+			return accessDenied("annotation %s: can't access %s from namespace %s", control.DependsOn, d.As, k.Namespace)
 		}
 	}
 	if p := k.Spec.PostBuild; p != nil {

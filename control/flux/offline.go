@@ -81,6 +81,12 @@ func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r v
 	return o.artifact(ctx, u, r, store, want, nil)
 }
 
+// Artifacts implements [view.Dialect]. The sources of Kustomizations are custom
+// resources.
+func (o Options) Artifacts(_ context.Context, u *unstructured.Unstructured, _ view.Reader, _ *git.Store, _ view.Want) ([]*source.Artifact, error) {
+	return nil, fmt.Errorf("%s is made from another custom resource", object.RefOf(u))
+}
+
 // artifact is Artifact for a GitRepository that those of way include.
 func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *git.Store, want view.Want, way []string) (*source.Artifact, error) {
 	g, err := decodeGitRepository(u)

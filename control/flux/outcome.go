@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/report"
@@ -46,7 +47,7 @@ func (r *kustomizations) Report(ctx context.Context, u engine.Unit, out engine.O
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	stored = r.statuses.newest(stored)
+	stored = r.statuses.Of(stored)
 	switch {
 	case out.Rested && r.told.at(k.key()) == stored.GetResourceVersion():
 		k.subject().Succeeded()
@@ -58,7 +59,7 @@ func (r *kustomizations) Report(ctx context.Context, u engine.Unit, out engine.O
 		}
 		return nil
 	}
-	if err := whole(stored); err != nil {
+	if err := custom.Whole(stored); err != nil {
 		return err
 	}
 	if k.unreadable {

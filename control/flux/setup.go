@@ -48,6 +48,11 @@ func (o Options) Setup(_ context.Context, mgr ctrl.Manager, p control.Parts) (co
 	return c, nil
 }
 
+// Names implements [control.Controllers].
+func (c *controllers) Names() []string {
+	return []string{KustomizationKind.Kind, GitRepositoryKind.Kind}
+}
+
 // Load implements [control.Controllers].
 func (c *controllers) Load(ctx context.Context) (sources []string, err error) {
 	if err := c.units.putAll(ctx); err != nil {

@@ -6,71 +6,25 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/report"
 )
 
-// statuses stores that of the custom resources of one kind, and knows what it
-// has stored until the cache does.
-//
-// A status is written as its difference to what was read. If that is older
-// than what was stored last, the difference is a wrong one, and none where a
-// run comes to what was true before. The option of controller-runtime's client
-// for this does not know of unstructured objects (v0.25), and blocks a worker.
+// statuses stores that of the custom resources of one kind.
 type statuses struct {
+	custom.Latest
 	client  client.Client
 	manager string
-
-	mu      sync.Mutex
-	written map[types.NamespacedName]written
 }
-
-// written is an object as it was after a write, as [slim] has it.
-type written struct {
-	object *unstructured.Unstructured
-	at     time.Time
-}
-
-// longestLag is how long what was written counts although the cache has it not:
-// that of a server that was set back never will.
-const longestLag = 30 * time.Second
 
 func newStatuses(c client.Client, manager string) *statuses {
-	return &statuses{client: c, manager: manager, written: make(map[types.NamespacedName]written)}
-}
-
-// newest returns u, which is from the cache, or what was written since. It is
-// shared, and its status is as [slim] has it. What the cache has is let go of.
-func (s *statuses) newest(u *unstructured.Unstructured) *unstructured.Unstructured {
-	key := client.ObjectKeyFromObject(u)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if last, ok := s.written[key]; ok && last.after(u) {
-		return &unstructured.Unstructured{Object: last.object.Object}
-	}
-	delete(s.written, key)
-	return u
-}
-
-func (w written) after(u *unstructured.Unstructured) bool {
-	order, err := resourceversion.CompareResourceVersion(u.GetResourceVersion(), w.object.GetResourceVersion())
-	return err == nil && order < 0 && time.Since(w.at) < longestLag
-}
-
-// forget drops what is known of an object that is no more.
-func (s *statuses) forget(key types.NamespacedName) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.written, key)
+	return &statuses{client: c, manager: manager}
 }
 
 // write stores status if it differs from what u has, and makes u what is
@@ -95,14 +49,7 @@ func (s *statuses) writeRaw(ctx context.Context, u *unstructured.Unstructured, s
 		return client.IgnoreNotFound(err)
 	}
 	u.Object = changed.Object
-	kept := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
-	if _, err := slim(kept); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.written[client.ObjectKeyFromObject(u)] = written{kept, time.Now()}
-	return nil
+	return s.Wrote(u)
 }
 
 // stall stalls a resource that can't be decoded, leaving the rest of its

@@ -4,14 +4,13 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/fault"
 )
 
@@ -26,7 +25,7 @@ func at(t *testing.T, version, handled string) *unstructured.Unstructured {
 func handledOf(t *testing.T, u *unstructured.Unstructured) string {
 	t.Helper()
 	u = &unstructured.Unstructured{Object: u.Object}
-	if err := whole(u); err != nil {
+	if err := custom.Whole(u); err != nil {
 		t.Fatal(err)
 	}
 	s, _, err := unstructured.NestedString(u.Object, "status", "lastHandledReconcileAt")
@@ -34,65 +33,6 @@ func handledOf(t *testing.T, u *unstructured.Unstructured) string {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// What was written counts until the cache has it, or something newer.
-func TestTheNewestOfWhatWasWrittenAndRead(t *testing.T) {
-	for name, c := range map[string]struct{ written, cached, want string }{
-		"the cache is behind":             {"1005", "1004", "written"},
-		"the cache has it":                {"1005", "1005", "cached"},
-		"the cache has something newer":   {"1005", "1006", "cached"},
-		"a digit more is newer":           {"999", "1000", "cached"},
-		"a digit less is older":           {"1000", "999", "written"},
-		"a version that is no number":     {"1005", "abc", "cached"},
-		"a write without a version":       {"", "1004", "cached"},
-		"a server that counts by letters": {"abd", "abc", "cached"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStatuses(nil, "m")
-			s.written[webKey] = written{at(t, c.written, "written"), time.Now()}
-			if got := handledOf(t, s.newest(at(t, c.cached, "cached"))); got != c.want {
-				t.Errorf("it is what was %s, want %s", got, c.want)
-			}
-			_, kept := s.written[webKey]
-			if kept != (c.want == "written") {
-				t.Errorf("what was written is kept: %v", kept)
-			}
-		})
-	}
-}
-
-// A server that was set back counts from where it was once.
-func TestWhatWasWrittenCountsOnlyForAWhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStatuses(nil, "m")
-		s.written[webKey] = written{at(t, "1005", "written"), time.Now()}
-		time.Sleep(longestLag - time.Second)
-		if got := handledOf(t, s.newest(at(t, "7", "cached"))); got != "written" {
-			t.Errorf("just before it is over it is what was %s", got)
-		}
-		time.Sleep(2 * time.Second)
-		if got := handledOf(t, s.newest(at(t, "7", "cached"))); got != "cached" {
-			t.Errorf("then it is what was %s", got)
-		}
-		if len(s.written) != 0 {
-			t.Error("what was written is kept for good")
-		}
-	})
-}
-
-func TestWhatWasWrittenIsOfOneObject(t *testing.T) {
-	s := newStatuses(nil, "m")
-	s.written[webKey] = written{at(t, "1005", "written"), time.Now()}
-	other := at(t, "7", "cached")
-	other.SetName("other")
-	if got := handledOf(t, s.newest(other)); got != "cached" {
-		t.Error("another has its status")
-	}
-	s.forget(webKey)
-	if got := handledOf(t, s.newest(at(t, "7", "cached"))); got != "cached" {
-		t.Error("it is not forgotten")
-	}
 }
 
 // Two writes in a row, of which the cache has seen none, are two differences.
@@ -103,8 +43,8 @@ func TestAStatusIsWrittenAsItsDifferenceToTheNewest(t *testing.T) {
 	cached := s.now(t, u) // and stays so
 	write := func(handled string) {
 		t.Helper()
-		now := st.newest(cached.DeepCopy())
-		if err := whole(now); err != nil {
+		now := st.Of(cached.DeepCopy())
+		if err := custom.Whole(now); err != nil {
 			t.Fatal(err)
 		}
 		if err := st.write(t.Context(), now, statusOf(handled)); err != nil {
@@ -158,8 +98,8 @@ func TestAWriteThatFailsLeavesAllAsItIs(t *testing.T) {
 			if err := st.write(t.Context(), given, statusOf("after")); (err != nil) != c.told {
 				t.Errorf("it says %v", err)
 			}
-			if got := handledOf(t, given); got != "before" || len(st.written) != 0 {
-				t.Errorf("it is taken for %q, and %d are remembered", got, len(st.written))
+			if got := handledOf(t, given); got != "before" || st.Knows(webKey) {
+				t.Errorf("it is taken for %q, and that it was written: %v", got, st.Knows(webKey))
 			}
 		})
 	}
@@ -182,7 +122,7 @@ func TestAWriteMakesTheObjectWhatIsStored(t *testing.T) {
 	given.Object["status"].(map[string]any)["lastHandledReconcileAt"] = "changed"
 	stale := s.now(t, u)
 	stale.SetResourceVersion(before)
-	if got := handledOf(t, st.newest(stale)); got != "a" {
+	if got := handledOf(t, st.Of(stale)); got != "a" {
 		t.Errorf("what is remembered is %q", got)
 	}
 }

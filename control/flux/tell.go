@@ -16,7 +16,6 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
-	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/report"
 )
 
@@ -30,7 +29,7 @@ func (r *kustomizations) tellChanges(k *kustomization, out engine.Outcome) {
 		changed = append(changed, fmt.Sprintf("%s %s", c.Ref, pastTense(c)))
 		if c.Cause == apply.Drift {
 			corrected++
-			what, who := driftOf(c)
+			what, who := c.Drift()
 			log.Info("drift corrected", "object", c.Ref.String(), "drift", what, "manager", who)
 			r.eventOf(k, c.Ref, out.Revision, corev1.EventTypeWarning, "DriftCorrected", fmt.Sprintf("%s: %s, put back", c.Ref, what))
 		}
@@ -131,30 +130,4 @@ func pastTense(c *apply.Result) string {
 		return "released: " + c.Why
 	}
 	return c.Action.String()
-}
-
-// driftOf says what somebody did to an object, and who, where that is known.
-func driftOf(c *apply.Result) (what, who string) {
-	if c.Action == apply.Create {
-		return "deleted by somebody", ""
-	}
-	var paths []string
-	for _, l := range c.Lost {
-		if l.Manager != "" {
-			who = l.Manager
-		}
-		if len(paths) == 5 {
-			paths = append(paths, "…")
-			break
-		}
-		paths = append(paths, owned.Text(l.Path))
-	}
-	if len(paths) == 0 {
-		paths = append(paths, "fields")
-	}
-	by := who
-	if by == "" {
-		by = "somebody"
-	}
-	return strings.Join(paths, ", ") + " changed by " + by, who
 }

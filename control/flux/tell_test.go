@@ -252,7 +252,7 @@ func TestWhoCausedDriftIsSaidAsFarAsItIsKnown(t *testing.T) {
 		"more than are named":  {apply.Recreate, at("1", "2", "3", "4", "5", "6", "7"), "data.1, data.2, data.3, data.4, data.5, … changed by somebody", ""},
 	} {
 		x := &apply.Result{Change: &apply.Change{}, Action: c.action, Lost: c.lost}
-		if what, who := driftOf(x); what != c.what || who != c.who {
+		if what, who := x.Drift(); what != c.what || who != c.who {
 			t.Errorf("%s: %q by %q, want %q by %q", name, what, who, c.what, c.who)
 		}
 	}

@@ -15,9 +15,12 @@ import (
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/render/kustomize"
 	"plumb.dev/plumb/report"
+	"plumb.dev/plumb/watch/health"
 )
 
 // Options are the settings of the dialect, one flag of plumb serve each.
@@ -92,14 +95,18 @@ func (o Options) toUnit(k *kustomization, refs getter) (u engine.Unit, err error
 			Hint: "leave this Kustomization to a controller that does, or have its Secrets made in the cluster",
 		}
 	}
-	if len(k.Spec.Ignore) > 0 {
-		return u, unsupported("ignore", "this version of plumb does not ignore fields")
+	if u.Ignores, err = ignores(k); err != nil {
+		return u, err
 	}
 	if err := o.references(k); err != nil {
 		return u, err
 	}
-	if u.Health.Checks, u.Health.Exprs, err = o.checks(k); err != nil {
+	var judges health.Rules
+	if u.Health.Checks, judges, err = o.checks(k); err != nil {
 		return u, err
+	}
+	if len(judges) > 0 {
+		u.Health.Judges = judges
 	}
 	options, err := o.renderOptions(k, refs)
 	u.Renders = []engine.Rendering{{Options: options}}
@@ -260,11 +267,15 @@ type objects struct{ applyComponents bool }
 // Selector implements [engine.Objects].
 func (objects) Selector() string { return nameLabel }
 
-// Labels implements [engine.Objects].
-func (objects) Labels(u engine.Unit) map[string]string {
+// Marks implements [engine.Objects].
+func (objects) Marks(u engine.Unit) func(object.Ref) engine.Marks {
 	_, key := keyOf(u.Name)
-	return map[string]string{nameLabel: key.Name, namespaceLabel: key.Namespace}
+	m := engine.Marks{Labels: map[string]string{nameLabel: key.Name, namespaceLabel: key.Namespace}}
+	return func(object.Ref) engine.Marks { return m }
 }
+
+// Admits implements [engine.Objects].
+func (objects) Admits(engine.Unit, object.Ref) error { return nil }
 
 // Owner implements [engine.Objects].
 func (objects) Owner(o *unstructured.Unstructured) string {
@@ -295,6 +306,7 @@ func policyOf(o *unstructured.Unstructured) (p apply.Policy) {
 	p.Force = is("force", "enabled")
 	p.Keep = p.Keep || is("prune", "disabled")
 	p.PruneProtected = strings.EqualFold(ann[pruneProtected], "allowed")
+	p.Ignores = ignore.Annotation(ann, true)
 	return p
 }
 
@@ -302,6 +314,7 @@ func policyOf(o *unstructured.Unstructured) (p apply.Policy) {
 var sourceKinds = []string{
 	"source.toolkit.fluxcd.io/GitRepository", "source.toolkit.fluxcd.io/OCIRepository", "source.toolkit.fluxcd.io/Bucket",
 	"source.toolkit.fluxcd.io/HelmRepository", "source.toolkit.fluxcd.io/HelmChart", "source.toolkit.fluxcd.io/ExternalArtifact",
+	"argoproj.io/AppProject",
 }
 
 // sourceName is the name of the artifact that a Kustomization is made from.

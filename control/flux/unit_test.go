@@ -16,6 +16,7 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/render/kustomize"
@@ -91,6 +92,10 @@ spec:
   patchesStrategicMerge: [{kind: A}]
   patchesJson6902: [{target: {kind: B}, patch: [{op: remove, path: /x}]}]
   validation: client
+  ignore:
+  - paths: [/spec/replicas, /spec/paused]
+    target: {group: g, version: v, kind: k, name: obj, namespace: ns, labelSelector: ls, annotationSelector: as}
+  - paths: [/data/x]
   healthChecks:
   - {kind: Deployment, name: a}
   - {apiVersion: v1, kind: Service, name: b, namespace: infra}
@@ -106,6 +111,10 @@ status:
   - {digest: d2, lastReconciledStatus: PruneHeld, metadata: {revision: main@sha1:2}, firstReconciled: "2026-01-01T00:00:00Z", lastReconciled: "2026-01-01T00:00:00Z", lastReconciledDuration: 1s}
   - {digest: d1, lastReconciledStatus: ReconciliationSucceeded, metadata: {revision: main@sha1:1}, firstReconciled: "2026-01-01T00:00:00Z", lastReconciled: "2026-01-01T00:00:00Z", lastReconciledDuration: 1s}
 `), data{})
+	judge, err := health.Compile(health.Exprs{Current: "status.ok == true", Failed: "status.bad"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := engine.Unit{
 		Name: "Kustomization/shop/web", UID: "uid-1", Namespace: "shop", Digest: "7 uid-1", Suspended: true,
 		Sources: []string{"GitRepository/infra/src"},
@@ -124,19 +133,23 @@ status:
 		Interval: 10 * time.Minute, RetryInterval: 20 * time.Second, Objects: objects{applyComponents: true}, Force: true,
 		Target:   engine.Target{User: "system:serviceaccount:shop:deployer"},
 		Managers: owned.Managers{Self: "kustomize-controller", Undo: []string{"kubectl", "before-first-apply", "helm"}},
-		Order:    apply.Order{Stage: []string{"A"}, Needed: sourceKinds},
-		Prune:    engine.Prune{Enabled: true, AllowEmpty: true, Approved: "main@sha1:9", Held: true, Protected: []string{"plumb"}},
+		Ignores: []ignore.Rule{
+			{From: "spec.ignore[0]", Group: "g", Version: "v", Kind: "k", Name: "obj", Namespace: "ns", Labels: "ls", Annotations: "as", Pointers: []string{"/spec/replicas", "/spec/paused"}, Apply: true},
+			{From: "spec.ignore[1]", Pointers: []string{"/data/x"}, Apply: true},
+		},
+		Order: apply.Order{Stage: []string{"A"}, Needed: sourceKinds},
+		Prune: engine.Prune{Enabled: true, AllowEmpty: true, Approved: "main@sha1:9", Held: true, Protected: []string{"plumb"}},
 		Health: engine.Health{
 			Wait: true, Timeout: 3 * time.Minute,
 			Checks: []engine.Check{
 				{Ref: object.Ref{Group: "apps", Kind: "Deployment", Name: "a"}, Version: "v1"}, {Ref: object.Ref{Kind: "Service", Namespace: "infra", Name: "b"}, Version: "v1"},
 			},
-			Exprs: []engine.Expr{{Group: "x.example", Kind: "X", Exprs: health.Exprs{Current: "status.ok == true", Failed: "status.bad"}}},
+			Judges: health.Rules{{Group: "x.example", Kind: "X", Judge: judge}},
 		},
 		Remembers: []apply.Entry{{Ref: configMap("a"), Version: "v1"}}, Applied: "main@sha1:1", AppliedDigest: "d1",
 		Was: engine.Standing{Digest: "7 uid-1", Ready: "False", Reason: "PruneHeld", Message: "too much", Attempted: "main@sha1:2"},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(objects{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(objects{}), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b health.Judge) bool { return a == b })); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -157,7 +170,8 @@ func TestWhyAKustomizationIsRefused(t *testing.T) {
 		want *fault.Error
 	}{
 		"decryption":         {plain, "decryption: {provider: sops}", stall("UnsupportedField", "spec.decryption: ")},
-		"ignored fields":     {plain, "ignore: [{paths: [/x]}]", stall("UnsupportedField", "spec.ignore: ")},
+		"an ignored field":   {plain, "ignore: [{paths: [/x]}, {paths: [spec.x]}]", stall("InvalidSpec", `spec.ignore[1]: "spec.x": a JSON pointer begins with /`)},
+		"ignored objects":    {plain, "ignore: [{paths: [/x], target: {name: '('}}]", stall("InvalidSpec", "spec.ignore[0]: \"(\": the name: ")},
 		"a bucket":           {plain, "sourceRef: {kind: Bucket, name: src}", stall("UnsupportedField", "spec.sourceRef.kind: this version of plumb has no sources of kind Bucket")},
 		"no source":          {plain, "sourceRef: {kind: GitRepository, name: ''}", stall("InvalidSpec", `spec.sourceRef: "" is no name of an object: it is empty`)},
 		"a source by a path": {plain, "sourceRef: {kind: GitRepository, name: a/b}", stall("InvalidSpec", `spec.sourceRef: "a/b" is no name of an object: `)},
@@ -442,10 +456,20 @@ func TestWhatAnObjectSaysOfItself(t *testing.T) {
 	}
 }
 
+// An object may say of itself what does not count of it, and that is not applied
+// either, as with spec.ignore.
+func TestWhatDoesNotCountOfAnObject(t *testing.T) {
+	o := parsed(t, `{kind: A, metadata: {annotations: {plumb.dev/ignore-differences: "jsonPointers: [/spec/x]"}}}`)
+	want := &ignore.Own{Rules: []ignore.Rule{{From: "annotation plumb.dev/ignore-differences", Pointers: []string{"/spec/x"}, Apply: true}}}
+	if diff := cmp.Diff(want, policyOf(o).Ignores); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // Whose an object is, is what its marks say, and they say it of every unit.
 func TestTheMarksOfAnObject(t *testing.T) {
 	u := engine.Unit{Name: "Kustomization/shop/web"}
-	marks := objects{}.Labels(u)
+	marks := objects{}.Marks(u)(object.Ref{}).Labels
 	if diff := cmp.Diff(map[string]string{"kustomize.toolkit.fluxcd.io/name": "web", "kustomize.toolkit.fluxcd.io/namespace": "shop"}, marks); diff != "" {
 		t.Error(diff)
 	}

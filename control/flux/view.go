@@ -65,12 +65,12 @@ func kinds() []view.Kind {
 	suspend := func(s bool) map[string]any {
 		return map[string]any{"spec": map[string]any{"suspend": s}}
 	}
-	sync := func(token, approve string) map[string]any {
+	sync := func(_ *unstructured.Unstructured, token, approve string) (map[string]any, error) {
 		ann := map[string]any{requestedAt: token}
 		if approve != "" {
 			ann[approvePrune] = approve
 		}
-		return map[string]any{"metadata": map[string]any{"annotations": ann}}
+		return map[string]any{"metadata": map[string]any{"annotations": ann}}, nil
 	}
 	return []view.Kind{{
 		GroupVersionKind: KustomizationKind, Plural: "kustomizations",
@@ -134,7 +134,7 @@ func viewKustomization(u *unstructured.Unstructured) view.Item {
 			return i
 		}
 	}
-	i.Note = noteOf(i.Message)
+	i.Note, i.Corrects = noteOf(i.Message), !i.Suspended
 	i.Revision, i.Attempted = k.Status.LastAppliedRevision, k.Status.LastAttemptedRevision
 	i.Path, i.Elsewhere = k.Spec.Path, k.Spec.KubeConfig != nil
 	if ref := k.Spec.SourceRef; ref.Name != "" {

@@ -10,8 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/fault"
@@ -116,7 +119,11 @@ func TestWhatIsSeenOfBrokenObjects(t *testing.T) {
 // What people ask for is what the controller reads.
 func TestWhatIsAskedForIsUnderstood(t *testing.T) {
 	for _, k := range kinds() {
-		ann := k.Sync("token", "")["metadata"].(map[string]any)["annotations"].(map[string]any)
+		ask, err := k.Sync(nil, "token", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ann := ask["metadata"].(map[string]any)["annotations"].(map[string]any)
 		if diff := cmp.Diff(map[string]any{requestedAt: "token"}, ann); diff != "" {
 			t.Errorf("%s: %s", k.Kind, diff)
 		}
@@ -129,7 +136,10 @@ func TestWhatIsAskedForIsUnderstood(t *testing.T) {
 	}
 	unit := kinds()[0]
 	u := ks(t, plainSpec)
-	patch := unit.Sync("token", "main@sha1:1")
+	patch, err := unit.Sync(u, "token", "main@sha1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	u.Object["metadata"].(map[string]any)["annotations"] = patch["metadata"].(map[string]any)["annotations"]
 	k, err := decodeKustomization(u)
 	if err != nil {
@@ -194,6 +204,14 @@ func (o offline) Resource(_ context.Context, ref object.Ref) (*unstructured.Unst
 		return u, nil
 	}
 	return nil, fmt.Errorf("%s not found", ref)
+}
+
+func (offline) Secrets(context.Context, string, string) ([]*corev1.Secret, error) {
+	return nil, errors.New("nobody needs them")
+}
+
+func (offline) Object(context.Context, schema.GroupVersionResource, string, string) (*unstructured.Unstructured, error) {
+	return nil, errors.New("nobody needs it")
 }
 
 // A command makes the unit of a Kustomization that the controller does.
@@ -338,19 +356,19 @@ func TestWhatIsReadOfAnInventory(t *testing.T) {
 // What the cache holds is not changed by who reads it, and what it can't keep is
 // an error.
 func TestOddObjectsInTheCache(t *testing.T) {
-	if got, err := slim("a tombstone"); got != "a tombstone" || err != nil {
+	if got, err := custom.Slim("a tombstone"); got != "a tombstone" || err != nil {
 		t.Errorf("%v, %v", got, err)
 	}
 	u := ks(t, plainSpec)
-	if _, err := slim(u); err != nil || u.Object["status"] != nil || whole(u) != nil {
+	if _, err := custom.Slim(u); err != nil || u.Object["status"] != nil || custom.Whole(u) != nil {
 		t.Errorf("%v", err)
 	}
 	u.Object["status"] = map[string]any{"x": func() {}}
-	if _, err := slim(u); err == nil {
+	if _, err := custom.Slim(u); err == nil {
 		t.Error("what can't be kept is")
 	}
 	u.Object["status"] = "{"
-	if err := whole(u); err == nil || !strings.Contains(err.Error(), "web") {
+	if err := custom.Whole(u); err == nil || !strings.Contains(err.Error(), "web") {
 		t.Error(err)
 	}
 	if _, err := get(t.Context(), newStored(t), KustomizationKind, webKey); err == nil || errors.Is(err, view.ErrOffline) {

@@ -228,3 +228,62 @@ func TestAPairOfSourcesIsSyncedByHand(t *testing.T) {
 	w.says("Ready, repeated b | 3 Succeeded")
 	w.holds("a=1", "b=new")
 }
+
+func inTurn(name, value, turn string) string {
+	return fmt.Sprintf("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, annotations: {toy.plumb.dev/turn: %q}}\ndata: {k: %q}\n", name, turn, value)
+}
+
+// By itself a Pair goes to each commit once: first what is before, then wave by
+// wave, then what is after. A restart in between takes nothing back.
+func TestAPairGoesToEachCommitByItself(t *testing.T) {
+	w := newWorld(t)
+	repo := gittest.New(t).Repo(t, "pair")
+	migration := `---
+apiVersion: v1
+kind: Pod
+metadata: {name: migrate, annotations: {toy.plumb.dev/turn: before}}
+spec: {schedulerName: nobody, restartPolicy: Never, containers: [{name: c, image: example.com/c}]}
+`
+	repo.Commit(t, map[string]string{"one/a.yaml": inTurn("last", "1", "5") + inTurn("first", "1", "-5") + inTurn("notes", "1", "after") + migration}, "first")
+	w.put(fmt.Sprintf("{url: %q, paths: [one], auto: true}", repo.URL()))
+	pod := func() *unstructured.Unstructured {
+		o := parsed(t, "{apiVersion: v1, kind: Pod}")
+		kubetest.Eventually(t, time.Minute, func() error {
+			return w.env.Client.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "migrate"}, o)
+		})
+		return o
+	}
+	waits := func() {
+		t.Helper()
+		kubetest.Eventually(t, time.Minute, func() error {
+			if got := w.said(); !strings.HasPrefix(got, "Progressing: waiting for completion of hook of Pod/migrate | automatic") {
+				return fmt.Errorf("it says %q", got)
+			}
+			return nil
+		})
+	}
+	before := pod()
+	waits()
+	w.holds()
+	w.stop()
+	w.start()
+	if err := w.env.Client.Status().Patch(t.Context(), pod(), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"phase":"Succeeded"}}`))); err != nil {
+		t.Fatal(err)
+	}
+	ready := func(want ...string) {
+		t.Helper()
+		kubetest.Eventually(t, time.Minute, func() error {
+			got := w.said()
+			if held := w.env.ConfigMaps(t, w.ns); !strings.HasPrefix(got, "Ready | automatic") || !strings.HasSuffix(got, "Succeeded") || !slices.Equal(held, want) {
+				return fmt.Errorf("it says %q and holds %v", got, held)
+			}
+			return nil
+		})
+	}
+	ready("first=1", "last=1", "notes=1")
+	if pod().GetUID() != before.GetUID() {
+		t.Error("the hook ran twice")
+	}
+	repo.Commit(t, map[string]string{"one/a.yaml": inTurn("last", "2", "5") + inTurn("notes", "2", "after")}, "second")
+	ready("last=2", "notes=2")
+}

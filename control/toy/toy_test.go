@@ -6,6 +6,7 @@ package toy
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ var pairKind = schema.GroupVersionKind{Group: "toy.plumb.dev", Version: "v1", Ki
 type spec struct {
 	URL   string   `json:"url"`
 	Paths []string `json:"paths"`
+	Auto  bool     `json:"auto"`
 	Sync  *struct {
 		ID        string   `json:"id"`
 		At        []string `json:"at"` // commits
@@ -58,20 +60,38 @@ type dialect struct{ view.Dialect }
 
 func (dialect) Selector() string { return "toy.plumb.dev/pair" }
 
-func (d dialect) Labels(u engine.Unit) map[string]string {
-	_, name, _ := strings.Cut(u.Name, "/")
-	return map[string]string{d.Selector(): strings.Replace(name, "/", ".", 1)}
+// A mark names the object that it is on, too: on a copy of that it says nothing.
+func mark(name string, r object.Ref) string { return name + ":" + r.String() }
+
+const markedAs = "toy.plumb.dev/of"
+
+func (d dialect) Marks(u engine.Unit) func(object.Ref) engine.Marks {
+	return func(r object.Ref) engine.Marks {
+		return engine.Marks{Labels: map[string]string{d.Selector(): ""}, Annotations: map[string]string{markedAs: mark(u.Name, r)}}
+	}
 }
 
 func (d dialect) Owner(o *unstructured.Unstructured) string {
-	ns, name, ok := strings.Cut(o.GetLabels()[d.Selector()], ".")
-	if !ok {
+	name, _, _ := strings.Cut(o.GetAnnotations()[markedAs], ":")
+	if o.GetAnnotations()[markedAs] != mark(name, object.RefOf(o)) {
 		return ""
 	}
-	return nameOf(ns, name)
+	return name
 }
 
-func (dialect) Policy(engine.Unit, *unstructured.Unstructured) apply.Policy { return apply.Policy{} }
+func (dialect) Admits(engine.Unit, object.Ref) error { return nil }
+
+// Policy reads when the turn of an object comes: before, after, or in a wave.
+func (dialect) Policy(_ engine.Unit, o *unstructured.Unstructured) (p apply.Policy) {
+	phases := map[string]apply.Phase{"before": apply.Before, "after": apply.After}
+	turn := o.GetAnnotations()["toy.plumb.dev/turn"]
+	if phase, ok := phases[turn]; ok {
+		p.Hook = &apply.Hook{Phases: []apply.Phase{phase}, Replace: true, Finalizer: "toy.plumb.dev/hook"}
+	} else if n, err := strconv.Atoi(turn); err == nil {
+		p.Wave = int32(n)
+	}
+	return p
+}
 
 func (dialect) Kinds() []view.Kind           { return []view.Kind{{GroupVersionKind: pairKind}} }
 func (dialect) Slim(obj any) (any, error)    { return obj, nil }
@@ -96,6 +116,8 @@ func (d dialect) Setup(_ context.Context, mgr ctrl.Manager, p control.Parts) (co
 	o.SetGroupVersionKind(pairKind)
 	return r, ctrl.NewControllerManagedBy(mgr).Named("pair").For(o).WatchesRawSource(r.queue.Source()).Complete(r)
 }
+
+func (r *pairs) Names() []string { return []string{pairKind.Kind} }
 
 func (r *pairs) Wake(name string) { r.queue.Add(keyOf(name)) }
 
@@ -140,9 +162,18 @@ func (r *pairs) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 		Interval: time.Hour, RetryInterval: time.Minute,
 		Permission: apply.LookOnly, Remembers: st.Inventory,
 	}
+	if st.Operation != nil {
+		u.Hooks = st.Operation.Hooks
+	}
 	for i, path := range sp.Paths {
 		u.Sources = append(u.Sources, r.fetch(name, fmt.Sprint(i), sp.URL, git.Ref{Branch: "main"}))
 		u.Renders = append(u.Renders, engine.Rendering{From: i, Options: render.Options{Path: path, Builder: kustomize.Options{Generate: true}}})
+	}
+	if sp.Auto {
+		u.Automation = r
+		if p := st.Operation; p != nil && p.Stage == engine.Running {
+			u.Operation = &engine.Operation{ID: p.ID, Automatic: true, Was: *p}
+		}
 	}
 	if s := sp.Sync; s != nil {
 		u.Operation = &engine.Operation{ID: s.ID, Terminate: s.Terminate}
@@ -155,6 +186,16 @@ func (r *pairs) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	}
 	r.Engine.Put(u)
 	return ctrl.Result{}, nil
+}
+
+// Begin implements [engine.Automation]: a Pair is brought to each revision once.
+func (r *pairs) Begin(ctx context.Context, u engine.Unit, out engine.Outcome) *engine.Operation {
+	id := "automatic " + u.Digest + " " + out.Revision
+	_, _, st, err := r.read(ctx, keyOf(u.Name))
+	if err != nil || out.Err != nil || !out.Plan.Forbids(true) || st.Operation != nil && st.Operation.ID == id {
+		return nil
+	}
+	return &engine.Operation{ID: id, Permission: apply.Everything, Automatic: true}
 }
 
 // fetch has something fetched, and returns what it is called.

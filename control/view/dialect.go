@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
@@ -21,6 +23,9 @@ import (
 type Dialect interface {
 	// Kinds are its kinds of unit, and then those of source.
 	Kinds() []Kind
+
+	// Name is what people call it: argocd.
+	Name() string
 
 	// Manager is the field manager that the objects of its units are applied
 	// as.
@@ -43,6 +48,10 @@ type Dialect interface {
 	// may read. The store is not used for a directory.
 	Artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want) (*source.Artifact, error)
 
+	// Artifacts makes those of a unit whose kind is [Kind.Inline], one for each of
+	// its sources.
+	Artifacts(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want) ([]*source.Artifact, error)
+
 	// Directory makes the artifact of a directory, as if it were all of a
 	// source of that name which selects nothing.
 	Directory(ref object.Ref, dir tree.Tree, revision string) (*source.Artifact, error)
@@ -54,6 +63,11 @@ type Reader interface {
 	Get(lookup.Ref) (data map[string][]byte, found bool, err error)
 	// Resource reads a custom resource of the dialect.
 	Resource(context.Context, object.Ref) (*unstructured.Unstructured, error)
+	// Secrets reads those of a namespace that a label selects.
+	Secrets(ctx context.Context, namespace, selector string) ([]*corev1.Secret, error)
+	// Object reads an object that is neither, but has a say in what units may do;
+	// nil: it does not exist.
+	Object(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error)
 }
 
 // ErrOffline is in the error of a [Reader] that has no cluster to ask. What a

@@ -33,6 +33,9 @@ type Kind struct {
 	Names []string
 	// IsSource: it is what units are made from, and not a unit.
 	IsSource bool
+	// Inline: what its units are made from is in their own spec, and is no
+	// custom resource.
+	Inline bool
 
 	// View reads an object of the kind. What it can't read is left empty.
 	View func(*unstructured.Unstructured) Item
@@ -41,10 +44,15 @@ type Kind struct {
 	Owns func(*unstructured.Unstructured) (object.Ref, bool)
 	// Selector returns a label selector for the objects of an item.
 	Selector func(Item) string
-	// Sync returns a merge patch that asks for a reconciliation, and by
-	// which it will be known when that was done. A revision that isn't
-	// empty is one of which all pruning is approved.
-	Sync func(token, approve string) map[string]any
+	// Sync returns a merge patch that asks for a reconciliation of an object, and
+	// by which it will be known when that was done. A revision that isn't
+	// empty is one of which all pruning is approved. An error says why it can't be
+	// asked for now.
+	Sync func(o *unstructured.Unstructured, token, approve string) (map[string]any, error)
+	// Rollback returns a merge patch that asks for a return to a run of the
+	// history, by its ID, and by which it will be known when that was done; nil:
+	// there is none for this kind. With prune, what is not of it is deleted.
+	Rollback func(o *unstructured.Unstructured, id, token string, prune bool) (map[string]any, error)
 	// Suspend returns a merge patch that stops or resumes an item.
 	Suspend func(bool) map[string]any
 }
@@ -89,6 +97,8 @@ type Item struct {
 	Path      string
 	Inventory []apply.Entry
 	History   []Run
+	// Corrects: what somebody changes in its objects is put back.
+	Corrects bool
 	// Elsewhere: its objects are on another cluster.
 	Elsewhere bool
 }
@@ -142,6 +152,7 @@ func (c Commit) IsZero() bool { return c == Commit{} }
 
 // A Run is one or more reconciliations with the same result.
 type Run struct {
+	ID          string        `json:"id,omitempty"` // where one can go back to it
 	Revision    string        `json:"revision"`
 	Result      string        `json:"result"`
 	Digest      string        `json:"digest"`
