@@ -1,0 +1,223 @@
+package argocd
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/source/git"
+)
+
+// A want is what an Application wants of a repository.
+type want struct {
+	remote git.Remote
+	target string // a branch, a tag, a range, a commit, or HEAD
+	// access names the Secrets that remote is from: what they say may change, and
+	// who goes by others is not given what they show.
+	access   string
+	interval time.Duration // at which it is asked; 0: only when somebody hints
+}
+
+// name is what the keeper calls it: the same for all who want the same, and may
+// have it.
+func (w want) name() string {
+	if w.access == "" {
+		return sourceName + "/" + digest(w.remote.URL, w.target)
+	}
+	return sourceName + "/" + digest(w.remote.URL, w.target, w.access)
+}
+
+// from is where it is had, with the submodules of a repository, as Argo CD has
+// them.
+func (w want) from(store *git.Store) git.Source {
+	return git.Source{Store: store, Remote: w.remote, Ref: refOf(w.target), FetchOptions: git.FetchOptions{RecurseSubmodules: true}}
+}
+
+// refOf is what a target stands for.
+func refOf(target string) git.Ref {
+	target = strings.TrimSpace(target)
+	switch {
+	case target == "":
+		return git.Ref{Short: "HEAD"}
+	case isRange(target):
+		return git.Ref{SemVer: target}
+	}
+	return git.Ref{Short: target}
+}
+
+// isRange reports whether a target is a range of versions, and no version.
+func isRange(target string) bool {
+	if _, err := semver.NewVersion(target); err == nil {
+		return false
+	}
+	_, err := semver.NewConstraint(target)
+	return err == nil
+}
+
+// shared are the sources that Applications want, each once whoever wants it.
+type shared struct {
+	keeper *source.Keeper
+	store  *git.Store
+
+	mu     sync.Mutex
+	byName map[string]*wanted
+	of     map[string]map[string]bool // names, by unit
+	asked  uint64                     // requests
+	last   map[string]string          // of each unit, also of what it has come to want since
+}
+
+// A wanted is a source, and the units that want it.
+type wanted struct {
+	spec  source.Spec
+	users map[string]bool
+}
+
+func newShared(k *source.Keeper, s *git.Store) *shared {
+	return &shared{
+		keeper: k, store: s, byName: make(map[string]*wanted), of: make(map[string]map[string]bool),
+		asked: uint64(time.Now().UnixNano()), last: make(map[string]string),
+	}
+}
+
+// set makes wants all that a unit wants.
+func (s *shared) set(unit string, wants []want) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := make(map[string]bool, len(wants))
+	for _, w := range wants {
+		name := w.name()
+		now[name] = true
+		have := s.byName[name]
+		if have == nil {
+			have = &wanted{users: make(map[string]bool)}
+			s.byName[name] = have
+		}
+		have.users[unit] = true
+		from := w.from(s.store)
+		requested := have.spec.Requested
+		if !s.of[unit][name] {
+			requested = max(requested, s.last[unit])
+		}
+		if have.spec.From == nil || have.spec.From.Key() != from.Key() || have.spec.Interval != w.interval || have.spec.Requested != requested {
+			have.spec = source.Spec{Name: name, From: from, Interval: w.interval, Requested: requested}
+			s.keeper.Put(have.spec)
+		}
+	}
+	for name := range s.of[unit] {
+		if !now[name] {
+			s.part(name, unit)
+		}
+	}
+	if s.of[unit] = now; len(now) == 0 {
+		delete(s.of, unit)
+	}
+}
+
+// forget drops a unit that is no more.
+func (s *shared) forget(unit string) {
+	s.set(unit, nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.last, unit)
+}
+
+// part ends a unit's use of a source, and the source with the last.
+func (s *shared) part(name, unit string) {
+	have := s.byName[name]
+	if delete(have.users, unit); len(have.users) == 0 {
+		delete(s.byName, name)
+		s.keeper.Delete(name)
+	}
+}
+
+// users are the units that want a source.
+func (s *shared) users(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have := s.byName[name]; have != nil {
+		return slices.Collect(maps.Keys(have.users))
+	}
+	return nil
+}
+
+// ask has all that a unit wants asked for now, and returns by which it is known
+// that it was.
+func (s *shared) ask(unit string) (request string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	request = fmt.Sprintf("%020d", s.asked)
+	s.last[unit] = request
+	for name := range s.of[unit] {
+		have := s.byName[name]
+		have.spec.Requested = request
+		s.keeper.Put(have.spec)
+	}
+	return request
+}
+
+// answered reports whether all that a unit wants was asked for, since it
+// requested that or later.
+func (s *shared) answered(unit, request string) bool {
+	s.mu.Lock()
+	names := slices.Collect(maps.Keys(s.of[unit]))
+	s.mu.Unlock()
+	for _, name := range names {
+		if st, ok := s.keeper.State(name); ok && st.Requested < request {
+			return false
+		}
+	}
+	return true
+}
+
+// grace is how long a repository that can't be asked leaves an Application at
+// what is known of it: a server that is restarted is no news.
+const grace = 3 * time.Minute
+
+// failing returns what is wrong with one of some sources, and when to ask about
+// that again, if something may come to be. Now says that there is no grace.
+func (s *shared) failing(names []string, now bool) (again time.Duration, err error) {
+	for _, name := range names {
+		st, ok := s.keeper.State(name)
+		if !ok || st.Err == nil || st.Pending && st.Artifact == nil {
+			continue
+		}
+		if left := time.Until(st.Since.Add(grace)); left > 0 && st.Artifact != nil && !now && fault.Of(st.Err).Next != fault.Stall {
+			again = max(left, time.Second)
+			continue
+		}
+		return 0, st.Err
+	}
+	return again, nil
+}
+
+// missing says what is known of the sources of a unit that have no artifact: their
+// news wakes nobody else.
+func (s *shared) missing(u engine.Unit) (text string) {
+	names := u.Sources
+	if u.Operation != nil {
+		names = slices.Concat(names, u.Operation.Sources)
+	}
+	for _, name := range names {
+		if st, ok := s.keeper.State(name); ok && st.Artifact == nil && st.Err != nil && !st.Pending {
+			text += "\n" + st.Err.Error()
+		}
+	}
+	return text
+}
+
+// hashOf is the commit of a revision: main@sha1:… stands for that.
+func hashOf(revision string) string {
+	if i := strings.LastIndex(revision, "sha1:"); i >= 0 {
+		return revision[i+len("sha1:"):]
+	}
+	return revision
+}
