@@ -29,13 +29,17 @@ type Difference struct {
 
 // An ObjectDiff is that of one object.
 type ObjectDiff struct {
-	Action string     `json:"action"` // create, update, recreate, delete, release, hold or leave
+	Action string     `json:"action"` // create, update, recreate, delete, release, hold, leave or ignore
 	Object object.Ref `json:"-"`
 	Ref    string     `json:"object"`
 	Why    string     `json:"why,omitempty"`
 	// Reason is why it is held, where that is one of those of conditions.
 	Reason fault.Reason `json:"reason,omitempty"`
 	Fields []FieldDiff  `json:"fields,omitempty"`
+	// Alike: it would hold the same but for its unit's marks, with other owners.
+	Alike bool `json:"alike,omitempty"`
+	// Done: the change was made.
+	Done bool `json:"done,omitempty"`
 	// Desired is what would be created.
 	Desired map[string]any `json:"desired,omitempty"`
 }
@@ -56,16 +60,13 @@ func newDifference(f *Found, out engine.Outcome, errs []error) *Difference {
 		if !told(c) {
 			continue
 		}
-		o := ObjectDiff{Action: c.Action.String(), Object: c.Ref, Ref: c.Ref.String(), Why: c.Why, Reason: c.Reason}
+		o := ObjectDiff{
+			Action: c.Action.String(), Object: c.Ref, Ref: c.Ref.String(), Why: c.Why, Reason: c.Reason, Alike: c.Alike, Done: c.Did == apply.Written,
+		}
 		if c.Did == apply.Refused {
 			o.Action, o.Why = apply.Hold.String(), "it could not be looked at"
 		}
-		for _, x := range c.Fields {
-			if x.Manager == f.Dialect.Manager() {
-				x.Manager, x.When = "", time.Time{}
-			}
-			o.Fields = append(o.Fields, FieldDiff{Path: x.Path, Old: x.Got, New: x.Want, Manager: x.Manager, When: x.When})
-		}
+		o.Fields = fieldDiffs(f, c.Fields)
 		if want := c.Desired(); want != nil && c.Action == apply.Create {
 			o.Desired = owned.Mask(want).Object
 		}
@@ -79,10 +80,25 @@ func newDifference(f *Found, out engine.Outcome, errs []error) *Difference {
 	for _, l := range out.Left {
 		d.Changes = append(d.Changes, ObjectDiff{Action: Leave, Object: l.Ref, Ref: l.Ref.String(), Why: l.Why})
 	}
+	for _, i := range out.Ignored {
+		o := ObjectDiff{Action: Ignore, Object: i.Ref, Ref: i.Ref.String(), Why: "a rule says that these differ and don't count"}
+		o.Fields = fieldDiffs(f, i.Fields)
+		d.Changes = append(d.Changes, o)
+	}
 	for _, err := range errs {
 		d.Errors = append(d.Errors, err.Error())
 	}
 	return d
+}
+
+func fieldDiffs(f *Found, fields []owned.Field) (out []FieldDiff) {
+	for _, x := range fields {
+		if x.Manager == f.Dialect.Manager() {
+			x.Manager, x.When = "", time.Time{}
+		}
+		out = append(out, FieldDiff{Path: x.Path, Old: x.Got, New: x.Want, Manager: x.Manager, When: x.When})
+	}
+	return out
 }
 
 // told reports whether a result is shown. What the server refuses is among the
@@ -109,8 +125,12 @@ func (d *Difference) hide(r *Reader) {
 	}
 }
 
-// Leave is the word for an object that is in the source and left as it is.
-const Leave = "leave"
+// Words for objects that are in the source: Leave for one that is left as it is,
+// Ignore for fields that are.
+const (
+	Leave  = "leave"
+	Ignore = "ignore"
+)
 
 // Count counts the objects of some actions.
 func (d *Difference) Count(actions ...string) int {
@@ -124,7 +144,9 @@ func (d *Difference) Count(actions ...string) int {
 }
 
 // Changed reports whether something is not as it would be.
-func (d *Difference) Changed() bool { return len(d.Changes) > d.Count(apply.Release.String(), Leave) }
+func (d *Difference) Changed() bool {
+	return len(d.Changes) > d.Count(apply.Release.String(), Leave, Ignore)
+}
 
 // PruneHeld reports whether pruning waits for somebody to approve it.
 func (d *Difference) PruneHeld() bool {
@@ -146,6 +168,13 @@ func target(u engine.Unit) (*cluster.Client, error) {
 // API server try it. An error means that there is no answer; what the server
 // refuses is one.
 func (c *Cluster) Diff(ctx context.Context, f *Found, u engine.Unit, r *Reader) (*Difference, error) {
+	return c.differ(ctx, f, u, r, engine.Preview)
+}
+
+// A look is [engine.Preview], or takes the same way.
+type look func(context.Context, *cluster.Client, engine.Unit, func(context.Context) ([]engine.Unit, []string)) (engine.Outcome, error)
+
+func (c *Cluster) differ(ctx context.Context, f *Found, u engine.Unit, r *Reader, look look) (*Difference, error) {
 	client := c.Client
 	if u.Target.Config != nil {
 		var err error
@@ -153,7 +182,7 @@ func (c *Cluster) Diff(ctx context.Context, f *Found, u engine.Unit, r *Reader) 
 			return nil, err
 		}
 	}
-	out, err := engine.Preview(ctx, client, u, c.units(r, u.Artifacts))
+	out, err := look(ctx, client, u, c.units(r, u.Artifacts))
 	if err != nil && out.Digest == "" {
 		return nil, r.Hide(err)
 	}

@@ -136,3 +136,44 @@ func TestADifferenceHoldsWhatPruningWouldHold(t *testing.T) {
 		t.Errorf("it is\n%s", brief(d))
 	}
 }
+
+// What a rule says does not count is no change, and is shown; of what is written
+// all the same it is not said twice.
+func TestADifferenceThatDoesNotCount(t *testing.T) {
+	w := newWorld(t)
+	c := w.as("")
+	w.apply(repository)
+	w.apply(fmt.Sprintf(unit, ", ignore: [{paths: [/data/a], target: {kind: ConfigMap}}, {paths: [/data/token], target: {kind: Secret}}]", entry(w.ns, "there", "", "ConfigMap", "v1")))
+	files := func(a, b string) map[string]string {
+		return map[string]string{"apps/all.yaml": fmt.Sprintf(`
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: there}
+data: {a: %s, b: %s}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: there}
+stringData: {token: in-the-source}
+`, a, b)}
+	}
+	w.apply(fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: there, labels: {%[1]s}}\ndata: {a: live, b: live}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: there, labels: {%[1]s}}\nstringData: {token: on-the-cluster}\n", mark))
+	for _, c2 := range []struct{ b, want string }{
+		{"live", "ignore ConfigMap/there\n  data.a: live -> git\nignore Secret/there\n  data.token: *** -> ***\n"},
+		{"git", "  data.b: live -> git\nignore ConfigMap/there\n  data.a: live -> git\nignore Secret/there\n  data.token: *** -> ***\n"},
+	} {
+		d := w.diff(c, files("git", c2.b))
+		got := ""
+		for line := range strings.Lines(brief(d)) {
+			if !strings.HasPrefix(line, "update") { // for who owns the fields
+				got += line
+			}
+		}
+		if got != c2.want {
+			t.Errorf("it is\n%s, want\n%s", brief(d), c2.want)
+		}
+		if strings.Contains(fmt.Sprint(d), "in-the-source") || d.Count("update") != 2 || !d.Changed() {
+			t.Errorf("%+v", d)
+		}
+	}
+}

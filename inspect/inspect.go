@@ -72,6 +72,9 @@ type Found struct {
 	Object  *unstructured.Unstructured
 }
 
+// Alone is the custom resource of f as a list.
+func (f *Found) Alone() []unstructured.Unstructured { return []unstructured.Unstructured{*f.Object} }
+
 // Found returns what u, of a kind of c, says.
 func (c *Cluster) Found(k view.Kind, u *unstructured.Unstructured) *Found {
 	u.SetGroupVersionKind(k.GroupVersionKind)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
@@ -96,6 +98,24 @@ metadata: {name: %[1]s}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: %[1]s}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %[2]s}]
 `, name, user, groups, resources, verbs))
+	verb, _, _ := strings.Cut(verbs, ",")
+	for resource := range strings.SplitSeq(resources, ",") {
+		kubetest.Eventually(w.t, time.Minute, func() error { return w.may(user, verb, groups, strings.TrimSpace(resource)) })
+	}
+}
+
+// may returns nil once a user may do something in the namespace: the server learns
+// of a Role a little later than of its objects.
+func (w *world) may(user, verb, groups, resource string) error {
+	for group := range strings.SplitSeq(strings.ReplaceAll(groups, `"`, ""), ",") {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: w.ns, Verb: verb, Group: strings.TrimSpace(group), Resource: resource},
+		}}
+		if err := w.Client.Create(w.t.Context(), review); err != nil || review.Status.Allowed {
+			return err
+		}
+	}
+	return fmt.Errorf("%s may not %s %s yet", user, verb, resource)
 }
 
 func (w *world) ref(group, kind, name string) object.Ref {
