@@ -80,7 +80,7 @@ as kubectl does; kubectl's other flags for that, such as --token, work too.`,
 		c.GroupID = "run"
 		root.AddCommand(c)
 	}
-	root.AddCommand(newWorker())
+	root.AddCommand(newWorker(), newHealthWorker(), newJQWorker())
 	return root
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -19,8 +18,7 @@ const hintPause = 200 * time.Millisecond
 // are asked for sooner than they would be. Anybody may say so; nothing in the
 // body chooses a revision, a path or an action.
 func hints(hint func(url string) int, log *slog.Logger) http.Handler {
-	var mu sync.Mutex
-	last := map[string]time.Time{}
+	calm := calm{pause: hintPause}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /hint", func(w http.ResponseWriter, r *http.Request) {
 		var body struct {
@@ -35,21 +33,8 @@ func hints(hint func(url string) int, log *slog.Logger) http.Handler {
 			http.Error(w, `the body is not {"url": "…"}`, http.StatusBadRequest)
 			return
 		}
-		mu.Lock()
-		recent := time.Since(last[body.URL]) < hintPause
-		if len(last) > 1000 {
-			clear(last)
-		}
-		if !recent {
-			last[body.URL] = time.Now()
-		}
-		mu.Unlock()
 		n := 0
-		if recent {
-			time.AfterFunc(hintPause, func() { hint(body.URL) })
-		} else {
-			n = hint(body.URL)
-		}
+		calm.do(body.URL, func() { n = hint(body.URL) }, func() { hint(body.URL) })
 		log.Debug("hint", "sources", strconv.Itoa(n))
 		w.WriteHeader(http.StatusAccepted)
 	})

@@ -42,7 +42,7 @@ import (
 type serveOptions struct {
 	data                              string
 	metricsAddr, healthAddr, hintAddr string
-	pprofAddr                         string
+	pprofAddr, webhookAddr            string
 	leaderElect                       bool
 	leaderNamespace                   string
 	concurrent                        int
@@ -83,6 +83,7 @@ KUBECONFIG or --kubeconfig. It holds true every unit that it finds.`,
 	f.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "where to serve metrics; 0 is nowhere")
 	f.StringVar(&o.healthAddr, "health-addr", ":9440", "where to serve /healthz and /readyz; 0 is nowhere")
 	f.StringVar(&o.hintAddr, "hint-addr", ":9292", "where to take hints that a repository was pushed to: POST /hint; 0 is nowhere")
+	f.StringVar(&o.webhookAddr, "webhook-addr", "0", "where to take webhooks of GitHub, GitLab, Gitea, Gogs and Bitbucket: POST /api/webhook, signed with a secret of argocd-secret or plumb-webhooks; 0 is nowhere")
 	f.StringVar(&o.pprofAddr, "pprof-addr", "0", "where to serve profiles of this process to go tool pprof; they tell whoever asks what plumb works on; 0 is nowhere")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "run only while holding the Lease plumb-leader")
 	f.StringVar(&o.leaderNamespace, "leader-namespace", "", "namespace of the Lease (default: the one that plumb runs in)")
@@ -164,6 +165,16 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 		return err
 	}
 	defer end()
+	byLua, endLua, err := luaRunner(log)
+	if err != nil {
+		return err
+	}
+	defer endLua()
+	finder, endJQ, err := jqFinder(log)
+	if err != nil {
+		return err
+	}
+	defer endJQ()
 
 	// Of events that repeat, the last few hundred are remembered to be counted
 	// up; by default it would be thousands.
@@ -174,7 +185,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 
 	served, err := control.Setup(ctx, mgr, o.dialects, control.Options{
 		Git: store, Clientset: clientset, Events: recorder, Log: log, ArtifactHost: "plumb." + OwnNamespace() + ".svc",
-		RenderMemory: o.renderMemory, Renders: renders, Renderers: renderers, Concurrent: o.concurrent,
+		RenderMemory: o.renderMemory, Renders: renders, Renderers: renderers, Lua: byLua, JQ: finder, Concurrent: o.concurrent,
 	})
 	if err != nil {
 		return err
@@ -194,6 +205,11 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 			ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
 		}})
 		if err != nil {
+			return err
+		}
+	}
+	if o.webhookAddr != "0" {
+		if err := mgr.Add(o.webhooks(served, log)); err != nil {
 			return err
 		}
 	}

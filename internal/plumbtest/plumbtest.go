@@ -109,12 +109,13 @@ func Raced() bool { return raced }
 
 // A Process is plumb serve.
 type Process struct {
-	t      testing.TB
-	args   []string
-	env    []string
-	Hint   string // URL
-	Health string // URL
-	Metric string // URL
+	t       testing.TB
+	args    []string
+	env     []string
+	Hint    string // URL
+	Health  string // URL
+	Metric  string // URL
+	Webhook string // URL
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -125,12 +126,12 @@ type Process struct {
 // Serve starts plumb serve, and stops it with the test.
 func Serve(t testing.TB, env *kubetest.Env, flags ...string) *Process {
 	t.Helper()
-	hint, health, metric := freeAddr(t), freeAddr(t), freeAddr(t)
+	hint, health, metric, webhook := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	p := &Process{
-		t: t, Hint: "http://" + hint + "/hint", Health: "http://" + health, Metric: "http://" + metric + "/metrics",
+		t: t, Hint: "http://" + hint + "/hint", Health: "http://" + health, Metric: "http://" + metric + "/metrics", Webhook: "http://" + webhook + "/api/webhook",
 		args: append([]string{
 			"serve", "--kubeconfig", env.Kubeconfig, "--data", t.TempDir(), "--log-format", "text",
-			"--hint-addr", hint, "--health-addr", health, "--metrics-addr", metric,
+			"--hint-addr", hint, "--health-addr", health, "--metrics-addr", metric, "--webhook-addr", webhook,
 		}, flags...),
 		env: append(gittest.Env(), "RUNTIME_NAMESPACE=plumb-system"),
 	}
