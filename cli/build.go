@@ -154,8 +154,8 @@ func (o buildOptions) find(ctx context.Context, a *app, s *conn, name string) (f
 		if name == "" {
 			return nil, nil, errors.New("say which unit: plumb build NAME, or plumb build -f FILE --path DIR")
 		}
-		if f, err = s.one(ctx, name, units); err != nil {
-			return nil, nil, err
+		if f, err = s.one(ctx, name, units); err != nil || f.Inline {
+			return f, nil, err
 		}
 		src, err = s.Get(ctx, f.Source)
 		return f, src, err
@@ -214,6 +214,15 @@ func (o buildOptions) source(ctx context.Context, r view.Reader, f, src *inspect
 	if o.path != "" {
 		a, err := local(ctx, r, f, src, o.path, u)
 		u.Artifacts = []*source.Artifact{a}
+		return err
+	}
+	if f.Inline {
+		store, done, err := openStore()
+		if err != nil {
+			return err
+		}
+		defer done()
+		u.Artifacts, err = f.Dialect.Artifacts(ctx, f.Object, r, store, view.Want{Revision: or(o.revision, f.Revision)})
 		return err
 	}
 	want := or(o.revision, src.Revision)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plumb.dev/plumb/control/view"
+	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/inspect"
 	"plumb.dev/plumb/source"
@@ -90,23 +91,54 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name 
 	if err != nil {
 		return nil, err
 	}
-	u, err := f.Dialect.Unit(f.Object, r)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Ref, err)
+	u, err := o.unit(ctx, s, r, f)
+	if err == nil {
+		err = oneSource(f, u)
 	}
-	if err := oneSource(f, u); err != nil {
-		return nil, err
-	}
-	src, err := s.Get(ctx, f.Source)
 	if err != nil {
 		return nil, err
+	}
+	d, err := s.Diff(ctx, f, u, r)
+	if err != nil {
+		return nil, inDirectory(err, o.path)
+	}
+	if o.path != "" {
+		d.Path, d.Revision = o.path, ""
+	}
+	return d, nil
+}
+
+// unit is that of f, with what it is compared with.
+func (o diffOptions) unit(ctx context.Context, s *conn, r *inspect.Reader, f *inspect.Found) (u engine.Unit, err error) {
+	if u, err = f.Dialect.Unit(f.Object, r); err != nil {
+		return u, fmt.Errorf("%s: %w", f.Ref, err)
+	}
+	u.Artifacts, err = o.artifacts(ctx, s, r, f, &u)
+	return u, err
+}
+
+// artifacts are what u is compared with, and what was applied last is in u.Last.
+func (o diffOptions) artifacts(ctx context.Context, s *conn, r *inspect.Reader, f *inspect.Found, u *engine.Unit) ([]*source.Artifact, error) {
+	var src *inspect.Found
+	var err error
+	if !f.Inline {
+		if src, err = s.Get(ctx, f.Source); err != nil {
+			return nil, err
+		}
 	}
 	var a *source.Artifact
 	switch {
 	case o.path != "":
-		if a, err = local(ctx, r, f, src, o.path, &u); err != nil {
+		if a, err = local(ctx, r, f, src, o.path, u); err != nil {
 			return nil, err
 		}
+	case f.Inline:
+		store, done, err := openStore()
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		return f.Dialect.Artifacts(ctx, f.Object, r, store, view.Want{Revision: or(o.revision, f.Revision)})
 	default:
 		want := or(o.revision, or(f.Revision, src.Revision))
 		if want == "" {
@@ -124,15 +156,7 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name 
 			return nil, fmt.Errorf("fetch %s at %s, which was applied last: %w", src.Ref, f.Revision, err)
 		}
 	}
-	u.Artifacts = []*source.Artifact{a}
-	d, err := s.Diff(ctx, f, u, r)
-	if err != nil {
-		return nil, inDirectory(err, o.path)
-	}
-	if o.path != "" {
-		d.Path, d.Revision = o.path, ""
-	}
-	return d, nil
+	return []*source.Artifact{a}, nil
 }
 
 // last is what was applied last, or nil if the source does not have it any more.

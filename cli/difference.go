@@ -18,7 +18,7 @@ func (a *app) printDiff(d *inspect.Difference, brief bool) {
 	}{
 		"create": {"+", a.good}, "update": {"~", a.warn}, "recreate": {"±", a.warn},
 		"delete": {"-", a.bad}, "release": {"·", a.dim}, "hold": {"!", a.warn},
-		inspect.Leave: {"·", a.dim},
+		inspect.Leave: {"·", a.dim}, inspect.Ignore: {"·", a.dim},
 	}
 	for i, c := range d.Changes {
 		w := what[c.Action]
@@ -35,7 +35,11 @@ func (a *app) printDiff(d *inspect.Difference, brief bool) {
 			a.block("+", a.good, yamlOf(c.Desired))
 		}
 		for _, f := range c.Fields {
-			a.printField(f)
+			if c.Action == inspect.Ignore {
+				a.printIgnored(f)
+			} else {
+				a.printField(f)
+			}
 		}
 	}
 	if d.PruneHeld() {
@@ -58,7 +62,7 @@ func summary(d *inspect.Difference) string {
 		always  bool
 	}{
 		{[]string{"create"}, "to create", true}, {[]string{"update"}, "to update", true}, {[]string{"recreate"}, "to recreate", false},
-		{[]string{"delete"}, "to delete", true}, {[]string{"release", inspect.Leave}, "to leave", false}, {[]string{"hold"}, "held", false},
+		{[]string{"delete"}, "to delete", true}, {[]string{"release", inspect.Leave}, "to leave", false}, {[]string{"hold"}, "held", false}, {[]string{inspect.Ignore}, "with fields that don't count", false},
 	} {
 		if n := d.Count(p.actions...); n > 0 || p.always {
 			parts = append(parts, fmt.Sprintf("%d %s", n, p.word))
@@ -74,6 +78,14 @@ func summary(d *inspect.Difference) string {
 		from = d.Path
 	}
 	return fmt.Sprintf("%s at %s: %s", clean(d.Unit), clean(from), strings.Join(parts, ", "))
+}
+
+// printIgnored prints a field that differs and does not count.
+func (a *app) printIgnored(f inspect.FieldDiff) {
+	live, _ := oneLine(f.Old)
+	desired, _ := oneLine(f.New)
+	flat := func(s string) string { return clean(strings.Join(strings.Fields(s), " ")) }
+	a.println(a.dim(fmt.Sprintf("    %s: %s, in the source %s", clean(f.Path), flat(live), flat(desired))))
 }
 
 // printField prints path: old → new, and values of several lines as such.
