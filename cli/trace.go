@@ -32,7 +32,7 @@ object may be one that another made, such as a Pod.`,
 			case len(args) == 2 && !ok:
 				kind, name = args[0], args[1]
 			case len(args) == 2 || !ok || kind == "" || name == "":
-				return fmt.Errorf("%q is not KIND/NAME; type: plumb trace deployment/web", clean(strings.Join(args, " ")))
+				return notKindName(args, "trace deployment/web")
 			}
 			s, err := a.connect()
 			if err != nil {
@@ -56,6 +56,10 @@ object may be one that another made, such as a Pod.`,
 	}
 	outputFlag(cmd, &output, "json", "yaml")
 	return cmd
+}
+
+func notKindName(args []string, example string) error {
+	return fmt.Errorf("%q is not KIND/NAME; type: plumb %s", clean(strings.Join(args, " ")), example)
 }
 
 // anyObject reads an object of any kind by the names that kubectl takes.
