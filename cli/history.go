@@ -58,17 +58,20 @@ func (a *app) printHistory(f *inspect.Found, output string) error {
 		a.note("%s has applied nothing yet; type: plumb get %s -n %s", clean(f.Ref.String()), clean(f.Ref.Name), clean(f.Ref.Namespace))
 		return nil
 	}
-	t := table{columns: cols("REVISION", "RESULT", "FIRST", "LAST", "TOOK", "RUNS", "COMMIT", "+DIGEST")}
+	t := table{columns: cols("ID", "REVISION", "RESULT", "FIRST", "LAST", "TOOK", "RUNS", "COMMIT", "+DIGEST")}
 	for _, r := range f.History {
 		rev, subject := r.Revision, r.Subject
 		if output != "wide" {
 			rev, subject = shortHashes(rev), a.cut(subject, 60)
 		}
-		line := row{cells: []string{rev, r.Result, age(r.First), age(r.Last), r.Took.String(), fmt.Sprint(r.Count), or(subject, "-"), r.Digest}}
+		line := row{cells: []string{r.ID, rev, r.Result, age(r.First), age(r.Last), r.Took.String(), fmt.Sprint(r.Count), or(subject, "-"), r.Digest}}
 		if !strings.HasSuffix(r.Result, "Succeeded") {
 			line.color = a.bad
 		}
 		t.rows = append(t.rows, line)
+	}
+	if f.Rollback == nil {
+		t = t.without(0)
 	}
 	return a.table(t, output == "wide")
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +33,17 @@ func cols(names ...string) []column {
 		out[i].name, out[i].wide = strings.CutPrefix(n, "+")
 	}
 	return out
+}
+
+// without is t less a column.
+func (t table) without(column int) table {
+	t.columns = slices.Delete(slices.Clone(t.columns), column, column+1)
+	rows := make([]row, len(t.rows))
+	for i, r := range t.rows {
+		rows[i] = row{cells: slices.Delete(slices.Clone(r.cells), column, column+1), color: r.color}
+	}
+	t.rows = rows
+	return t
 }
 
 // print prints t by the printer that kubectl uses. Cells may hold anything.

@@ -29,6 +29,7 @@ func TestWhatIsTypedWrongIsAnsweredByOneLine(t *testing.T) {
 		{"build -f - --path repo", "the standard input holds no unit"},
 		{"tree a b", `plumb tree does not take "b"; type: plumb tree [KIND/]NAME`},
 		{"trace web", `"web" is not KIND/NAME; type: plumb trace deployment/web`},
+		{"rollback", "plumb rollback needs more than that; type: plumb rollback [KIND/]NAME [ID|REVISION]"},
 		{"action web", `"web" is not KIND/NAME; type: plumb action deployment/web`},
 		{"action deployment/web scale 3", `"3" is not PARAM=VALUE; type: plumb action deployment/web`},
 		{"action deployment/../x restart", `"../x" is no name`},
