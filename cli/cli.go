@@ -72,7 +72,7 @@ as kubectl does; kubectl's other flags for that, such as --token, work too.`,
 		c.GroupID = "look"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{newSync(a), newRollback(a), newAction(a), newSuspend(a), newResume(a)} {
+	for _, c := range []*cobra.Command{newSync(a), newRollback(a), newAction(a), newSuspend(a), newResume(a), newMigrate(a)} {
 		c.GroupID = "act"
 		root.AddCommand(c)
 	}

@@ -36,6 +36,8 @@ func TestWhatIsTypedWrongIsAnsweredByOneLine(t *testing.T) {
 		{"sync", "plumb sync needs more than that; type: plumb sync [KIND/]NAME"},
 		{"sync x --timeout foo", "type: plumb sync --help"},
 		{"serve x", `plumb serve does not take "x"; type: plumb serve`},
+		{"migrate", "plumb migrate needs more than that; type: plumb migrate flux [--apply]"},
+		{"migrate x", `"x" is none of flux; type: plumb migrate --help`},
 		{"install x", `plumb install does not take "x"; type: plumb install --help`},
 		{"get --foo", "unknown flag: --foo; type: plumb get --help"},
 		{"get -o xml", `-o "xml" is none of wide, json, yaml, name; type: plumb get --help`},
