@@ -127,14 +127,37 @@ func requireAlone(ctx context.Context, c client.Client) error {
 		return fmt.Errorf("look for Flux's controllers: %w", err)
 	}
 	for _, d := range list.Items {
-		replicas, set, _ := unstructured.NestedInt64(d.Object, "spec", "replicas")
 		// A name may go on with that of a shard.
 		acts := strings.HasPrefix(d.GetName(), "kustomize-controller") || strings.HasPrefix(d.GetName(), "source-controller")
-		if acts && (replicas > 0 || !set) {
+		if acts && runs(&d) {
 			return fmt.Errorf("%s of Flux runs in namespace %s and acts on the same objects; scale it to 0 first, or say --beside-flux", d.GetName(), d.GetNamespace())
 		}
 	}
 	return nil
+}
+
+// requireNoArgoCD returns an error if Argo CD's application controller runs on the
+// cluster.
+func requireNoArgoCD(ctx context.Context, c client.Client) error {
+	for _, kind := range []string{"StatefulSet", "Deployment"} {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: kind + "List"})
+		if err := c.List(ctx, list, client.MatchingLabels{"app.kubernetes.io/name": "argocd-application-controller"}); err != nil {
+			return fmt.Errorf("look for Argo CD's application controller: %w", err)
+		}
+		for _, u := range list.Items {
+			if runs(&u) {
+				return fmt.Errorf("%s %s of Argo CD runs in namespace %s and acts on the same Applications; scale it to 0 first, or leave them to it with --beside-argocd", kind, u.GetName(), u.GetNamespace())
+			}
+		}
+	}
+	return nil
+}
+
+// runs reports whether a workload is not scaled to none.
+func runs(u *unstructured.Unstructured) bool {
+	replicas, set, _ := unstructured.NestedInt64(u.Object, "spec", "replicas")
+	return replicas > 0 || !set
 }
 
 func name(u *unstructured.Unstructured) string {

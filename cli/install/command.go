@@ -49,6 +49,8 @@ references to objects of other namespaces are refused.`,
 	f.BoolVar(&r.options.MultiTenant, "multi-tenant", false, "give plumb no rights that tenants could share")
 	f.BoolVar(&r.force, "force-conflicts", false, "take over fields that somebody else has set")
 	f.BoolVar(&r.besideFlux, "beside-flux", false, "install even if Flux's controllers run")
+	f.BoolVar(&r.options.BesideArgoCD, "beside-argocd", false, "leave Applications to Argo CD")
+	f.StringVar(&r.options.ArgoCDRedis, "argocd-redis", "", "HOST:PORT of the Redis of Argo CD's own server, to keep that in front of plumb")
 	f.BoolVar(&r.wait, "wait", true, "wait until plumb runs")
 	f.DurationVar(&r.timeout, "timeout", 3*time.Minute, "longest time to wait")
 	return cmd
@@ -94,6 +96,11 @@ func (r *run) run(cmd *cobra.Command, _ []string) error {
 	defer cancel()
 	if !r.besideFlux && !r.options.CRDsOnly {
 		if err := requireAlone(ctx, c); err != nil {
+			return fmt.Errorf("install: %w", err)
+		}
+	}
+	if !r.options.BesideArgoCD && !r.options.CRDsOnly {
+		if err := requireNoArgoCD(ctx, c); err != nil {
 			return fmt.Errorf("install: %w", err)
 		}
 	}

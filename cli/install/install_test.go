@@ -101,6 +101,29 @@ func TestMultiTenantHasNoSharedRights(t *testing.T) {
 	}
 }
 
+func TestBesideArgoCDApplicationsAreLeftToIt(t *testing.T) {
+	m := manifests(t, install.Options{Image: "plumb", BesideArgoCD: true})
+	if args := containerOf(t, m["Deployment plumb"])["args"].([]any); !slices.Contains(args, any("--argocd-namespace=")) {
+		t.Errorf("the arguments are %v", args)
+	}
+	if m["CustomResourceDefinition applications.argoproj.io"] != nil {
+		t.Error("Argo CD's definitions would be replaced")
+	}
+}
+
+func TestArgoCDsServerIsKept(t *testing.T) {
+	c := containerOf(t, manifests(t, install.Options{Image: "plumb", ArgoCDRedis: "argocd-redis.argocd.svc:6379"})["Deployment plumb"])
+	if args := c["args"].([]any); !slices.Contains(args, any("--argocd-redis=argocd-redis.argocd.svc:6379")) {
+		t.Errorf("the arguments are %v", args)
+	}
+	if env := fmt.Sprint(c["env"]); !strings.Contains(env, "REDIS_PASSWORD") || !strings.Contains(env, "argocd-redis") {
+		t.Errorf("the environment is %s", env)
+	}
+	if all := fmt.Sprint(containerOf(t, manifests(t, install.Options{Image: "plumb"})["Deployment plumb"])); strings.Contains(all, "redis") {
+		t.Errorf("without it there is %s", all)
+	}
+}
+
 func containerOf(t *testing.T, u *unstructured.Unstructured) map[string]any {
 	t.Helper()
 	containers, _, err := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
@@ -113,6 +136,8 @@ func containerOf(t *testing.T, u *unstructured.Unstructured) map[string]any {
 func TestNamesThatAreNoneAreRefused(t *testing.T) {
 	for name, o := range map[string]install.Options{
 		"a namespace in capitals": {Namespace: "Plumb", Image: "plumb"},
+		"a Redis without a port":  {Image: "plumb", ArgoCDRedis: "argocd-redis"},
+		"a Redis of another's":    {Image: "plumb", ArgoCDRedis: "argocd-redis:6379", BesideArgoCD: true},
 		"no image":                {},
 		"an image with a space":   {Image: "plumb :v1"},
 	} {
@@ -204,6 +229,22 @@ func TestInstallOnACluster(t *testing.T) {
 	t.Run("a controller of Flux that is scaled to nothing does not speak against it", func(t *testing.T) {
 		if _, err := plumb(t.Context(), env.Kubeconfig); err != nil {
 			t.Error(err)
+		}
+	})
+	t.Run("Argo CD's controller is not joined unasked", func(t *testing.T) {
+		argo := `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: argocd-application-controller, namespace: default, labels: {app.kubernetes.io/name: argocd-application-controller}},
+			spec: {replicas: 1, selector: {matchLabels: {a: c}}, template: {metadata: {labels: {a: c}}, spec: {containers: [{name: manager, image: a}]}}}}`
+		if _, err := env.Kubectl(t.Context(), argo, "apply", "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := plumb(t.Context(), env.Kubeconfig); err == nil || !strings.Contains(err.Error(), "argocd-application-controller") || !strings.Contains(err.Error(), "--beside-argocd") {
+			t.Errorf("error is %v; want one that names the controller and --beside-argocd", err)
+		}
+		if _, err := plumb(t.Context(), env.Kubeconfig, "--beside-argocd", "--wait=false"); err != nil {
+			t.Error(err)
+		}
+		if _, err := env.Kubectl(t.Context(), "", "delete", "statefulset", "argocd-application-controller", "--namespace=default"); err != nil {
+			t.Fatal(err)
 		}
 	})
 	t.Run("the account that Flux's repositories act as can be made as the docs say", func(t *testing.T) { fluxAccount(t, env) })

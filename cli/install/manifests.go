@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
 	"strings"
 
@@ -23,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
+	"plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/api/flux"
 )
 
@@ -40,6 +42,13 @@ type Options struct {
 	// nothing refers to objects of another one.
 	MultiTenant bool
 
+	// BesideArgoCD leaves Applications to Argo CD, and their definitions too.
+	BesideArgoCD bool
+
+	// ArgoCDRedis is HOST:PORT of the Redis of Argo CD's own server, if that is
+	// kept.
+	ArgoCDRedis string
+
 	// CRDsOnly leaves out all but the definitions.
 	CRDsOnly bool
 }
@@ -50,7 +59,7 @@ var files embed.FS
 // Manifests returns the objects to install, in the order to apply them in.
 func Manifests(o Options) ([]*unstructured.Unstructured, error) {
 	if o.CRDsOnly {
-		return flux.Definitions(), nil
+		return o.definitions(), nil
 	}
 	if o.Namespace == "" {
 		o.Namespace = DefaultNamespace
@@ -62,11 +71,15 @@ func Manifests(o Options) ([]*unstructured.Unstructured, error) {
 		return nil, fmt.Errorf("image %q is not the name of one", o.Image)
 	}
 
+	if err := o.checkRedis(); err != nil {
+		return nil, err
+	}
+
 	own, err := read()
 	if err != nil {
 		return nil, err
 	}
-	objects := flux.Definitions()
+	objects := o.definitions()
 	for _, u := range own {
 		if o.MultiTenant && u.GetName() == "plumb-cluster-admin" {
 			continue
@@ -81,6 +94,14 @@ func Manifests(o Options) ([]*unstructured.Unstructured, error) {
 		}
 	}
 	return objects, nil
+}
+
+// definitions are those of all dialects.
+func (o Options) definitions() []*unstructured.Unstructured {
+	if o.BesideArgoCD {
+		return flux.Definitions() // Argo CD has its own
+	}
+	return append(flux.Definitions(), argocd.Definitions()...)
 }
 
 // read parses the embedded files, in the order of their names.
@@ -151,7 +172,33 @@ func (o Options) adaptDeployment(u *unstructured.Unstructured) error {
 	if o.MultiTenant {
 		container["args"] = append(container["args"].([]any), locks...)
 	}
+	if o.BesideArgoCD {
+		container["args"] = append(container["args"].([]any), "--argocd-namespace=")
+	}
+	if o.ArgoCDRedis != "" {
+		container["args"] = append(container["args"].([]any), "--argocd-redis="+o.ArgoCDRedis)
+		env, _, err := unstructured.NestedSlice(container, "env")
+		if err != nil {
+			return err
+		}
+		container["env"] = append(env, map[string]any{"name": "REDIS_PASSWORD", "valueFrom": map[string]any{
+			"secretKeyRef": map[string]any{"name": "argocd-redis", "key": "auth", "optional": true},
+		}})
+	}
 	return unstructured.SetNestedSlice(u.Object, containers, path...)
+}
+
+func (o Options) checkRedis() error {
+	if o.ArgoCDRedis == "" {
+		return nil
+	}
+	if o.BesideArgoCD {
+		return errors.New("--argocd-redis is for who has plumb in the place of Argo CD's controller, and --beside-argocd leaves Applications to that")
+	}
+	if host, port, err := net.SplitHostPort(o.ArgoCDRedis); err != nil || host == "" || port == "" {
+		return fmt.Errorf("--argocd-redis %q is not of the form HOST:PORT", o.ArgoCDRedis)
+	}
+	return nil
 }
 
 // locks are what keeps tenants apart: neither means much without the other. A
