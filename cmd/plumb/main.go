@@ -11,6 +11,7 @@ import (
 
 	"plumb.dev/plumb/cli"
 	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/argocd"
 	"plumb.dev/plumb/control/flux"
 	"plumb.dev/plumb/render/kustomize"
 )
@@ -21,7 +22,7 @@ var version = "dev"
 func main() {
 	stderr, flush := kustomize.Quiet()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	dialects := []control.Dialect{&flux.Options{OwnNamespace: cli.OwnNamespace()}}
+	dialects := []control.Dialect{&flux.Options{OwnNamespace: cli.OwnNamespace()}, &argocd.Options{OwnNamespace: cli.OwnNamespace()}}
 	code := cli.Main(ctx, version, dialects, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: stderr})
 	stop()
 	flush()
