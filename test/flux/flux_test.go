@@ -615,7 +615,6 @@ func unsupported(t *testing.T, w *pt.World) {
 	for field, spec := range map[string]string{
 		"decryption":     "decryption: {provider: sops}",
 		"sourceRef.kind": "sourceRef: {kind: OCIRepository, name: x}",
-		"ignore":         "ignore: [{paths: [/spec/replicas]}]",
 	} {
 		name := strings.ToLower(strings.ReplaceAll(field, ".", "-"))
 		w.Unit(t, ns, name, "src", "./app", spec)

@@ -49,6 +49,7 @@ func TestMovingFromFluxAndBack(t *testing.T) {
 		do   func(*testing.T)
 	}{
 		{"plumb diff shows beforehand that nothing would change", m.looksFirst},
+		{"what somebody has applied beside Flux can be taken over beforehand", m.takesOver},
 		{"plumb is not installed beside controllers that run", m.isRefused},
 		{"Flux is stopped and plumb is installed", m.installs},
 		{"plumb starts", func(*testing.T) { m.Plumb = pt.Serve(t, m.Env) }},
@@ -139,6 +140,36 @@ func (m *move) looksFirst(t *testing.T) {
 	}
 	if want := "leave Deployment/flux-system/kustomize-controller"; !strings.Contains(out, want) {
 		t.Errorf("plumb diff does not say %q:\n%s", want, out)
+	}
+}
+
+func (m *move) takesOver(t *testing.T) {
+	says := func(command, want string) {
+		t.Helper()
+		if out, err := m.shell(t, command); err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v, want %q in\n%s", command, err, want, out)
+		}
+	}
+	says("plumb migrate flux", "2 units: 0 would change; 0 objects to take over")
+	m.Apply(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop}, data: {colour: blue}}")
+	before, err := m.Object(t.Context(), "v1/ConfigMap", "shop", "settings")
+	if err != nil {
+		t.Fatal(err)
+	}
+	says("plumb migrate flux", "nothing would change, 1 object to take over")
+	says("plumb migrate flux --apply", "2 units: 0 would change; 1 object taken over")
+	says("plumb migrate flux --apply", "2 units: 0 would change; 0 objects taken over")
+	after, err := m.Object(t.Context(), "v1/ConfigMap", "shop", "settings")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before.Object["data"], after.Object["data"]); diff != "" || before.GetUID() != after.GetUID() {
+		t.Errorf("it is another:\n%s", diff)
+	}
+	for _, f := range after.GetManagedFields() {
+		if f.Manager == "kubectl" {
+			t.Errorf("fields are still of %s", f.Manager)
+		}
 	}
 }
 

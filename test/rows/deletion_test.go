@@ -186,10 +186,12 @@ func tenantRemoved(t *testing.T, w *pt.World) {
 	ns, tenant, remove := startTenancy(t, w, pt.ConfigMap("tenant-app"))
 	hash := remove("app/tenant.yaml")
 	w.AwaitGone(t, namespaceKind, "", tenant)
-	s := w.AwaitReady(t, ns, "u", hash)
-	if len(s.IDs()) != 8 {
-		t.Errorf("the inventory is %v", s.IDs())
-	}
+	kubetest.Eventually(t, pt.Patience, func() error {
+		if s := w.AwaitReady(t, ns, "u", hash); len(s.IDs()) != 8 {
+			return fmt.Errorf("the inventory is %v", s.IDs())
+		}
+		return nil
+	})
 }
 
 // While the tenant's unit is held up, what it needs stays, and the parent says

@@ -508,6 +508,18 @@ subjects: [{kind: ServiceAccount, name: deployer, namespace: %[1]s}]
 `, ns))
 	w.Unit(t, ns, "u", "u", "./app", "wait: true\ninterval: 5s", spec)
 	w.AwaitReady(t, ns, "u", "")
+	w.Apply(t, fmt.Sprintf(`
+{apiVersion: v1, kind: Namespace, metadata: {name: argocd}}
+---
+{apiVersion: argoproj.io/v1alpha1, kind: AppProject, metadata: {name: shop, namespace: argocd}, spec: {sourceRepos: ['*'], destinations: [{server: '*', namespace: '*'}]}}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: shop, namespace: argocd}
+spec: {project: shop, source: {repoURL: %q, path: app}, destination: {name: in-cluster, namespace: %s}, syncPolicy: {automated: {selfHeal: true}}}
+`, r.URL(), w.Namespace(t)))
+	w.Await(t, "argoproj.io/v1alpha1/Application", "argocd", "shop", pt.Has("status.sync.status", "Synced"))
+	w.Await(t, "argoproj.io/v1alpha1/Application", "argocd", "shop", pt.Has("status.health.status", "Healthy"))
 	idle := func(d time.Duration) {
 		t.Helper()
 		start := time.Now()
