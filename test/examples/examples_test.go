@@ -295,7 +295,12 @@ func (w *world) manifest(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.ReplaceAll(string(b), "http://127.0.0.1:8418", w.Git.URL())
+	return w.here(string(b))
+}
+
+// here is a text with the addresses of this world.
+func (w *world) here(text string) string {
+	return strings.ReplaceAll(text, "http://127.0.0.1:8418", w.Git.URL())
 }
 
 // deployment waits for a Deployment's pods, and checks how many they are and

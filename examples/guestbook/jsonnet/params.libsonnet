@@ -1,0 +1,5 @@
+{
+  name: 'guestbook',
+  image: 'registry.example.com/guestbook:v5',
+  port: 8080,
+}
