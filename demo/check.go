@@ -25,6 +25,7 @@ type observation struct {
 	name     string
 	gone     bool
 	replicas int64
+	image    string
 }
 
 // first is when something was seen first, or no time.
@@ -37,18 +38,18 @@ func first(seen []observation, is func(observation) bool) time.Time {
 	return time.Time{}
 }
 
-// An observer notes what becomes of the shop.
+// An observer notes what becomes of workloads.
 type observer struct {
 	mu   sync.Mutex
 	seen []observation
 }
 
 func (o *observer) watch(ctx context.Context, client dynamic.Interface, resource schema.GroupVersionResource) error {
-	list, err := client.Resource(resource).Namespace("shop").List(ctx, metav1.ListOptions{})
+	list, err := client.Resource(resource).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
-	w, err := client.Resource(resource).Namespace("shop").Watch(ctx, metav1.ListOptions{ResourceVersion: list.GetResourceVersion()})
+	w, err := client.Resource(resource).Watch(ctx, metav1.ListOptions{ResourceVersion: list.GetResourceVersion()})
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,18 @@ func (o *observer) note(gone bool, u *unstructured.Unstructured) {
 	replicas, _, _ := unstructured.NestedInt64(u.Object, "spec", "replicas")
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.seen = append(o.seen, observation{time.Now(), u.GetKind(), u.GetName(), gone, replicas})
+	o.seen = append(o.seen, observation{time.Now(), u.GetKind(), u.GetName(), gone, replicas, imageOf(u)})
+}
+
+// imageOf is that of an object's first container, if it has one.
+func imageOf(u *unstructured.Unstructured) string {
+	containers, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
+	if len(containers) == 0 {
+		return ""
+	}
+	c, _ := containers[0].(map[string]any)
+	image, _ := c["image"].(string)
+	return image
 }
 
 // since are the observations from a time on.

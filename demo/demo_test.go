@@ -37,7 +37,7 @@ func TestEverythingItPrintsWorks(t *testing.T) {
 	if err := d.wait(3 * time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range []string{"change", "drift", "prune", "revert"} {
+	for _, step := range []string{"change", "drift", "prune", "revert", "sync"} {
 		if !strings.Contains(d.said(), "\n"+step+" ") {
 			t.Errorf("step %s is not in the table", step)
 		}

@@ -136,14 +136,19 @@ func (d *demo) repository(ctx context.Context, name string) error {
 	return nil
 }
 
-// install applies the definitions of plumb's kinds, and the namespace that
+// install applies the definitions of plumb's kinds, and the namespaces that
 // the first of them go to.
 func (d *demo) install(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, d.bin("plumb"), "install", "--crds", "--kubeconfig", d.kubeconfig)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("plumb install --crds: %w: %s", err, bytes.TrimSpace(out))
 	}
-	return d.kubectl(ctx, "create", "namespace", "flux-system")
+	for _, name := range []string{"flux-system", "argocd"} {
+		if err := d.kubectl(ctx, "create", "namespace", name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *demo) startPlumb(ctx context.Context) error {
@@ -178,50 +183,76 @@ func (d *demo) client() (dynamic.Interface, error) {
 	return dynamic.NewForConfig(config)
 }
 
-// settle returns when what the monorepo holds for this cluster is Ready.
+// A unit is one that the monorepo holds for this cluster.
+type unit struct {
+	kind, namespace, name string
+	resource              schema.GroupVersionResource
+	// ready reports whether it is, and what it says.
+	ready func(*unstructured.Unstructured) (is bool, says string)
+}
+
+// units are those of the monorepo, in the order in which they get ready.
+func units() (all []unit) {
+	kustomizations := schema.GroupVersionResource{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"}
+	for _, name := range []string{"flux-system", "infrastructure", "apps"} {
+		all = append(all, unit{"Kustomization", "flux-system", name, kustomizations, ready})
+	}
+	applications := schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"}
+	return append(all, unit{"Application", "argocd", "orders", applications, synced})
+}
+
+// settle returns when the units of the monorepo are ready.
 func (d *demo) settle(ctx context.Context) error {
 	client, err := d.client()
 	if err != nil {
 		return err
 	}
-	units := client.Resource(schema.GroupVersionResource{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Resource: "kustomizations"}).Namespace("flux-system")
 	began := time.Now()
-	for _, name := range []string{"flux-system", "infrastructure", "apps"} {
-		said := ""
+	for _, x := range units() {
+		said, what := "", x.kind+" "+x.name
 		err := until(ctx, d.plumb, time.Minute, func() error {
-			u, err := units.Get(ctx, name, metav1.GetOptions{})
+			u, err := client.Resource(x.resource).Namespace(x.namespace).Get(ctx, x.name, metav1.GetOptions{})
 			if apierrors.IsNotFound(err) {
-				return fmt.Errorf("wait for Kustomization %s: it does not exist yet", name)
+				return fmt.Errorf("wait for %s: it does not exist yet", what)
 			}
 			if err != nil {
 				return err
 			}
-			status, message := ready(u)
-			if status == "True" {
-				said = message
-				return nil
+			is, says := x.ready(u)
+			if said = says; !is {
+				return fmt.Errorf("wait for %s: %s", what, says)
 			}
-			return fmt.Errorf("wait for Kustomization %s: %s", name, message)
+			return nil
 		})
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(d.w, "%-40s%s, %s\n", "Kustomization "+name, seconds(time.Since(began)), said)
+		fmt.Fprintf(d.w, "%-40s%s, %s\n", what, seconds(time.Since(began)), said)
 	}
 	return nil
 }
 
-// ready reads the Ready condition.
-func ready(u *unstructured.Unstructured) (status, message string) {
+// ready reads the condition of a Kustomization.
+func ready(u *unstructured.Unstructured) (is bool, says string) {
 	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
 	for _, c := range conditions {
 		m, _ := c.(map[string]any)
 		if m["type"] == "Ready" {
-			status, _ = m["status"].(string)
-			message, _ = m["message"].(string)
+			says, _ = m["message"].(string)
+			return m["status"] == "True", says
 		}
 	}
-	return status, message
+	return false, "it says nothing yet"
+}
+
+// synced reads the status of an Application.
+func synced(u *unstructured.Unstructured) (is bool, says string) {
+	field := func(path ...string) string {
+		s, _, _ := unstructured.NestedString(u.Object, append([]string{"status"}, path...)...)
+		return s
+	}
+	sync, health := field("sync", "status"), field("health", "status")
+	return sync == "Synced" && health == "Healthy", fmt.Sprintf("%s and %s: %s", sync, health, field("sync", "revision"))
 }
 
 // startChild starts a program of bin/.

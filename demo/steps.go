@@ -25,6 +25,8 @@ const (
 	replicasBefore, replicasAfter = 3, 5
 
 	overlay = "apps/frontend/overlays/production/"
+
+	versionBefore, versionAfter = "v1", "v2"
 )
 
 // clone is where the commands have the monorepo. It goes with the demo.
@@ -100,6 +102,19 @@ func (d *demo) steps() []step {
 				return from, first(seen, func(o observation) bool { return ingress(o, false) })
 			},
 		},
+		{
+			name: "sync", title: "Change what the Application deploys. First its Job runs, then the wave of orders, then that of worker.",
+			commands: []string{
+				sed(fmt.Sprintf("s/newTag: %s/newTag: %s/", versionBefore, versionAfter), "orders/kustomization.yaml"),
+				fmt.Sprintf("git commit --all --message 'orders: %s'", versionAfter),
+				"git push",
+			},
+			effect: func(seen []observation) (from, live time.Time) {
+				return from, first(seen, func(o observation) bool {
+					return o.kind == "Deployment" && o.name == "worker" && strings.HasSuffix(o.image, ":"+versionAfter)
+				})
+			},
+		},
 	}
 }
 
@@ -110,6 +125,8 @@ func (d *demo) looks() []string {
 		"plumb tree apps --namespace flux-system",
 		"plumb events apps --namespace flux-system",
 		"plumb trace deployment/frontend --namespace shop",
+		"plumb tree orders --namespace argocd",
+		"plumb history orders --namespace argocd",
 	}
 }
 
@@ -130,7 +147,7 @@ func (d *demo) invite() {
 	indented(d.setup()...)
 	indented(d.cloning(), "cd "+d.clone())
 	p("\nIn a third one, with the same first line, watch what happens:\n")
-	indented("kubectl --namespace shop get deployments --watch")
+	indented("kubectl get deployments --all-namespaces --watch")
 	for i, s := range d.steps() {
 		p("\n%d. %s\n", i+1, s.title)
 		indented(s.commands...)
