@@ -53,6 +53,22 @@ func appPath(unit string) string { return "./apps/" + unit + "/production" }
 
 func overlayFile(unit string) string { return "apps/" + unit + "/production/kustomization.yaml" }
 
+// moreFile is a file beside the overlay.
+func moreFile(unit, name string) string { return "apps/" + unit + "/production/" + name + ".yaml" }
+
+const hangingHook = `apiVersion: batch/v1
+kind: Job
+metadata: {name: APP-hook, annotations: {argocd.argoproj.io/hook: PreSync}}
+spec:
+  template:
+    spec: {restartPolicy: Never, containers: [{name: migrate, image: registry.example.com/web}]}
+`
+
+const lateObject = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: APP-late, annotations: {argocd.argoproj.io/sync-wave: "1"}}
+`
+
 func overlay(unit, version string) string {
 	return fmt.Sprintf(`resources: [../base]
 namespace: %s

@@ -30,7 +30,7 @@ func TestEveryFigureIsMeasured(t *testing.T) {
 	}
 	b := bench{
 		units: 6, small: 3, large: 8, clusters: 3, runs: 2, samples: 3, idle: time.Second, settle: time.Second, quiet: time.Second,
-		plumbPath: plumbtest.Binary(t), sandboxPath: sandbox,
+		plumbPath: plumbtest.Binary(t), sandboxPath: sandbox, kinds: kinds,
 	}
 	file := filepath.Join(t.TempDir(), "figures.json")
 	if err := b.main(t.Context(), file); err != nil {
@@ -50,19 +50,26 @@ func TestEveryFigureIsMeasured(t *testing.T) {
 			goals++
 		}
 	}
-	const want = 37 // all but those of the large repositories
+	const want = 72 // all but those of the large repositories
 	if goals != want {
 		t.Errorf("%d figures have a goal, not %d", goals, want)
 	}
 	for _, name := range []string{"cold, for each unit", "memory: settled after cold, for each unit", "idle: CPU of plumb in an hour, for each unit"} {
-		if f := got.find(8, name); f == nil || f.FloorIs == "" {
-			t.Errorf("%s is %+v", name, f)
+		for _, k := range kinds {
+			if f := got.find(k.name, 8, name); f == nil || f.FloorIs == "" {
+				t.Errorf("%s of %s is %+v", name, k.name, f)
+			}
 		}
 	}
-	if f := got.find(6, "clusters: they hang → all of their units say Unknown, and since when"); f == nil {
+	if f := got.find(fluxKind.name, 6, "clusters: they hang → all of their units say Unknown, and since when"); f == nil {
 		t.Error("units of clusters that hang were not waited for")
 	}
-	if f := got.find(6, "restart: writes"); f == nil || f.Value > 0 {
-		t.Errorf("a restart wrote: %+v", f)
+	for _, k := range kinds {
+		if f := got.find(k.name, 6, "restart: writes"); f == nil || f.Value > 0 {
+			t.Errorf("a restart with %s wrote: %+v", k.name, f)
+		}
+		if f := got.find(k.name, 6, "idle: requests in 1s but watches"); f == nil || f.Value > 0 {
+			t.Errorf("idle with %s: %+v", k.name, f)
+		}
 	}
 }

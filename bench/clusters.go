@@ -61,7 +61,7 @@ func (w *world) clusters(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	units, stop, err := w.sight(ctx, w.kind.resource, unitSpace, "")
 	if err != nil {
 		return err
 	}
@@ -106,12 +106,12 @@ func (m *manyClusters) mend(ctx context.Context) error {
 	for _, l := range m.lines {
 		l.Mend()
 	}
-	units, stop, err := m.sight(ctx, kustomizations, unitSpace, "")
+	units, stop, err := m.sight(ctx, m.kind.resource, unitSpace, "")
 	if err != nil {
 		return err
 	}
 	defer stop()
-	if _, err := m.all(ctx, units, m.patience(), func(u *unstructured.Unstructured) bool { return condition(u, "Ready") }); err != nil {
+	if _, err := m.all(ctx, units, m.patience(), m.kind.settled); err != nil {
 		return fmt.Errorf("units of clusters that answer again: %w", err)
 	}
 	return nil
@@ -130,7 +130,7 @@ func (m *manyClusters) create(ctx context.Context) error {
 			return err
 		}
 	}
-	seen, stop, err := m.sight(ctx, kustomizations, unitSpace, "")
+	seen, stop, err := m.sight(ctx, m.kind.resource, unitSpace, "")
 	if err != nil {
 		return err
 	}
@@ -140,14 +140,14 @@ func (m *manyClusters) create(ctx context.Context) error {
 	}
 	err = parallel(m.n, func(i int) error {
 		name := clusterName(m.of(i))
-		return m.createUnit(ctx, unitName(i), appPath(unitName(i)), map[string]any{
+		return m.createUnit(ctx, m.kind, unitName(i), appPath(unitName(i)), map[string]any{
 			"targetNamespace": name, "kubeConfig": map[string]any{"secretRef": map[string]any{"name": name}},
 		})
 	})
 	if err != nil {
 		return err
 	}
-	_, err = m.all(ctx, seen, m.patience(), func(u *unstructured.Unstructured) bool { return condition(u, "Ready") })
+	_, err = m.all(ctx, seen, m.patience(), m.kind.settled)
 	return err
 }
 
@@ -237,7 +237,7 @@ func (m *manyClusters) commit(ctx context.Context, hang bool) (time.Duration, er
 		return 0, err
 	}
 	defer stop()
-	units, stop, err := m.sight(ctx, kustomizations, unitSpace, "")
+	units, stop, err := m.sight(ctx, m.kind.resource, unitSpace, "")
 	if err != nil {
 		return 0, err
 	}
@@ -263,7 +263,7 @@ func (m *manyClusters) commit(ctx context.Context, hang bool) (time.Duration, er
 	if hang {
 		say -= m.hung
 	}
-	at := names(hash, "status", "lastAppliedRevision")
+	at := m.kind.at(hash)
 	_, err = m.many(ctx, units, m.patience(), say, func(u *unstructured.Unstructured) bool { return touched[u.GetName()] && at(u) })
 	return live.Sub(began), err
 }

@@ -17,7 +17,8 @@ import (
 // A figure is one thing that was measured.
 type figure struct {
 	Name  string    `json:"name"`
-	N     int       `json:"n,omitempty"` // units
+	Units string    `json:"units,omitempty"` // the kind of them
+	N     int       `json:"n,omitempty"`
 	Value float64   `json:"value"`
 	Unit  string    `json:"unit,omitempty"`
 	Runs  []float64 `json:"runs,omitempty"` // of which Value is the median
@@ -68,16 +69,17 @@ func load() string {
 	return first
 }
 
-// add notes a figure of a world with n units, or of none if that is 0.
-func (f *figures) add(n int, name, unit string, value float64) *figure {
-	fig := &figure{Name: name, N: n, Unit: unit, Value: value}
+// add notes a figure of a world with n units of a kind, or of none if that is
+// empty.
+func (f *figures) add(units string, n int, name, unit string, value float64) *figure {
+	fig := &figure{Name: name, Units: units, N: n, Unit: unit, Value: value}
 	f.All = append(f.All, fig)
 	return fig
 }
 
-// find returns the figure of that name and size.
-func (f *figures) find(n int, name string) *figure {
-	i := slices.IndexFunc(f.All, func(g *figure) bool { return g.N == n && g.Name == name })
+// find returns the figure of that name, kind of units and size.
+func (f *figures) find(units string, n int, name string) *figure {
+	i := slices.IndexFunc(f.All, func(g *figure) bool { return g.Units == units && g.N == n && g.Name == name })
 	if i < 0 {
 		return nil
 	}
@@ -85,8 +87,11 @@ func (f *figures) find(n int, name string) *figure {
 }
 
 func (w *world) add(name, unit string, value float64) *figure {
-	return w.bench.figures.add(w.n, name, unit, value)
+	return w.bench.figures.add(w.kind.name, w.n, name, unit, value)
 }
+
+// find returns the figure of that name in this world.
+func (w *world) find(name string) *figure { return w.bench.figures.find(w.kind.name, w.n, name) }
 
 // seconds notes how long something took, each time.
 func (w *world) seconds(name string, runs ...time.Duration) *figure {
@@ -167,7 +172,7 @@ func (f *figures) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %s, %d CPUs %s, %s, load %s before and %s after\n\n",
 		f.Version, f.When.Format(time.DateOnly), f.CPUs, f.Model, f.Go, f.LoadBefore, load())
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "figure\tN\tplumb\tfloor\tratio\tto reach\t\tthe floor is")
+	fmt.Fprintln(t, "figure\tunits\tN\tplumb\tfloor\tratio\tto reach\t\tthe floor is")
 	for _, g := range f.All {
 		n, floor, ratio, goal, met := "", "", "", "", ""
 		if g.N > 0 {
@@ -188,9 +193,9 @@ func (f *figures) print(w io.Writer) error {
 				met = "yes"
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Name, n, format(g.Value, g.Unit), floor, ratio, goal, met, g.FloorIs)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Name, g.Units, n, format(g.Value, g.Unit), floor, ratio, goal, met, g.FloorIs)
 		for _, part := range slices.Sorted(maps.Keys(g.Of)) {
-			fmt.Fprintf(t, "    %s\t\t%d\t\t\t\t\t\n", part, g.Of[part])
+			fmt.Fprintf(t, "    %s\t\t\t%d\t\t\t\t\t\n", part, g.Of[part])
 		}
 	}
 	return t.Flush()

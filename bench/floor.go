@@ -120,41 +120,31 @@ func (w *world) floorOfCommit(ctx context.Context, runs int) (time.Duration, err
 // floorOfSweep is to write the status of every unit, 16 at a time. The units
 // are copies, of a kind that plumb does not know.
 func (w *world) floorOfSweep(ctx context.Context) (time.Duration, error) {
-	list, err := w.client.Resource(kustomizations).Namespace(unitSpace).List(ctx, metav1.ListOptions{})
+	list, err := w.client.Resource(w.kind.resource).Namespace(unitSpace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return 0, err
 	}
-	copies := w.client.Resource(floors).Namespace(floorSpace)
+	copies := w.client.Resource(w.kind.floors()).Namespace(floorSpace)
 	err = parallel(len(list.Items), func(i int) error {
 		from := list.Items[i].Object
-		unit := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": floors.GroupVersion().String(), "kind": "Kustomization",
-			"metadata": map[string]any{"name": list.Items[i].GetName()}, "spec": from["spec"],
-		}}
-		made, err := copies.Create(ctx, unit, metav1.CreateOptions{})
+		made, err := copies.Create(ctx, w.kind.floor(list.Items[i].GetName(), from["spec"]), metav1.CreateOptions{})
 		if err != nil {
 			return err
 		}
 		made.Object["status"] = from["status"]
-		_, err = copies.UpdateStatus(ctx, made, metav1.UpdateOptions{})
+		_, err = copies.Update(ctx, made, metav1.UpdateOptions{}, w.kind.subresource...)
 		return err
 	})
 	if err != nil {
 		return 0, err
 	}
-	patch, err := json.Marshal(map[string]any{"status": map[string]any{
-		"lastAppliedRevision": "another", "lastAttemptedRevision": "another",
-		"conditions": []any{map[string]any{
-			"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded", "message": "Applied revision: another",
-			"lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
-		}},
-	}})
+	patch, err := json.Marshal(map[string]any{"status": w.kind.status})
 	if err != nil {
 		return 0, err
 	}
 	began := time.Now()
 	err = parallel(w.n, func(i int) error {
-		_, err := copies.Patch(ctx, unitName(i), types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+		_, err := copies.Patch(ctx, unitName(i), types.MergePatchType, patch, metav1.PatchOptions{}, w.kind.subresource...)
 		return err
 	})
 	return time.Since(began), err

@@ -7,12 +7,12 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 
 	"plumb.dev/plumb/internal/child"
 )
@@ -30,7 +30,7 @@ func (w *world) cold(ctx context.Context) error {
 	if err := w.plumb.Until(ctx, time.Minute, func() error { return child.Get(ctx, "http://"+w.health+"/readyz", io.Discard) }); err != nil {
 		return err
 	}
-	seen, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	seen, stop, err := w.sight(ctx, w.kind.resource, unitSpace, "")
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (w *world) cold(ctx context.Context) error {
 		return err
 	}
 	created := time.Since(began)
-	end, err := w.all(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool { return condition(u, "Ready") })
+	end, err := w.all(ctx, seen, w.patience(), w.kind.settled)
 	if err != nil {
 		return err
 	}
@@ -70,10 +70,12 @@ func (w *world) cold(ctx context.Context) error {
 }
 
 func (w *world) createUnits(ctx context.Context) error {
-	if err := w.createSource(ctx); err != nil {
-		return err
+	if w.kind.source {
+		if err := w.createSource(ctx); err != nil {
+			return err
+		}
 	}
-	return parallel(w.n, func(i int) error { return w.createUnit(ctx, unitName(i), appPath(unitName(i)), nil) })
+	return parallel(w.n, func(i int) error { return w.createUnit(ctx, w.kind, unitName(i), appPath(unitName(i)), nil) })
 }
 
 func (w *world) createSource(ctx context.Context) error {
@@ -86,30 +88,22 @@ func (w *world) createSource(ctx context.Context) error {
 	return err
 }
 
-// createUnit creates a unit, whose spec may say more.
-func (w *world) createUnit(ctx context.Context, name, path string, more map[string]any) error {
-	spec := map[string]any{
-		"interval": "1m", "prune": true, "path": path,
-		"sourceRef": map[string]any{"kind": "GitRepository", "name": "apps"},
-	}
-	maps.Copy(spec, more)
-	unit := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": kustomizations.GroupVersion().String(), "kind": "Kustomization",
-		"metadata": map[string]any{"name": name}, "spec": spec,
-	}}
-	_, err := w.client.Resource(kustomizations).Namespace(unitSpace).Create(ctx, unit, metav1.CreateOptions{})
-	return err
-}
-
 // settled reads how much memory plumb holds when the work is done.
-func (w *world) settled(ctx context.Context) error {
+func (w *world) settled(ctx context.Context) (err error) {
+	if k := w.kind.beside; k != nil {
+		remove, err := w.beside(ctx, k)
+		if err != nil {
+			return fmt.Errorf("a unit of another kind: %w", err)
+		}
+		defer func() { err = errors.Join(err, remove()) }()
+	}
 	if err := sleep(ctx, w.settle); err != nil {
 		return err
 	}
 	if u, ok := w.usage(); ok {
 		f := w.add(settledName, "MB", u.size)
 		if w.n == w.units {
-			f.atMost(120)
+			f.atMost(w.kind.memory)
 		}
 	}
 	return nil
@@ -128,8 +122,9 @@ func (w *world) pick() string {
 type told struct{ fetched, live, settled, behind []time.Duration }
 
 const (
-	liveName  = "a commit to one app → its Deployment has the new image"
-	sweepName = "sweep: that commit → every status names it"
+	liveName   = "a commit to one app → its Deployment has the new image"
+	behindName = "a commit right behind another, while the units say that they know that one → it is live"
+	sweepName  = "sweep: that commit → every status names it"
 )
 
 // commits measures commits that touch one app each: until the source has it,
@@ -194,9 +189,11 @@ func (w *world) commits(ctx context.Context) error {
 		return err
 	}
 	fetched := quantile(fetches, 0.5)
-	w.seconds("a commit to one app → the source has it", t.fetched...).over(fetched.Seconds(), "a fetch by the program git")
+	if w.kind.source {
+		w.seconds("a commit to one app → the source has it", t.fetched...).over(fetched.Seconds(), "a fetch by the program git")
+	}
 	w.seconds(liveName, t.live...).over((fetched + one).Seconds(), "a fetch by the program git, one render, one apply").atMost(0.3)
-	w.seconds("a commit right behind another, while the units say that they know that one → it is live", t.behind...).
+	w.seconds(behindName, t.behind...).
 		over((fetched + one).Seconds(), "a fetch by the program git, one render, one apply").atMost(0.3)
 	w.seconds(sweepName, t.settled...).over((one + statuses).Seconds(), "one render, one apply, a status of each unit").atMost(5)
 	if ok {
@@ -206,7 +203,7 @@ func (w *world) commits(ctx context.Context) error {
 		requests[r] = (requests[r] + w.runs/2) / w.runs
 	}
 	w.requests("a commit to one app: requests of plumb", requests, nil).
-		over(3, "an apply, a status of the unit and of the source")
+		over(w.kind.requests, w.kind.of)
 	return nil
 }
 
@@ -227,7 +224,7 @@ func (w *world) sweep(ctx context.Context, n int) (time.Duration, error) {
 	if err := sleep(ctx, w.quiet); err != nil {
 		return 0, err
 	}
-	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	units, stop, err := w.sight(ctx, w.kind.resource, unitSpace, "")
 	if err != nil {
 		return 0, err
 	}
@@ -236,7 +233,7 @@ func (w *world) sweep(ctx context.Context, n int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	end, err := w.many(ctx, units, w.patience(), n, names(hash, "status", "lastAppliedRevision"))
+	end, err := w.many(ctx, units, w.patience(), n, w.kind.at(hash))
 	return end.Sub(began), err
 }
 
@@ -263,9 +260,9 @@ func (w *world) toldAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	knows := names(hash, "status", "lastAppliedRevision")
+	knows := w.kind.at(hash)
 	return w.plumb.Until(ctx, w.patience(), func() error {
-		list, err := w.client.Resource(kustomizations).Namespace(unitSpace).List(ctx, metav1.ListOptions{})
+		list, err := w.client.Resource(w.kind.resource).Namespace(unitSpace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
@@ -278,26 +275,31 @@ func (w *world) toldAll(ctx context.Context) error {
 	})
 }
 
-// compare sets what one run has shown against another with fewer units.
-func (b *bench) compare() {
-	small, large := b.figures.find(b.small, liveName), b.figures.find(b.units, liveName)
+// compare sets what one run has shown of a kind against another with fewer units.
+func (b *bench) compare(k *kind) {
+	find := func(n int, name string) *figure { return b.figures.find(k.name, n, name) }
+	small, large := find(b.small, liveName), find(b.units, liveName)
 	if small != nil && large != nil {
-		b.figures.add(b.units, "that, against fewer units", "s", large.Value).
+		b.figures.add(k.name, b.units, "that, against fewer units", "s", large.Value).
 			over(small.Value, fmt.Sprintf("the same with %d units", b.small)).ratioAtMost(1.2)
 	}
-	s, l := b.figures.find(b.small, settledName), b.figures.find(b.units, settledName)
+	s, l := find(b.small, settledName), find(b.units, settledName)
 	if s != nil && l != nil && b.units > b.small {
-		b.figures.add(0, "memory: slope for each object", "B", (l.Value-s.Value)*(1<<20)/float64((b.units-b.small)*objectsPerApp)).atMost(4096)
+		b.figures.add(k.name, 0, "memory: slope for each object", "B", (l.Value-s.Value)*(1<<20)/float64((b.units-b.small)*objectsPerApp)).atMost(4096)
 	}
 	if b.large > 0 {
-		b.compareEach()
+		b.compareEach(k)
 	}
 }
 
 // compareEach sets what many units cost each against what fewer do. A commit to
 // one costs the same whatever there is beside it.
-func (b *bench) compareEach() {
+func (b *bench) compareEach(k *kind) {
 	is := fmt.Sprintf("the same with %d units", b.units)
+	both := func(name string) (few, many *figure, ok bool) {
+		few, many = b.figures.find(k.name, b.units, name), b.figures.find(k.name, b.large, name)
+		return few, many, few != nil && many != nil
+	}
 	for _, c := range []struct {
 		of, name string
 		each     bool
@@ -310,22 +312,21 @@ func (b *bench) compareEach() {
 		{settledName, "memory: settled after cold, for each unit", true, "kB", 1024},
 		{idleName, "idle: CPU of plumb in an hour, for each unit", true, "ms", 3600 * 1000 / 100},
 	} {
-		few, many := b.figures.find(b.units, c.of), b.figures.find(b.large, c.of)
-		if few == nil || many == nil {
+		few, many, ok := both(c.of)
+		if !ok {
 			continue
 		}
 		value, floor := many.Value*c.times, few.Value*c.times
 		if c.each {
 			value, floor = value/float64(b.large), floor/float64(b.units)
 		}
-		b.figures.add(b.large, c.name, c.unit, value).over(floor, is).ratioAtMost(1.2)
+		b.figures.add(k.name, b.large, c.name, c.unit, value).over(floor, is).ratioAtMost(1.2)
 	}
 	// The API server itself takes longer for each object when it has many.
 	for _, of := range []string{coldName, sweepName} {
-		few, many := b.figures.find(b.units, of), b.figures.find(b.large, of)
-		if few != nil && many != nil && few.Ratio > 0 {
+		if few, many, ok := both(of); ok && few.Ratio > 0 {
 			name, _, _ := strings.Cut(of, ":")
-			b.figures.add(b.large, name+", as many times its floor", "×", many.Ratio).over(few.Ratio, is).ratioAtMost(1.2)
+			b.figures.add(k.name, b.large, name+", as many times its floor", "×", many.Ratio).over(few.Ratio, is).ratioAtMost(1.2)
 		}
 	}
 }
@@ -369,30 +370,35 @@ func hasImage(version string) func(*unstructured.Unstructured) bool {
 
 // commit touches one app.
 func (w *world) commit(ctx context.Context, t *told, unit string) error {
-	sources, stop, err := w.sight(ctx, gitRepositories, unitSpace, "")
-	if err != nil {
-		return err
-	}
-	defer stop()
 	objects, stop, err := w.sight(ctx, deployments, appSpace, unit)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	var sources <-chan sighting
+	if w.kind.source {
+		var stop func()
+		if sources, stop, err = w.sight(ctx, gitRepositories, unitSpace, ""); err != nil {
+			return err
+		}
+		defer stop()
+	}
 	version := w.version()
 	began, hash, err := w.push(ctx, map[string]string{overlayFile(unit): overlay(unit, version)})
 	if err != nil {
 		return err
 	}
-	fetched, err := w.first(ctx, sources, w.patience(), names(hash, "status", "artifact", "revision"))
-	if err != nil {
-		return err
+	if sources != nil {
+		fetched, err := w.first(ctx, sources, w.patience(), names(hash, "status", "artifact", "revision"))
+		if err != nil {
+			return err
+		}
+		t.fetched = append(t.fetched, fetched.Sub(began))
 	}
 	live, err := w.first(ctx, objects, w.patience(), hasImage(version))
 	if err != nil {
 		return err
 	}
-	t.fetched = append(t.fetched, fetched.Sub(began))
 	t.live = append(t.live, live.Sub(began))
 	return nil
 }
@@ -443,7 +449,7 @@ func (w *world) fanOutOnce(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer stop()
-	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	units, stop, err := w.sight(ctx, w.kind.resource, unitSpace, "")
 	if err != nil {
 		return 0, err
 	}
@@ -460,7 +466,7 @@ func (w *world) fanOutOnce(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := w.all(ctx, units, w.patience(), names(hash, "status", "lastAppliedRevision")); err != nil {
+	if _, err := w.all(ctx, units, w.patience(), w.kind.at(hash)); err != nil {
 		return 0, err
 	}
 	return end.Sub(began), nil
@@ -510,7 +516,7 @@ func (w *world) prune(ctx context.Context) error {
 
 // told commits files of every app and waits until every unit says so.
 func (w *world) told(ctx context.Context, filesOf func(unit, version string) map[string]string) (time.Duration, error) {
-	units, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	units, stop, err := w.sight(ctx, w.kind.resource, unitSpace, "")
 	if err != nil {
 		return 0, err
 	}
@@ -523,38 +529,34 @@ func (w *world) told(ctx context.Context, filesOf func(unit, version string) map
 	if err != nil {
 		return 0, err
 	}
-	end, err := w.all(ctx, units, w.patience(), names(hash, "status", "lastAppliedRevision"))
+	end, err := w.all(ctx, units, w.patience(), w.kind.at(hash))
 	if err != nil {
 		return 0, err
 	}
 	return end.Sub(began), nil
 }
 
-// starved measures commits to a healthy unit while one in twenty waits for
-// health that does not come: without controllers no Deployment ever has a
+// starved measures commits to a healthy unit while one in twenty waits for what
+// does not come, such as health: without controllers no Deployment ever has a
 // replica.
 func (w *world) starved(ctx context.Context) error {
-	usual := w.figures.find(w.n, liveName)
+	usual := w.find(behindName) // these come one behind the other, too
 	ill := max(1, w.n/20)
-	wait := func(wait bool) error {
-		patch := fmt.Appendf(nil, `{"spec":{"wait":%t,"timeout":"5m"}}`, wait)
-		return parallel(ill, func(i int) error {
-			_, err := w.client.Resource(kustomizations).Namespace(unitSpace).
-				Patch(ctx, unitName(i*20), types.MergePatchType, patch, metav1.PatchOptions{})
-			return err
-		})
+	var starved []string
+	for i := range ill {
+		starved = append(starved, unitName(i*20))
 	}
-	if err := wait(true); err != nil {
+	if err := w.kind.starve(w, ctx, starved); err != nil {
 		return err
 	}
-	seen, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	seen, stop, err := w.sight(ctx, w.kind.resource, unitSpace, "")
 	if err != nil {
 		return err
 	}
 	defer stop()
 	waiting := map[string]bool{}
 	if _, err := w.first(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool {
-		if condition(u, "Reconciling") {
+		if slices.Contains(starved, u.GetName()) && w.kind.waits(u) {
 			waiting[u.GetName()] = true
 		}
 		return len(waiting) == ill
@@ -574,11 +576,11 @@ func (w *world) starved(ctx context.Context) error {
 			return err
 		}
 	}
-	w.seconds("starved: a commit, with 5 % of the units never healthy", t.live...).over(usual.Value, "a commit without them").ratioAtMost(1.2)
-	if err := wait(false); err != nil {
+	w.seconds("starved: a commit, with 5 % of the units never healthy", t.live...).over(usual.Value, "a commit right behind another, without them").ratioAtMost(1.2)
+	if err := w.kind.feed(w, ctx, starved); err != nil {
 		return err
 	}
-	_, err = w.all(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool { return condition(u, "Ready") })
+	_, err = w.all(ctx, seen, w.patience(), w.kind.settled)
 	return err
 }
 
@@ -589,7 +591,7 @@ func chainDir(i int) string  { return "chain/" + chainName(i) }
 
 // chain creates units that depend on one another, the last one first.
 func (w *world) chain(ctx context.Context) error {
-	seen, stop, err := w.sight(ctx, kustomizations, unitSpace, "")
+	seen, stop, err := w.sight(ctx, w.kind.resource, unitSpace, "")
 	if err != nil {
 		return err
 	}
@@ -600,12 +602,12 @@ func (w *world) chain(ctx context.Context) error {
 		if i > 0 {
 			on = map[string]any{"dependsOn": []any{map[string]any{"name": chainName(i - 1)}}}
 		}
-		if err := w.createUnit(ctx, chainName(i), "./"+chainDir(i), on); err != nil {
+		if err := w.createUnit(ctx, w.kind, chainName(i), "./"+chainDir(i), on); err != nil {
 			return err
 		}
 	}
 	end, err := w.first(ctx, seen, w.patience(), func(u *unstructured.Unstructured) bool {
-		return u.GetName() == chainName(chainLength-1) && condition(u, "Ready")
+		return u.GetName() == chainName(chainLength-1) && w.kind.settled(u)
 	})
 	if err != nil {
 		return err
@@ -613,13 +615,13 @@ func (w *world) chain(ctx context.Context) error {
 	w.seconds(fmt.Sprintf("chain: %d units, each depending on the one before → all ready", chainLength), end.Sub(began)).atMost(2)
 	var errs []error
 	for i := range chainLength {
-		errs = append(errs, w.client.Resource(kustomizations).Namespace(unitSpace).Delete(ctx, chainName(i), metav1.DeleteOptions{}))
+		errs = append(errs, w.client.Resource(w.kind.resource).Namespace(unitSpace).Delete(ctx, chainName(i), metav1.DeleteOptions{}))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	return w.plumb.Until(ctx, w.patience(), func() error {
-		_, err := w.client.Resource(kustomizations).Namespace(unitSpace).Get(ctx, chainName(0), metav1.GetOptions{})
+		_, err := w.client.Resource(w.kind.resource).Namespace(unitSpace).Get(ctx, chainName(0), metav1.GetOptions{})
 		if err == nil {
 			return errors.New("the first of the chain is still there")
 		}

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/api/flux"
 	"plumb.dev/plumb/internal/child"
 )
@@ -42,9 +43,6 @@ var (
 	configMaps      = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 	events          = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 	definitions     = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	// floors are a kind like Kustomizations that plumb does not know.
-	floors = schema.GroupVersionResource{Group: "bench.plumb.dev", Version: "v1", Resource: "kustomizations"}
-
 	// resources are those of what apps hold, by kind.
 	resources = map[string]schema.GroupVersionResource{
 		"ConfigMap":               configMaps,
@@ -62,6 +60,7 @@ var (
 // A world is an API server, a Git server, and plumb between them.
 type world struct {
 	*bench
+	kind       *kind
 	n          int // units
 	dir        string
 	kubeconfig string
@@ -81,12 +80,12 @@ type world struct {
 	versions   int
 }
 
-func newWorld(ctx context.Context, b *bench, n int) (w *world, err error) {
+func newWorld(ctx context.Context, b *bench, k *kind, n int) (w *world, err error) {
 	dir, err := os.MkdirTemp("", "plumb-bench-")
 	if err != nil {
 		return nil, err
 	}
-	w = &world{bench: b, n: n, dir: dir, kubeconfig: filepath.Join(dir, "kubeconfig"), repo: filepath.Join(dir, "git", "apps.git")}
+	w = &world{bench: b, kind: k, n: n, dir: dir, kubeconfig: filepath.Join(dir, "kubeconfig"), repo: filepath.Join(dir, "git", "apps.git")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.end())
@@ -166,15 +165,16 @@ func (w *world) install(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, d := range flux.Definitions() {
+	for _, d := range append(flux.Definitions(), argocd.Definitions()...) {
 		if err := w.define(ctx, d); err != nil {
 			return err
 		}
-		if d.GetName() != "kustomizations."+kustomizations.Group {
+		if d.GetName() != w.kind.resource.GroupResource().String() {
 			continue
 		}
 		d = d.DeepCopy()
-		d.SetName(floors.Resource + "." + floors.Group)
+		floors := w.kind.floors()
+		d.SetName(floors.GroupResource().String())
 		if err := unstructured.SetNestedField(d.Object, floors.Group, "spec", "group"); err != nil {
 			return err
 		}
@@ -217,7 +217,8 @@ func (w *world) serve() (err error) {
 		}
 	}
 	w.plumb, err = child.Start(w.dir, "plumb", nil, w.plumbPath, "serve", "--kubeconfig", w.kubeconfig, "--data", w.data(),
-		"--hint-addr", w.hint, "--health-addr", w.health, "--metrics-addr", w.metrics, "--pprof-addr", w.pprof)
+		"--hint-addr", w.hint, "--health-addr", w.health, "--metrics-addr", w.metrics, "--pprof-addr", w.pprof,
+		"--argocd-namespace", unitSpace)
 	return err
 }
 
@@ -254,7 +255,7 @@ func (w *world) profile(ctx context.Context, name string, length time.Duration) 
 		return func() error { return nil }
 	}
 	write := func(suffix string, get func(io.Writer) error) error {
-		f, err := os.Create(filepath.Join(w.profiles, fmt.Sprintf("%d-%s.%s", w.n, name, suffix)))
+		f, err := os.Create(filepath.Join(w.profiles, fmt.Sprintf("%s-%d-%s.%s", w.kind.name, w.n, name, suffix)))
 		if err != nil {
 			return err
 		}
