@@ -36,7 +36,8 @@ sandbox: check-go ## build bin/plumb-sandbox only
 .PHONY: test
 test: check-go check-git build lint ## all that CI runs: build, lint and every test on a real API server
 	@echo "test: go test -race ./..."
-	@$(GO) test -race -count=1 -timeout 40m ./... # they run plumb, so a kept result may be of another
+	@# The longest come first, or the rest would be over before they are. None is kept: they run plumb, which may be another by now.
+	@$(GO) test -race -count=1 -timeout 40m ./test/rows ./bench ./...
 	@echo "test: go test ./... in sandbox/"
 	@cd sandbox && $(GO) test -count=1 -timeout 20m ./...
 
