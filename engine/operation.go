@@ -56,6 +56,8 @@ type Operation struct {
 	Dry bool
 	// Automatic: nobody has asked for it, so it gives way to a newer revision.
 	Automatic bool
+	// Waits: it does not begin yet, or go on, and is not withdrawn either.
+	Waits bool
 	// Terminate: it is to end now, as far as it has come.
 	Terminate bool
 	// Was is how far it had come, where an earlier process has told that. Then
@@ -162,7 +164,7 @@ type Underway struct {
 func (t *tracked) adopt(u Unit, now time.Time) {
 	op := t.due(u)
 	t.running = op
-	if op == nil || op.ID == t.operation.ID {
+	if op == nil || op.Waits || op.ID == t.operation.ID {
 		return
 	}
 	if t.automatic != nil && op.ID != t.automatic.ID {
@@ -179,7 +181,8 @@ func (t *tracked) adopt(u Unit, now time.Time) {
 // that is so.
 func (t *tracked) operate(u Unit, now time.Time) (Unit, bool) {
 	op, p := t.running, &t.operation
-	if op == nil {
+	if op == nil || op.Waits {
+		u.Operation = nil
 		return u, false
 	}
 	u.Operation = op
@@ -236,7 +239,7 @@ func (t *tracked) due(u Unit) *Operation {
 	if op == nil {
 		op = t.automatic
 	}
-	if run := t.running; run != nil && (op == nil || op.ID != run.ID) && t.operation.Stage == Running && len(t.operation.Hooks) > 0 {
+	if run := t.running; run != nil && !run.Waits && (op == nil || op.ID != run.ID) && t.operation.Stage == Running && len(t.operation.Hooks) > 0 {
 		stop := *run
 		stop.Terminate = true
 		return &stop
@@ -250,7 +253,7 @@ func (t *tracked) pin(rec *reconciliation, newest []*source.Artifact) {
 	case !rec.operating:
 	case t.pinned != nil:
 		rec.artifacts, rec.noSource = t.pinned, nil
-	case rec.noSource == nil:
+	case rec.noSource == nil && len(rec.artifacts) > 0: // one that is refused may name none yet
 		t.pinned = rec.artifacts
 		t.operation.Newest = commits(newest)
 	}
@@ -261,7 +264,7 @@ func (t *tracked) pin(rec *reconciliation, newest []*source.Artifact) {
 // tried again is tried now.
 func (t *tracked) supersede(newest []*source.Artifact, now time.Time) {
 	p, op := &t.operation, t.running
-	if op == nil || !op.Automatic || op.Terminate || p.Stage != Running || p.Newest == "" || len(newest) == 0 ||
+	if op == nil || op.Waits || !op.Automatic || op.Terminate || p.Stage != Running || p.Newest == "" || len(newest) == 0 ||
 		commits(newest) == p.Newest || slices.ContainsFunc(p.Hooks, func(r apply.HookRun) bool { return r.Ended.IsZero() }) {
 		return
 	}

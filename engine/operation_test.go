@@ -10,6 +10,7 @@ import (
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/source"
 )
 
@@ -136,6 +137,41 @@ func TestAnOperationsEndIsToldAgain(t *testing.T) {
 		time.Sleep(time.Minute)
 		l.operations(t, "0s 1 GaveUp: no")
 	})
+}
+
+// A dialect that does not know yet to what an operation goes has not withdrawn
+// it.
+func TestAnOperationThatMayNotGoOnYetIsNotLetGo(t *testing.T) {
+	hooks := []apply.HookRun{{Ref: object.Ref{Kind: "Job", Name: "before"}}}
+	looking(t, nil, func(t *testing.T, e *Engine, l *listener) {
+		u := failing(fault.Wait)
+		u.Dialect, u.Operation = l, &Operation{ID: "1", Was: Progress{ID: "1", Began: l.began, Hooks: hooks}}
+		e.Put(u)
+		synctest.Wait()
+		l.operations(t, "0s 1 Running: no")
+		u.Refused, u.Operation = failing(fault.Stall).Refused, &Operation{ID: "1", Waits: true}
+		e.Put(u)
+		time.Sleep(time.Minute)
+		l.operations(t)
+		u.Operation = &Operation{ID: "1"}
+		e.Put(u)
+		synctest.Wait()
+		l.operations(t, "1m0s 1 GaveUp: no")
+	})
+}
+
+// A unit that is refused names no sources yet.
+func TestAnOperationIsNotHeldToNoSources(t *testing.T) {
+	tr, now := &tracked{}, time.Now()
+	u := Unit{Name: "u", Operation: &Operation{ID: "1"}}
+	tr.adopt(u, now)
+	for _, artifacts := range [][]*source.Artifact{{}, {{Revision: "1"}}, {{Revision: "2"}}} {
+		rec := &reconciliation{operating: true, artifacts: artifacts}
+		tr.pin(rec, artifacts)
+		if len(artifacts) > 0 && (len(rec.artifacts) != 1 || rec.artifacts[0].Revision != "1") {
+			t.Errorf("at %v it goes to %v", artifacts[0].Revision, rec.artifacts)
+		}
+	}
 }
 
 func TestWhatAnOperationDecidesEndsWithIt(t *testing.T) {

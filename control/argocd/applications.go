@@ -207,10 +207,12 @@ func (r *applications) put(a *application, in *around, kept bool) (again time.Du
 		}
 	}
 	r.sources.set(unit.Name, wants)
-	if op != nil && blocked == "" && (op.Terminate || r.resolved(a, unit.Name, op)) {
+	if op != nil {
 		unit.Operation = op
-		// Whoever asks for all to be pruned means it.
-		unit.Prune.AllowEmpty = unit.Prune.AllowEmpty || !byItself(a.Operation)
+		op.Waits = !op.Terminate && (blocked != "" || fault.Is(unit.Refused, fault.NotYetRead) || !r.resolved(a, unit.Name, op))
+		if !op.Waits && !byItself(a.Operation) {
+			unit.Prune.AllowEmpty = true // whoever asks for all to be pruned means it
+		}
 	}
 	asked := ""
 	if !unit.Suspended {
@@ -281,7 +283,7 @@ func (r *applications) resolved(a *application, unit string, op *engine.Operatio
 func signature(u engine.Unit) string {
 	op := ""
 	if u.Operation != nil {
-		op = fmt.Sprint(u.Operation.ID, u.Operation.Terminate, u.Operation.Sources)
+		op = fmt.Sprint(u.Operation.ID, u.Operation.Waits, u.Operation.Terminate, u.Operation.Sources)
 	}
 	refused := ""
 	if u.Refused != nil {
