@@ -17,9 +17,9 @@ import (
 // objects wake it, and out.Next is when its time is up.
 func (w *pass) judge() error {
 	u, st, items, out := w.unit, w.st, w.items, &w.out
-	st.waits = u.Health.Wait || u.Health.Tell
+	st.waits = u.Health.Wait
 	var refs []object.Ref
-	if st.waits {
+	if st.waits || u.Health.Tell {
 		w.judged, refs = true, own(items, w.told())
 	} else {
 		for _, c := range st.checks {

@@ -292,7 +292,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 		}
 		t := watch.Target{
 			Ref: it.Ref, Version: it.Version, Scope: st.scope(u, it.Ref),
-			Managers: it.Policy.Managers(u.Managers), Judge: u.Health.Judge(it.Ref.GroupKind()),
+			Managers: it.Policy.Managers(u.Managers), Judge: u.Health.Judge(it.Ref.GroupKind()), Words: u.Health.Tell,
 		}
 		if it.Aside {
 			t.Scope = watch.Scope{} // it has no marks
@@ -315,7 +315,7 @@ func (e *Engine) targets(u Unit, st *state, items []apply.Item) []watch.Target {
 	for _, en := range st.inventory {
 		t := watch.Target{Ref: en.Ref, Version: en.Version, Scope: st.scope(u, en.Ref), Managers: u.Managers, Keep: u.Prune.Tracks && !u.Leaving}
 		if u.Health.Tell {
-			t.Judge = u.Health.Judge(en.Ref.GroupKind())
+			t.Judge, t.Words = u.Health.Judge(en.Ref.GroupKind()), true
 		}
 		add(t)
 	}

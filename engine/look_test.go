@@ -20,6 +20,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/watch/health"
 )
 
 // A listener is a dialect that writes down what it is told, and when.
@@ -287,6 +288,40 @@ func TestHowTheWaitingGoesIsToldNowAndThen(t *testing.T) {
 		if g.t.steady(g.u, Outcome{Revision: "3", State: Progressing, Health: Pending}) {
 			t.Error("at another revision it is as ready as before")
 		}
+	})
+}
+
+// A unit that tells how healthy its objects are, and does not wait for that, is
+// woken when it is otherwise, and does not look for it.
+func TestWhatIsOnlyToldOfHealthKeepsNoUnitFromRest(t *testing.T) {
+	still(t, func(t *testing.T, e *Engine, l *listener) {
+		g := glanceAt(e, Unit{Name: "u", Dialect: l, Digest: "1", Interval: time.Hour, Health: Health{Tell: true}})
+		at := &source.Artifact{Source: "git", Revision: "2"}
+		g.artifacts = []*source.Artifact{at}
+		rolls := func(status health.Status, pods int) loop.Result {
+			out := Outcome{Revision: "2", Health: Pending, Unwell: []Unwell{{Ref: object.Ref{Kind: "Deployment", Name: "d"}}}}
+			if out.Unwell[0].Result = (health.Result{Status: status, Message: fmt.Sprint(pods)}); status == health.Failed {
+				out.Health = Ill
+			}
+			out.conclude(nil)
+			return e.conclude(t.Context(), g, out)
+		}
+		for _, status := range []health.Status{health.InProgress, health.Failed} {
+			if r := rolls(status, 1); r.Again < 30*time.Minute || !g.t.resting(g) {
+				t.Errorf("%s: looked at again after %s", status, r.Again)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		l.wants(t, "0s u", "10s u")
+		rolls(health.InProgress, 2)
+		if r := rolls(health.InProgress, 3); r.Again > waitingTold {
+			t.Errorf("what is new is told after %s", r.Again)
+		}
+		l.wants(t, "20s u")
+		g.t.rest = atRest{}
+		time.Sleep(waitingTold)
+		rolls(health.InProgress, 3)
+		l.wants(t, "25s u")
 	})
 }
 

@@ -158,9 +158,16 @@ func (o Outcome) ChangedByGit() bool {
 	return slices.ContainsFunc(o.Changes(), func(c *apply.Result) bool { return c.Cause != apply.Drift })
 }
 
-// AtRest reports whether all was done that there was to do, and nothing is
-// waited for.
-func (o Outcome) AtRest() bool { return o.State == Ready && o.Next.IsZero() }
+// AtRest reports whether all was done that there was to do, and no time is waited
+// for: whatever changes that wakes the unit. Its objects may be unhealthy where
+// that is told and nothing more.
+func (o Outcome) AtRest() bool {
+	switch o.State {
+	case Ready, Progressing, Unhealthy:
+		return o.Err == nil && o.Next.IsZero()
+	}
+	return false
+}
 
 // Kept is what an outcome is between two looks. Of a unit at rest it holds no
 // plan, since that is nothing for each object of its inventory, and of another

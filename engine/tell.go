@@ -107,7 +107,7 @@ func (t *tracked) foldedLeft() time.Duration { return time.Until(t.toldAt.Add(fo
 // and whoever asks can find out that this is so.
 func (e *Engine) untouched(rec *reconciliation, out *Outcome) bool {
 	t, last := rec.t, rec.t.last
-	return out.Err == nil && out.AtRest() && len(out.Changes()) == 0 && !rec.stored && !rec.awaited() && !t.deferred &&
+	return out.AtRest() && len(out.Changes()) == 0 && !rec.stored && !rec.awaited() && !t.deferred &&
 		last.AtRest() && last.Digest == out.Digest && last.Health == out.Health && slices.EqualFunc(last.Unwell, out.Unwell, Unwell.same) && slices.Equal(last.Left, out.Left) &&
 		slices.Equal(last.Inventory, out.Inventory) && slices.Equal(last.Repeated, out.Repeated) &&
 		t.stands.Ready == "True" && t.stands.Digest == rec.u.Digest && e.registry.recorded(rec.artifacts)
@@ -154,7 +154,7 @@ func (e *Engine) tell(ctx context.Context, rec *reconciliation, out Outcome, aga
 	t.toldOf, t.toldAt, t.folded = out.Operation, time.Now(), false
 	t.last = out.Kept()
 	t.rest = atRest{}
-	if out.Err == nil && out.AtRest() {
+	if out.AtRest() {
 		t.rest = atRest{valid: true, wakes: rec.wakes, artifacts: rec.artifacts}
 	}
 	e.stood(t, rec.u.Name, t.standing(rec.u, out))
@@ -232,13 +232,16 @@ func (t *tracked) pace(u Unit, out *Outcome, stored bool) pacing {
 	}
 	was := t.stands
 	same := was.Ready == is.Ready && was.Digest == is.Digest && was.Attempted == is.Attempted && len(out.Changes()) == 0 && !stored
-	if same && was.Message == is.Message {
+	if same && was.Message == is.Message && !out.AtRest() {
 		return pacing{after: t.deadline(out, waitingLooked), skip: true}
 	}
 	if left := waitingTold - time.Since(t.told); same && left > 0 {
 		return pacing{after: t.deadline(out, left), skip: true}
 	}
 	t.told = time.Now()
+	if out.AtRest() {
+		return pacing{} // what its objects say wakes it
+	}
 	return pacing{after: waitingLooked}
 }
 

@@ -145,19 +145,24 @@ type face struct {
 	health                            health.Status
 	print                             uint64
 	version                           uint64 // where only the unit itself can tell whether its health is another
+	words                             string // about its health, where they count
 }
 
 func (r *record) face(fo *follower) face {
-	a := face{exists: r.exists, deleting: r.deleting, unseen: r.unseen, settled: fo.settled(), health: r.health().Status}
+	h := r.health()
+	a := face{exists: r.exists, deleting: r.deleting, unseen: r.unseen, settled: fo.settled()}
 	if !a.settled {
 		a.print = fo.print // drift on top of drift
 	}
 	switch {
 	case fo.f.Judge == nil || !r.exists:
 	case health.IsQuick(fo.f.Judge) && fo.health != nil:
-		a.health = fo.health.Status
+		h = *fo.health
 	default:
-		a.health, a.version = health.Unknown, r.version
+		h, a.version = health.Result{Status: health.Unknown}, r.version
+	}
+	if a.health = h.Status; fo.f.Words {
+		a.words = h.Message
 	}
 	return a
 }

@@ -221,7 +221,11 @@ func TestAQuickJudgeIsAskedWithTheEvent(t *testing.T) {
 	if l := w.now(t); l.Health.Message != "still" {
 		t.Errorf("%+v", l.Health)
 	}
-	_ = w.Update(job(14, "Complete", ""))
+	w.f.view.Words = true
+	_ = w.Update(job(14, "Suspended", "again"))
+	w.wasTold(t, true)
+	w.told = nil
+	_ = w.Update(job(15, "Complete", ""))
 	w.wasTold(t, true)
 	if l := w.now(t); l.Health.Status != health.Current || w.records[w.f.name()].of(w.f).health != &well {
 		t.Errorf("%+v", l.Health)

@@ -49,6 +49,8 @@ type Target struct {
 	Judge health.Judge
 	// Keep has the object at hand also while it is settled.
 	Keep bool
+	// Words: what is said of its health is news also where the status is the same.
+	Words bool
 }
 
 // Live is what is known of an object.
@@ -124,6 +126,7 @@ type view struct {
 	Managers owned.Managers
 	Judge    health.Judge
 	Keep     bool
+	Words    bool
 }
 
 func (f *following) name() types.NamespacedName {
@@ -134,7 +137,7 @@ func (v *view) same(t Target) bool { return v.Scope == t.Scope && v.sameBut(t) }
 
 // sameBut is same but for the scope.
 func (v *view) sameBut(t Target) bool {
-	return v.Version == t.Version && v.Judge == t.Judge && v.Keep == t.Keep &&
+	return v.Version == t.Version && v.Judge == t.Judge && v.Keep == t.Keep && v.Words == t.Words &&
 		v.Managers.Self == t.Managers.Self && slices.Equal(v.Managers.Former, t.Managers.Former) && slices.Equal(v.Managers.Undo, t.Managers.Undo) && v.Managers.Ignored.Same(t.Managers.Ignored)
 }
 
@@ -160,7 +163,7 @@ func (f follows) view(unit string, t Target) *view {
 			return other.view
 		}
 	}
-	return &view{unit: unit, Version: t.Version, Scope: t.Scope, Managers: t.Managers, Judge: t.Judge, Keep: t.Keep}
+	return &view{unit: unit, Version: t.Version, Scope: t.Scope, Managers: t.Managers, Judge: t.Judge, Keep: t.Keep, Words: t.Words}
 }
 
 // New returns a Watch that runs until ctx is done. notify is called with a
