@@ -171,6 +171,7 @@ func (r *applications) adopt(a *application) *api.OperationState {
 // look at a again, if that isn't zero, and what its operation waits for that has
 // not begun. Kept says that its objects stay where they are when it goes.
 func (r *applications) put(a *application, in *around, kept bool) (again time.Duration, blocked string) {
+	r.known.awaits(a.key(), true) // before its sources are looked at
 	unit, wants := r.o.toUnit(a, in)
 	unit.Dialect, unit.Unknown = r, a.statusErr != nil
 	if a.automated() != nil {
@@ -237,6 +238,7 @@ func (r *applications) put(a *application, in *around, kept bool) (again time.Du
 	if key := signature(unit) + window.Why + r.sources.missing(unit) + fmt.Sprint(awaited(a.Finalizers), r.known.finalized(a.key())); r.known.put(a.key(), key) {
 		r.engine.Put(unit)
 	}
+	r.known.awaits(a.key(), asked != "" || unit.Operation != nil && unit.Operation.Waits || r.sources.ill(sourcesOfUnit(unit)...))
 	return again, blocked
 }
 
@@ -360,10 +362,12 @@ func (r *applications) forget(key types.NamespacedName) {
 	subject(key).Gone()
 }
 
-// woken queues those who wait for news of a source.
+// woken queues those who wait for news of a source. That it has another commit,
+// the engine sees to.
 func (r *applications) woken(source string) {
+	ill := r.sources.ill(source)
 	for _, unit := range r.sources.users(source) {
-		if key, ok := keyOf(unit); ok {
+		if key, ok := keyOf(unit); ok && (ill || r.known.isAwaiting(key)) {
 			r.queue.Add(key)
 		}
 	}

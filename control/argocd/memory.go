@@ -19,6 +19,7 @@ type memory struct {
 
 type remembered struct {
 	signature    string              // of the unit that was put
+	awaits       bool                // news of its sources
 	finalized    int                 // how often finalizers for hooks were set or taken off
 	how, request string              // of a refresh
 	operation    time.Time           // when the last one began
@@ -93,6 +94,18 @@ func (m *memory) concerns(printOf func(concern) string) (keys []types.Namespaced
 func (m *memory) put(key types.NamespacedName, signature string) (news bool) {
 	m.with(key, func(r *remembered) { news, r.signature = r.signature != signature, signature })
 	return news
+}
+
+// awaits notes whether an Application waits for news of its sources.
+func (m *memory) awaits(key types.NamespacedName, is bool) {
+	m.with(key, func(r *remembered) { r.awaits = is })
+}
+
+func (m *memory) isAwaiting(key types.NamespacedName) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.of[key]
+	return r == nil || r.awaits
 }
 
 // finalizes notes that finalizers change; what they have become is looked at once

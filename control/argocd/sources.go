@@ -199,14 +199,26 @@ func (s *shared) failing(names []string, now bool) (again time.Duration, err err
 	return again, nil
 }
 
+// ill reports whether something is wrong with a source, or nothing known of it.
+func (s *shared) ill(names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		st, ok := s.keeper.State(name)
+		return !ok || st.Err != nil || st.Artifact == nil
+	})
+}
+
+// sourcesOfUnit are those of a unit, and of its operation.
+func sourcesOfUnit(u engine.Unit) []string {
+	if u.Operation == nil {
+		return u.Sources
+	}
+	return slices.Concat(u.Sources, u.Operation.Sources)
+}
+
 // missing says what is known of the sources of a unit that have no artifact: their
 // news wakes nobody else.
 func (s *shared) missing(u engine.Unit) (text string) {
-	names := u.Sources
-	if u.Operation != nil {
-		names = slices.Concat(names, u.Operation.Sources)
-	}
-	for _, name := range names {
+	for _, name := range sourcesOfUnit(u) {
 		if st, ok := s.keeper.State(name); ok && st.Artifact == nil && st.Err != nil && !st.Pending {
 			text += "\n" + st.Err.Error()
 		}
