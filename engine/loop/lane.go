@@ -43,6 +43,7 @@ type lane struct {
 	slow    map[string]bool // units whose last look took long
 	slowly  *room
 	idly    *room // what nothing waits for
+	urgent  int   // looks that are in neither
 }
 
 // A room is for looks that may not have all workers.
@@ -73,7 +74,7 @@ func (r *room) enter(unit string) bool {
 // next returns those units that have waited longest for whom there is room. They
 // come back to wait if there is none when they are looked at.
 func (r *room) next() []string {
-	n := min(r.size-r.in, len(r.waiting))
+	n := max(0, min(r.size-r.in, len(r.waiting)))
 	next := r.waiting[:n:n]
 	r.waiting = r.waiting[n:]
 	for _, unit := range next {
@@ -194,7 +195,17 @@ func (n *lane) enter(unit string, p Priority) (looks context.Context, down *sile
 	case p <= Idle:
 		return n.looks, nil, n.idly, n.idly.enter(unit)
 	}
+	n.urgent++
+	n.makeRoom()
 	return n.looks, nil, nil, true
+}
+
+// makeRoom has what nothing waits for make way while something else is looked at:
+// all ask the same server.
+func (n *lane) makeRoom() {
+	if n.idly.size = max(1, n.loop.Workers(n.server)/2); n.urgent > 0 {
+		n.idly.size = 1
+	}
 }
 
 // fill has those looked at who waited for room that there is now. It is asked
@@ -212,6 +223,9 @@ func (n *lane) left(unit string, in *room, cut bool, took time.Duration) {
 	defer n.mu.Unlock()
 	if in != nil {
 		in.in--
+	} else {
+		n.urgent--
+		n.makeRoom()
 	}
 	n.fill()
 	switch {

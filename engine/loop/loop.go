@@ -22,7 +22,7 @@ type Priority int
 
 // The priorities.
 const (
-	Idle   Priority = -10 // nothing waits for it, and it has half of the workers
+	Idle   Priority = -10 // nothing waits for it, and it has half of the workers, or one while there is more urgent work
 	Normal Priority = 0   // something has changed
 	Asked  Priority = 10  // somebody waits in front of a screen
 )

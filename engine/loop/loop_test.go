@@ -333,6 +333,33 @@ func TestWhatNothingWaitsForHasHalfOfTheWorkers(t *testing.T) {
 	})
 }
 
+// What nothing waits for makes way while something else is looked at, and comes to
+// no stop.
+func TestWhatNothingWaitsForMakesWay(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, r *record) {
+		l := loop.New(loop.Options{Workers: 8, Elsewhere: 8, Ping: answers, Look: func(_ context.Context, unit string) loop.Result {
+			if unit == "changed" {
+				time.Sleep(3500 * time.Millisecond)
+				return loop.Result{}
+			}
+			time.Sleep(time.Second)
+			r.add("at %s", time.Since(r.began))
+			return loop.Result{}
+		}})
+		l.Put("changed", "")
+		l.Queue(loop.Normal, "changed")
+		l.Start(ctx)
+		synctest.Wait()
+		for i := range 8 {
+			u := fmt.Sprint("idle", i)
+			l.Put(u, "")
+			l.Queue(loop.Idle, u)
+		}
+		time.Sleep(time.Minute)
+		want(t, r.take(), "at 1s", "at 2s", "at 3s", "at 4s", "at 4.5s", "at 4.5s", "at 4.5s", "at 5s")
+	})
+}
+
 // A look that takes long at a server that answers is the unit's own affair: a
 // webhook, a huge object. It goes on, and its unit has few workers from then on.
 func TestASlowUnitHoldsUpOnlyItsLike(t *testing.T) {
