@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -76,6 +77,24 @@ func (e *Engine) mayTake(ctx context.Context, u Unit) func(*unstructured.Unstruc
 		}
 		return nil
 	}
+}
+
+// foreign returns the desired objects that another unit holds true. A unit that may
+// write finds out when it does.
+func (w *pass) foreign(ctx context.Context) (out []Left) {
+	if !w.unit.Adopts || w.unit.Permission == apply.Everything {
+		return nil
+	}
+	live, may := w.place.live(w.unit, w.st), w.mayTake(ctx, w.unit)
+	for _, it := range w.items {
+		if l, known := live(it.Ref); known && l.Object != nil && it.Policy.Mode != apply.Ignore && it.Policy.Mode != apply.IfNotPresent {
+			if err := may(l.Object); err != nil {
+				out = append(out, Left{it.Ref, err.Error()})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Left) int { return object.Compare(a.Ref, b.Ref) })
+	return out
 }
 
 // claims returns what a unit's source holds now, or, if that can't be told,

@@ -359,6 +359,7 @@ func (w *pass) forward(ctx context.Context) (err error) {
 	if err := w.compare(ctx); err != nil {
 		return err
 	}
+	w.out.Foreign = w.foreign(ctx)
 	if err := w.hear(ctx, time.Now()); err != nil {
 		return err
 	}

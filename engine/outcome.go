@@ -95,6 +95,10 @@ type Outcome struct {
 	Repeated []object.Ref
 	// Left are desired objects that are left as they are, sorted.
 	Left []Left
+	// Foreign are desired objects that another unit holds true, sorted, and what
+	// speaks against taking them. It is told of units that adopt, while they may not
+	// write.
+	Foreign []Left
 	// Doubted are those that say something of themselves that means nothing, sorted.
 	Doubted []Left
 	// Ignored are, in a preview, objects with fields that differ and don't count,
@@ -164,7 +168,7 @@ func (o Outcome) ChangedByGit() bool {
 func (o Outcome) AtRest() bool {
 	switch o.State {
 	case Ready, Progressing, Unhealthy:
-		return o.Err == nil && o.Next.IsZero()
+		return o.Err == nil && o.Next.IsZero() && len(o.Foreign) == 0 // that they are free again wakes nobody
 	}
 	return false
 }

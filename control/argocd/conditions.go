@@ -81,6 +81,15 @@ func (a *application) wrongWith(out engine.Outcome) map[string]string {
 	if len(out.Repeated) > 0 {
 		now[api.ConditionRepeatedResource] = repeated(out.Repeated)
 	}
+	if !fault.Is(out.Err, fault.OwnedByOther) { // which says so
+		var shared []string
+		for _, l := range out.Foreign {
+			shared = append(shared, fmt.Sprintf("%s: %s", l.Ref, l.Why))
+		}
+		if text := listed(shared); text != "" {
+			now[api.ConditionSharedResourceWarning] = text
+		}
+	}
 	var excluded, left []string
 	for _, l := range out.Left {
 		switch {

@@ -355,9 +355,14 @@ func TestWhatIsWrongIsACondition(t *testing.T) {
 		"the source":                {engine.Outcome{Err: errors.New("why")}, "map[ComparisonError:Failed to load target state: why]"},
 		"the path":                  {engine.Outcome{Err: stall(fault.PathNotFound)}, "map[ComparisonError:Failed to load target state: why: apps/web: app path does not exist]"},
 		"what could not be applied": {func() engine.Outcome { o := outcomeOf(); o.Err = errors.New("why"); return o }(), "map[]"},
-		"who has an object":         {func() engine.Outcome { o := outcomeOf(); o.Err = stall(fault.OwnedByOther); return o }(), "map[SharedResourceWarning:why]"},
-		"two sources":               {engine.Outcome{Plan: &apply.Plan{}, Repeated: []object.Ref{ref("", "ConfigMap", "c")}}, "map[RepeatedResourceWarning:Resource /ConfigMap/shop/c appeared in more than one source; the last one counts]"},
-		"hooks":                     {engine.Outcome{Plan: &apply.Plan{}, Left: []engine.Left{{Ref: ref("", "Pod", "h"), Why: "nobody knows it"}, {Ref: ref("", "Pod", "x"), Why: whySkip}}}, "map[ComparisonError:Pod/shop/h is left alone: nobody knows it]"},
+		"what is another's": {func() engine.Outcome {
+			o := outcomeOf()
+			o.Foreign = []engine.Left{{Ref: object.Ref{Kind: "ConfigMap", Name: "a"}, Why: "it belongs to b"}}
+			return o
+		}(), "map[SharedResourceWarning:ConfigMap/a: it belongs to b]"},
+		"who has an object": {func() engine.Outcome { o := outcomeOf(); o.Err = stall(fault.OwnedByOther); return o }(), "map[SharedResourceWarning:why]"},
+		"two sources":       {engine.Outcome{Plan: &apply.Plan{}, Repeated: []object.Ref{ref("", "ConfigMap", "c")}}, "map[RepeatedResourceWarning:Resource /ConfigMap/shop/c appeared in more than one source; the last one counts]"},
+		"hooks":             {engine.Outcome{Plan: &apply.Plan{}, Left: []engine.Left{{Ref: ref("", "Pod", "h"), Why: "nobody knows it"}, {Ref: ref("", "Pod", "x"), Why: whySkip}}}, "map[ComparisonError:Pod/shop/h is left alone: nobody knows it]"},
 	} {
 		if got := fmt.Sprint(a.wrongWith(c.out)); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)

@@ -518,7 +518,7 @@ func noKind(t *testing.T, w *world) {
 }
 
 func sharedResource(t *testing.T, w *world) {
-	ns, r := w.start(t, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "first")})
+	ns, r := w.start(t, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "first"), "app/d.yaml": pt.ConfigMap("stays")})
 	first := w.app(t, ns, r, automated)
 	w.is(t, first, "Synced Healthy", "")
 	for _, option := range []string{"", "FailOnSharedResource=true"} {
@@ -531,8 +531,25 @@ func sharedResource(t *testing.T, w *world) {
 		if err != nil || !strings.Contains(a.Status.OperationState.Message, "it belongs to Application/argocd/"+first) {
 			t.Errorf("%v: it says %q", err, a.Status.OperationState.Message)
 		}
+		w.condition(t, second, api.ConditionSharedResourceWarning, "it belongs to Application/argocd/"+first)
 	}
 	w.is(t, first, "Synced Healthy", "")
+
+	// Nor does it have to be tried to be known, and it goes with its reason.
+	w.patch(t, first, `{"spec":{"syncPolicy":null}}`)
+	other := w.Git.Repo(t, ns+"-same")
+	other.Commit(t, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "first")}, "start")
+	same := w.named(t, ns+"-same", ns, other)
+	w.condition(t, same, api.ConditionSharedResourceWarning, "it belongs to Application/argocd/"+first)
+	w.Remove(t, r, "app/c.yaml")
+	w.is(t, first, "OutOfSync Healthy", r.Head(t, "main"))
+	w.patch(t, same, `{"metadata":{"annotations":{"argocd.argoproj.io/refresh":"normal"}}}`)
+	w.await(t, same, func(a *api.Application) string {
+		if len(a.Status.Conditions) > 0 {
+			return "it is still said to be another's"
+		}
+		return ""
+	})
 }
 
 func outOfSyncOnly(t *testing.T, w *world) {
