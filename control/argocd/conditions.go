@@ -18,7 +18,7 @@ import (
 var judged = []string{
 	api.ConditionInvalidSpecError, api.ConditionComparisonError, api.ConditionSyncError, api.ConditionDeletionError,
 	api.ConditionSharedResourceWarning, api.ConditionRepeatedResource, api.ConditionUnknownError, api.ConditionExcludedResource,
-	api.ConditionSyncWindow, api.ConditionOrphanedResource, conditionRolledBack, conditionMisspelt,
+	api.ConditionSyncWindow, api.ConditionOrphanedResource, conditionRolledBack, conditionMisspelt, conditionDeletes,
 }
 
 // conditions are those that hold now, by type. One that says what it said before

@@ -1,12 +1,15 @@
 package argocd
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/fault"
 )
 
 // A deletion goes from one part to the next as finalizers go.
@@ -62,5 +65,27 @@ func TestFinalizersFollowTheHooks(t *testing.T) {
 	}
 	if with, without = awaiting([]string{postDelete, postDelete + cleaned}, []apply.Phase{apply.AfterRemoval}); len(with)+len(without) > 0 {
 		t.Errorf("%q come, and %q go", with, without)
+	}
+}
+
+func TestWhatADeletionWaitsForIsTold(t *testing.T) {
+	waits := func(r fault.Reason) engine.Outcome {
+		return engine.Outcome{Err: &fault.Error{Next: fault.Wait, Reason: r, Err: errors.New("Job/a is InProgress")}}
+	}
+	for name, c := range map[string]struct {
+		out   engine.Outcome
+		since time.Duration
+		want  string
+	}{
+		"a hook that has just begun":  {waits(fault.Progressing), time.Second, "map[]"},
+		"one that does not end":       {waits(fault.Progressing), time.Minute, "map[DeletionProgressInfo:Job/a is InProgress]"},
+		"what has not been read":      {waits(fault.NotYetRead), time.Minute, "map[]"},
+		"a hook that has failed":      {waits(fault.HealthCheckFailed), time.Second, "map[DeletionError:Job/a is InProgress]"},
+		"what nobody has confirmed":   {waits(fault.Unconfirmed), time.Second, "map[DeletionError:Job/a is InProgress" + howToConfirm + "]"},
+		"a deletion that is all done": {engine.Outcome{}, time.Minute, "map[]"},
+	} {
+		if got := fmt.Sprint(conditionsOfDeletion(c.out, c.since)); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
 	}
 }

@@ -387,7 +387,7 @@ func (r *applications) seenOff(ctx context.Context, a *application, u engine.Uni
 	}
 	st := *before
 	if !errors.Is(out.Err, engine.ErrWatchStarts) {
-		st.Conditions = conditions(before.Conditions, conditionsOfDeletion(out))
+		st.Conditions = conditions(before.Conditions, conditionsOfDeletion(out, time.Since(a.DeletionTimestamp.Time)))
 	}
 	if len(out.Inventory) > 0 {
 		st.Resources = left(before.Resources, out.Inventory)
@@ -423,7 +423,14 @@ const howToCome = "; where the definition comes by itself, give the object the s
 // howToConfirm is what whoever has to confirm a deletion is told.
 const howToConfirm = "; set the annotation " + deletionApproved + " of the Application to what the time is, as argocd app confirm-deletion does"
 
-func conditionsOfDeletion(out engine.Outcome) map[string]string {
+// conditionDeletes is plumb's own: it says what a deletion waits for that has gone on
+// for some time, such as a hook that does not end.
+const (
+	conditionDeletes = "DeletionProgressInfo"
+	deletionGrace    = 30 * time.Second
+)
+
+func conditionsOfDeletion(out engine.Outcome, since time.Duration) map[string]string {
 	if held := notAdmitted(out); len(held) > 0 {
 		says := "left, and so is the Application: "
 		if slices.ContainsFunc(out.Plan.Held(), func(c *apply.Change) bool { return c.Hook != nil }) {
@@ -431,8 +438,11 @@ func conditionsOfDeletion(out engine.Outcome) map[string]string {
 		}
 		return map[string]string{api.ConditionDeletionError: says + listed(held)}
 	}
-	if out.Err == nil || fault.Is(out.Err, fault.Progressing) || fault.Is(out.Err, fault.NotYetRead) {
+	switch {
+	case out.Err == nil, fault.Is(out.Err, fault.NotYetRead), fault.Is(out.Err, fault.Progressing) && since < deletionGrace:
 		return nil
+	case fault.Is(out.Err, fault.Progressing):
+		return map[string]string{conditionDeletes: out.Err.Error()}
 	}
 	text := out.Err.Error()
 	if fault.Is(out.Err, fault.Unconfirmed) {
