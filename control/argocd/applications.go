@@ -1,6 +1,7 @@
 package argocd
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -471,24 +472,46 @@ func (r *applications) write(ctx context.Context, u *unstructured.Unstructured, 
 	return r.latest.Wrote(u)
 }
 
-// difference is a merge patch that makes one status of another.
-func difference(before, after *api.ApplicationStatus) (diff map[string]any, err error) {
-	a, err := json.Marshal(before)
+// difference is a merge patch that makes one status of another. Of most writes the
+// objects are as they were, which are nearly all of it: what is the same as text is
+// not taken apart.
+func difference(before, after *api.ApplicationStatus) (diff map[string]json.RawMessage, err error) {
+	was, err := fields(before)
 	if err != nil {
-		return nil, fmt.Errorf("encode status: %w", err)
+		return nil, err
 	}
-	b, err := json.Marshal(after)
+	is, err := fields(after)
 	if err != nil {
-		return nil, fmt.Errorf("encode status: %w", err)
+		return nil, err
 	}
-	patch, err := jsonpatch.CreateMergePatch(a, b)
-	if err == nil {
-		err = json.Unmarshal(patch, &diff)
+	diff = make(map[string]json.RawMessage)
+	for name, now := range is {
+		old := was[name]
+		switch delete(was, name); {
+		case bytes.Equal(old, now):
+			continue
+		case bytes.HasPrefix(old, []byte("{")) && bytes.HasPrefix(now, []byte("{")):
+			if now, err = jsonpatch.CreateMergePatch(old, now); err != nil {
+				return nil, fmt.Errorf("compare two statuses: %s: %w", name, err)
+			}
+		}
+		diff[name] = now
 	}
-	if err != nil {
-		return nil, fmt.Errorf("compare two statuses: %w", err)
+	for name := range was {
+		diff[name] = json.RawMessage("null")
 	}
 	return diff, nil
+}
+
+func fields(st *api.ApplicationStatus) (by map[string]json.RawMessage, err error) {
+	text, err := json.Marshal(st)
+	if err == nil {
+		err = json.Unmarshal(text, &by)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode status: %w", err)
+	}
+	return by, nil
 }
 
 func example() *unstructured.Unstructured {

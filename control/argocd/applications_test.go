@@ -3,11 +3,14 @@ package argocd
 import (
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -289,5 +292,57 @@ func TestWhatIsDeletedWaitsForItsOperation(t *testing.T) {
 		if got := a.leaves(u, c.kept, time.Now()); got != c.want {
 			t.Errorf("%s: it leaves: %t, %v", name, got, u.Refused)
 		}
+	}
+}
+
+// What is written makes of what is stored what is to be, and is no more than that.
+func TestAStatusIsWrittenAsItsDifference(t *testing.T) {
+	at := clock()
+	base := func() *api.ApplicationStatus {
+		return &api.ApplicationStatus{
+			Sync: api.SyncStatus{Status: api.OutOfSync, Revision: "1"}, Health: api.Health{Status: api.Healthy, LastTransitionTime: &at},
+			Resources: []api.ResourceStatus{{Kind: "ConfigMap", Name: "a", Status: api.Synced}}, Conditions: []api.Condition{{Type: "x", Message: "y"}},
+			OperationState: &api.OperationState{Phase: api.PhaseRunning, Message: "waits", SyncResult: &api.SyncResult{Revision: "1"}},
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*api.ApplicationStatus)
+		want   string
+	}{
+		"nothing":           {func(*api.ApplicationStatus) {}, ""},
+		"a part of a field": {func(st *api.ApplicationStatus) { st.Sync.Revision = "2" }, "sync"},
+		"a part that goes":  {func(st *api.ApplicationStatus) { st.OperationState.SyncResult = nil }, "operationState"},
+		"a list":            {func(st *api.ApplicationStatus) { st.Resources[0].Status = api.OutOfSync }, "resources"},
+		"a list that goes":  {func(st *api.ApplicationStatus) { st.Conditions = nil }, "conditions"},
+		"fields that come":  {func(st *api.ApplicationStatus) { st.ReconciledAt, st.SourceType = &at, "Kustomize" }, "reconciledAt sourceType"},
+		"one that goes":     {func(st *api.ApplicationStatus) { st.OperationState = nil }, "operationState"},
+		"one that comes for it": {func(st *api.ApplicationStatus) {
+			st.OperationState, st.History = nil, []api.Revision{{ID: 1, DeployedAt: at}}
+		}, "history operationState"},
+	} {
+		before, after := base(), base()
+		c.change(after)
+		diff, err := difference(before, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(diff)), " "); got != c.want {
+			t.Errorf("%s: it writes %q, want %q", name, got, c.want)
+		}
+		texts := make([][]byte, 3)
+		for i, v := range []any{before, diff, after} {
+			if texts[i], err = json.Marshal(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := jsonpatch.MergePatch(texts[0], texts[1])
+		if err != nil || !jsonpatch.Equal(got, texts[2]) {
+			t.Errorf("%s: %v: it comes to\n%s, want\n%s", name, err, got, texts[2])
+		}
+	}
+	before, after := base(), base()
+	after.Sync.Revision = "2"
+	if diff, err := difference(before, after); err != nil || string(diff["sync"]) != `{"revision":"2"}` {
+		t.Errorf("%v: of a field that is another in part it writes %s", err, diff["sync"])
 	}
 }
