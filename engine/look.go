@@ -69,6 +69,7 @@ func (e *Engine) look(ctx context.Context, name string) (r loop.Result) {
 	if u.Leaving {
 		return e.seeOff(ctx, rec)
 	}
+	t.touched = e.registry.touches(t)
 	newest := e.newest(ctx, u)
 	t.adopt(u, rec.began)
 	t.supersede(newest, rec.began)

@@ -170,7 +170,7 @@ func (t *tracked) adopt(u Unit, now time.Time) {
 	if t.automatic != nil && op.ID != t.automatic.ID {
 		t.automatic = nil // when the other one is withdrawn, it would be begun again
 	}
-	t.operation, t.pinned = Progress{ID: op.ID, Began: now}, nil
+	t.operation, t.pinned, t.begunAt = Progress{ID: op.ID, Began: now}, nil, t.touched
 	if op.Was.ID == op.ID {
 		t.operation = op.Was
 		t.operation.Hooks = slices.Clone(op.Was.Hooks) // what was given stays as it is
@@ -260,10 +260,13 @@ func (t *tracked) pin(rec *reconciliation, newest []*source.Artifact) {
 }
 
 // supersede ends an operation that nobody has asked for, if there is a newer
-// revision and none of its hooks runs. One that goes to newer revisions when it is
-// tried again is tried now.
+// revision that makes something else of the unit, and none of its hooks runs. One
+// that goes to newer revisions when it is tried again is tried now.
 func (t *tracked) supersede(newest []*source.Artifact, now time.Time) {
 	p, op := &t.operation, t.running
+	if t.touched == t.begunAt {
+		return
+	}
 	if op == nil || op.Waits || !op.Automatic || op.Terminate || p.Stage != Running || p.Newest == "" || len(newest) == 0 ||
 		commits(newest) == p.Newest || slices.ContainsFunc(p.Hooks, func(r apply.HookRun) bool { return r.Ended.IsZero() }) {
 		return

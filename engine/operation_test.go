@@ -160,6 +160,25 @@ func TestAnOperationThatMayNotGoOnYetIsNotLetGo(t *testing.T) {
 	})
 }
 
+// A commit that makes nothing else of a unit ends no operation.
+func TestOnlyACommitThatTouchesAUnitSupersedes(t *testing.T) {
+	tr, now := &tracked{}, time.Now()
+	at := func(id string) []*source.Artifact { return []*source.Artifact{{Commit: source.Commit{ID: id}}} }
+	tr.automatic = &Operation{ID: "1", Automatic: true}
+	tr.adopt(Unit{Name: "u"}, now)
+	tr.pin(&reconciliation{operating: true, artifacts: at("1")}, at("1"))
+	for _, c := range []struct {
+		newest  string
+		touched uint64
+		want    Stage
+	}{{"1", 0, Running}, {"2", 0, Running}, {"2", 1, Terminated}} {
+		tr.touched = c.touched
+		if tr.supersede(at(c.newest), now); tr.operation.Stage != c.want {
+			t.Errorf("at %s, touched %d times: %s, want %s", c.newest, c.touched, tr.operation.Stage, c.want)
+		}
+	}
+}
+
 // A unit that is refused names no sources yet.
 func TestAnOperationIsNotHeldToNoSources(t *testing.T) {
 	tr, now := &tracked{}, time.Now()

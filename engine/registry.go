@@ -51,6 +51,7 @@ type tracked struct {
 	reborn  bool     // nothing that was known of the one before counts
 	wakes   uint64   // how often somebody asked for a look
 	version uint64   // how often it, or what it is made from, has changed
+	touches uint64   // how often a commit has changed what it is made from
 	batched bool     // it is one of many that a commit touches
 	stands  Standing // what was last told of it
 	// inventory is what it has written or was about to, as it was stored last.
@@ -73,6 +74,7 @@ type looks struct {
 	running           *Operation         // that operation is the progress of
 	automatic         *Operation         // that the engine has begun itself
 	pinned            []*source.Artifact // what it goes to
+	touched, begunAt  uint64             // touches as this look began, and that in which the operation did
 	waiting           time.Time          // for a dependency, since when
 	told              time.Time          // when it was told how the waiting goes
 	toldAt            time.Time          // when an outcome was told in full
@@ -208,6 +210,7 @@ func (r *registry) moved(names []string) {
 	for _, name := range names {
 		if t := r.units[name]; t != nil && !t.unit.Leaving && !t.unit.Unknown {
 			t.version++
+			t.touches++
 			r.stale[name] = true
 		}
 	}
@@ -233,6 +236,12 @@ func (r *registry) indexed(t *tracked, version uint64) {
 	if t.version == version {
 		delete(r.stale, t.unit.Name)
 	}
+}
+
+func (r *registry) touches(t *tracked) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return t.touches
 }
 
 func (r *registry) version(t *tracked) uint64 {
