@@ -239,9 +239,9 @@ func (t *tracked) due(u Unit) *Operation {
 	if op == nil {
 		op = t.automatic
 	}
-	if run := t.running; run != nil && !run.Waits && (op == nil || op.ID != run.ID) && t.operation.Stage == Running && len(t.operation.Hooks) > 0 {
+	if run := t.running; run != nil && run.ID == t.operation.ID && (op == nil || op.ID != run.ID) && t.operation.Stage == Running && len(t.operation.Hooks) > 0 {
 		stop := *run
-		stop.Terminate = true
+		stop.Terminate, stop.Waits = true, false
 		return &stop
 	}
 	return op

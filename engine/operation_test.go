@@ -160,6 +160,42 @@ func TestAnOperationThatMayNotGoOnYetIsNotLetGo(t *testing.T) {
 	})
 }
 
+// What is withdrawn lets go of its hooks, also if it might not go on just then; what
+// has not begun has none.
+func TestWhatIsWithdrawnWhileItWaitsIsLetGo(t *testing.T) {
+	tr, now := &tracked{}, time.Now()
+	tr.adopt(Unit{Operation: &Operation{ID: "1"}}, now)
+	tr.operation.Hooks = []apply.HookRun{{Ref: object.Ref{Kind: "Job", Name: "before"}}}
+	tr.adopt(Unit{Operation: &Operation{ID: "1", Waits: true}}, now)
+	if tr.running == nil || tr.running.Terminate {
+		t.Errorf("it waits: %+v", tr.running)
+	}
+	tr.adopt(Unit{}, now)
+	if tr.running == nil || !tr.running.Terminate || tr.running.Waits {
+		t.Errorf("it is withdrawn: %+v", tr.running)
+	}
+	tr.operation.end(Terminated, now, "", "")
+	tr.adopt(Unit{Operation: &Operation{ID: "2", Waits: true}}, now)
+	if tr.adopt(Unit{}, now); tr.running != nil {
+		t.Errorf("one that never began is withdrawn: %+v", tr.running)
+	}
+}
+
+func TestAnotherSpecCountsAsAChangeOfWhatAUnitIsMadeFrom(t *testing.T) {
+	r := newRegistry()
+	r.put(Unit{Name: "u", Digest: "1"})
+	tr, _, _, _ := r.find("u")
+	was := r.touches(tr)
+	r.put(Unit{Name: "u", Digest: "1", Requested: "now"})
+	if r.touches(tr) != was {
+		t.Error("a request is none")
+	}
+	r.put(Unit{Name: "u", Digest: "2"})
+	if r.touches(tr) == was {
+		t.Error("it is passed over")
+	}
+}
+
 // A commit that makes nothing else of a unit ends no operation.
 func TestOnlyACommitThatTouchesAUnitSupersedes(t *testing.T) {
 	tr, now := &tracked{}, time.Now()

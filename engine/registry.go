@@ -51,7 +51,7 @@ type tracked struct {
 	reborn  bool     // nothing that was known of the one before counts
 	wakes   uint64   // how often somebody asked for a look
 	version uint64   // how often it, or what it is made from, has changed
-	touches uint64   // how often a commit has changed what it is made from
+	touches uint64   // how often a commit or a spec has changed what it is made from
 	batched bool     // it is one of many that a commit touches
 	stands  Standing // what was last told of it
 	// inventory is what it has written or was about to, as it was stored last.
@@ -124,6 +124,9 @@ func (r *registry) put(u Unit) (seen bool) {
 	}
 	r.unlink(t.unit)
 	seen = t.unit.Digest != u.Digest || t.unit.Leaving != u.Leaving || t.unit.Suspended != u.Suspended || !slices.EqualFunc(t.unit.DependsOn, u.DependsOn, Dependency.same)
+	if t.unit.Digest != u.Digest {
+		t.touches++
+	}
 	t.unit, t.gone = u, false
 	t.wakes++
 	t.version++
