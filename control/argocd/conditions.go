@@ -84,7 +84,7 @@ func (a *application) wrongWith(out engine.Outcome) map[string]string {
 	if !fault.Is(out.Err, fault.OwnedByOther) { // which says so
 		var shared []string
 		for _, l := range out.Foreign {
-			shared = append(shared, fmt.Sprintf("%s: %s", l.Ref, l.Why))
+			shared = append(shared, l.Why)
 		}
 		if text := listed(shared); text != "" {
 			now[api.ConditionSharedResourceWarning] = text

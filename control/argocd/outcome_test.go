@@ -357,7 +357,7 @@ func TestWhatIsWrongIsACondition(t *testing.T) {
 		"what could not be applied": {func() engine.Outcome { o := outcomeOf(); o.Err = errors.New("why"); return o }(), "map[]"},
 		"what is another's": {func() engine.Outcome {
 			o := outcomeOf()
-			o.Foreign = []engine.Left{{Ref: object.Ref{Kind: "ConfigMap", Name: "a"}, Why: "it belongs to b"}}
+			o.Foreign = []engine.Left{{Ref: object.Ref{Kind: "ConfigMap", Name: "a"}, Why: "ConfigMap/a: it belongs to b"}}
 			return o
 		}(), "map[SharedResourceWarning:ConfigMap/a: it belongs to b]"},
 		"who has an object": {func() engine.Outcome { o := outcomeOf(); o.Err = stall(fault.OwnedByOther); return o }(), "map[SharedResourceWarning:why]"},
