@@ -141,7 +141,7 @@ func (r *registry) put(u Unit) (seen bool) {
 	case !u.Leaving:
 		r.stale[u.Name] = true
 	}
-	for _, s := range u.allSources() {
+	for _, s := range u.AllSources() {
 		r.bySource.add(s, u.Name)
 	}
 	for _, d := range u.DependsOn {
@@ -158,7 +158,7 @@ func (r *registry) conventions() []Objects {
 }
 
 func (r *registry) unlink(u Unit) {
-	for _, s := range u.allSources() {
+	for _, s := range u.AllSources() {
 		r.bySource.drop(s, u.Name)
 	}
 	for _, d := range u.DependsOn {

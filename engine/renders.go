@@ -145,8 +145,8 @@ func (u Unit) shares(other Unit) bool {
 	})
 }
 
-// allSources are the sources of a unit, and of its operation.
-func (u Unit) allSources() []string {
+// AllSources are the sources of a unit, and of its operation.
+func (u Unit) AllSources() []string {
 	if u.Operation == nil {
 		return u.Sources
 	}

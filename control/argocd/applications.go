@@ -239,7 +239,7 @@ func (r *applications) put(a *application, in *around, kept bool) (again time.Du
 	if key := signature(unit) + window.Why + r.sources.missing(unit) + fmt.Sprint(awaited(a.Finalizers), r.known.finalized(a.key())); r.known.put(a.key(), key) {
 		r.engine.Put(unit)
 	}
-	r.known.awaits(a.key(), asked != "" || unit.Operation != nil && unit.Operation.Waits || r.sources.ill(sourcesOfUnit(unit)...))
+	r.known.awaits(a.key(), asked != "" || unit.Operation != nil && unit.Operation.Waits || r.sources.ill(unit.AllSources()...))
 	return again, blocked
 }
 

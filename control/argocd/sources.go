@@ -207,18 +207,10 @@ func (s *shared) ill(names ...string) bool {
 	})
 }
 
-// sourcesOfUnit are those of a unit, and of its operation.
-func sourcesOfUnit(u engine.Unit) []string {
-	if u.Operation == nil {
-		return u.Sources
-	}
-	return slices.Concat(u.Sources, u.Operation.Sources)
-}
-
 // missing says what is known of the sources of a unit that have no artifact: their
 // news wakes nobody else.
 func (s *shared) missing(u engine.Unit) (text string) {
-	for _, name := range sourcesOfUnit(u) {
+	for _, name := range u.AllSources() {
 		if st, ok := s.keeper.State(name); ok && st.Artifact == nil && st.Err != nil && !st.Pending {
 			text += "\n" + st.Err.Error()
 		}
