@@ -64,7 +64,6 @@ func (e *Engine) begin(u Unit, ledger Ledger) (*pass, error) {
 // end says what the look came to.
 func (w *pass) end(err error) (Outcome, error) {
 	now := time.Now()
-	w.tellHealth()
 	w.out.Inventory, w.out.hooks = w.st.inventory, len(w.st.hooks) > 0 && !w.out.Rehearsed
 	w.st.following = nil // the watch has its own
 	w.out.Plan, w.out.Record = w.plan, w.record
@@ -214,7 +213,7 @@ func (w *pass) live(ctx context.Context) (func(object.Ref) (apply.Live, bool), e
 	}, nil
 }
 
-// make plans from what was observed.
+// makePlan plans from what was observed.
 func (w *pass) makePlan(f apply.Facts) error {
 	plan, ok := apply.Make(f)
 	if !ok {
