@@ -51,7 +51,7 @@ func (r *applications) Begin(ctx context.Context, u engine.Unit, out engine.Outc
 func (a *application) automate(u engine.Unit, out engine.Outcome) (op *api.Operation, wait time.Duration, refused api.Condition) {
 	auto := a.automated()
 	if auto == nil || a.unreadable != nil || a.Operation != nil || a.DeletionTimestamp != nil || !isCompared(out) ||
-		a.digest() != originOf(u).digest() || !out.Plan.Forbids(is(auto.Prune)) && len(out.Plan.Missing()) == 0 && out.Plan.NotAdmitted() == nil {
+		!out.Plan.Forbids(is(auto.Prune)) && len(out.Plan.Missing()) == 0 && out.Plan.NotAdmitted() == nil || a.digest() != originOf(u).digest() {
 		return nil, 0, refused
 	}
 	refuse := func(kind, format string, args ...any) (*api.Operation, time.Duration, api.Condition) {

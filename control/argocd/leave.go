@@ -44,8 +44,10 @@ func (r *applications) leave(a *application, in *around, u *engine.Unit) {
 	case err != nil:
 		u.Refused = err
 	}
-	if u.Target = in.where(a); u.Refused == nil {
+	if u.Refused == nil {
 		u.Target = t.target
+	} else {
+		u.Target = in.where(a)
 	}
 }
 

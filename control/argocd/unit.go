@@ -54,8 +54,10 @@ func (o *Options) toUnit(a *application, in *around) (u engine.Unit, wants []wan
 		u.Force, u.Replace, u.Late, u.Prune.Asks, u.Prune.Propagation = opts.force, opts.replace, opts.late, opts.asks, opts.propagation
 	}
 	t, denied := in.from(a, a.sources())
-	if u.Target = in.where(a); denied == nil {
+	if denied == nil {
 		u.Target, u.Suspended = t.target, u.Suspended || t.cluster.Skipped
+	} else {
+		u.Target = in.where(a)
 	}
 	origin.terms, u.Digest = t, digest(a.digest(), t.digest())
 	rules, err := a.check()
