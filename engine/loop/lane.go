@@ -97,11 +97,13 @@ type silence struct {
 }
 
 func newLane(l *Loop, server string) *lane {
-	return &lane{
+	n := &lane{
 		loop: l, server: server, queue: priorityqueue.New[string]("units"),
 		units: make(map[string]bool), parked: make(map[string]bool), slow: make(map[string]bool),
-		slowly: newRoom(l.Workers(server)/4, Normal), idly: newRoom(l.Workers(server)/2, Idle),
+		slowly: newRoom(l.Workers(server)/4, Normal), idly: newRoom(1, Idle),
 	}
+	n.makeRoom()
+	return n
 }
 
 func (n *lane) add(p Priority, after time.Duration, units ...string) {
