@@ -1,12 +1,10 @@
 package rendertest
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/tools/txtar"
-	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/render/detect"
@@ -28,36 +26,16 @@ func (o Detect) Render() render.Options {
 // package next to it or from itself.
 func DetectArchives(t testing.TB) []string {
 	t.Helper()
-	for _, dir := range []string{"testdata", "detect/testdata", "../detect/testdata"} {
-		if names, err := filepath.Glob(dir + "/jsonnet-*.txtar"); err == nil && len(names) > 0 {
-			names, err := filepath.Glob(dir + "/*.txtar")
-			if err != nil {
-				t.Fatal(err)
-			}
-			return names
-		}
-	}
-	t.Fatal("no testdata")
-	return nil
+	return archives(t, "detect", "jsonnet-")
 }
 
-// UnpackDetect is [Unpack] for those.
+// UnpackDetect is [Unpack] for those. A file may be a link: "-> " and where to.
 func UnpackDetect(t testing.TB, a *txtar.Archive) (files map[string]string, o Detect, want string) {
 	t.Helper()
-	files = map[string]string{}
-	for _, f := range a.Files {
-		switch f.Name {
-		case "options":
-			if err := yaml.UnmarshalStrict(f.Data, &o); err != nil {
-				t.Fatalf("options: %v", err)
-			}
-		case "want":
-			want = string(f.Data)
-		default:
-			files[f.Name] = string(f.Data)
-			if strings.HasPrefix(files[f.Name], "-> ") {
-				files[f.Name] = strings.TrimSuffix(files[f.Name], "\n")
-			}
+	files, o, want = unpack[Detect](t, a)
+	for name, text := range files {
+		if strings.HasPrefix(text, "-> ") {
+			files[name] = strings.TrimSuffix(text, "\n")
 		}
 	}
 	return files, o, want

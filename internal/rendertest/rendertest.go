@@ -6,11 +6,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	"sigs.k8s.io/yaml"
 
@@ -89,10 +91,26 @@ func Refused(t *testing.T, m map[string]string, o Options, reason fault.Reason, 
 // package next to it or from itself.
 func Archives(t testing.TB) []string {
 	t.Helper()
-	for _, dir := range []string{"testdata", "kustomize/testdata", "../kustomize/testdata"} {
-		if names, err := filepath.Glob(dir + "/*.txtar"); err != nil || len(names) > 0 {
-			return names
+	return archives(t, "kustomize", "")
+}
+
+// archives are those in testdata of a package below render. The package that asks
+// has testdata of its own, which are these if some are called so.
+func archives(t testing.TB, of, called string) []string {
+	t.Helper()
+	for _, dir := range []string{"testdata", of + "/testdata", "../" + of + "/testdata"} {
+		some, err := filepath.Glob(dir + "/" + called + "*.txtar")
+		if err != nil {
+			t.Fatal(err)
 		}
+		if len(some) == 0 {
+			continue
+		}
+		all, err := filepath.Glob(dir + "/*.txtar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
 	}
 	t.Fatal("no testdata")
 	return nil
@@ -101,6 +119,11 @@ func Archives(t testing.TB) []string {
 // Unpack returns the files of an archive, its section "options", and its
 // section "want".
 func Unpack(t testing.TB, a *txtar.Archive) (files map[string]string, o Options, want string) {
+	t.Helper()
+	return unpack[Options](t, a)
+}
+
+func unpack[O any](t testing.TB, a *txtar.Archive) (files map[string]string, o O, want string) {
 	t.Helper()
 	files = map[string]string{}
 	for _, f := range a.Files {
@@ -118,8 +141,33 @@ func Unpack(t testing.TB, a *txtar.Archive) (files map[string]string, o Options,
 	return files, o, want
 }
 
-// SetWant sets the section "want".
-func SetWant(a *txtar.Archive, want string) {
+// Golden renders each archive and compares the outcome to its section "want", or
+// makes it that.
+func Golden(t *testing.T, names []string, update bool, render func(*testing.T, *txtar.Archive) (got, want string)) {
+	t.Helper()
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			a, err := txtar.ParseFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := render(t, a)
+			if update {
+				setWant(a, got)
+				if err := os.WriteFile(name, txtar.Format(a), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// setWant sets the section "want".
+func setWant(a *txtar.Archive, want string) {
 	a.Files = slices.DeleteFunc(a.Files, func(f txtar.File) bool { return f.Name == "want" })
 	a.Files = append(a.Files, txtar.File{Name: "want", Data: []byte(want)})
 }
