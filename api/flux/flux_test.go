@@ -3,7 +3,6 @@ package flux_test
 import (
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,38 +16,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/api/flux"
+	"plumb.dev/plumb/internal/gentest"
 	"plumb.dev/plumb/internal/kubetest"
 )
 
-func TestFilesAreWhatTheGeneratorWrites(t *testing.T) {
-	dir := t.TempDir()
-	gen := exec.Command("go", "run", "-C", "../gen", ".", "-out", dir, "flux")
-	gen.Env = append(os.Environ(), "GOWORK=off")
-	if out, err := gen.CombinedOutput(); err != nil {
-		t.Fatalf("run the generator: %v\n%s", err, out)
-	}
-	want, have := readAll(t, dir), readAll(t, ".")
-	if diff := cmp.Diff(want, have); diff != "" {
-		t.Errorf("files differ from what is generated; run make generate (-generated +here):\n%s", diff)
-	}
-}
-
-func readAll(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{}
-	for _, p := range paths {
-		content, err := os.ReadFile(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[filepath.Base(p)] = string(content)
-	}
-	return files
-}
+func TestFilesAreWhatTheGeneratorWrites(t *testing.T) { gentest.Definitions(t, "flux") }
 
 // The generator reads the types that the product is built with.
 func TestGeneratorAndProductUseTheSameTypes(t *testing.T) {
