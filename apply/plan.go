@@ -194,7 +194,8 @@ type Change struct {
 	Ref     object.Ref
 	Version string
 	Action  Action
-	// Needs is what has to happen to the object, where Action is Hold.
+	// Needs is what has to happen to the object, where Action is Hold: Nothing, if
+	// it is as desired and may not even be that.
 	Needs Action
 	Cause Cause
 	// Rule has had the last word about it.
@@ -323,6 +324,14 @@ func (p *Plan) Holds(by Rule) bool {
 func (p *Plan) Forbids(prune bool) bool {
 	return slices.ContainsFunc(p.Changes, func(c *Change) bool {
 		return c.Action == Hold && c.Rule == RulePermission && (!c.Surplus || prune && !c.Extra)
+	})
+}
+
+// Bars reports whether something that is desired is not as desired, and not
+// admitted.
+func (p *Plan) Bars() bool {
+	return slices.ContainsFunc(p.Changes, func(c *Change) bool {
+		return c.Action == Hold && c.Rule == RuleNotAdmitted && !c.Surplus && c.Needs != Nothing
 	})
 }
 

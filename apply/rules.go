@@ -34,14 +34,14 @@ const (
 	RuleEnding Rule = "ending"
 	// RuleNamespaceEnds: its namespace is.
 	RuleNamespaceEnds Rule = "namespace-ends"
+	// RuleNotAdmitted: the unit may not have it.
+	RuleNotAdmitted Rule = "not-admitted"
 	// RuleIfNotPresent: it is there, and is only created.
 	RuleIfNotPresent Rule = "if-not-present"
 	// RuleAsDesired: it is as desired.
 	RuleAsDesired Rule = "as-desired"
 	// RuleLeftAlone: the live object says to leave it alone.
 	RuleLeftAlone Rule = "left-alone"
-	// RuleNotAdmitted: the unit may not have it.
-	RuleNotAdmitted Rule = "not-admitted"
 	// RuleExpired: it is a Job that has run, and was taken away by its time to
 	// live.
 	RuleExpired Rule = "expired"
@@ -161,10 +161,10 @@ var rules = []struct {
 	{RuleUnknownKind, (*draft).unknownKinds},
 	{RuleEnding, (*draft).deleting},
 	{RuleNamespaceEnds, (*draft).namespaceEnds},
+	{RuleNotAdmitted, (*draft).notAdmitted},
 	{RuleIfNotPresent, (*draft).ifNotPresent},
 	{RuleAsDesired, (*draft).asDesired},
 	{RuleLeftAlone, (*draft).leftAlone},
-	{RuleNotAdmitted, (*draft).notAdmitted},
 	{RuleExpired, (*draft).expired},
 	{RuleFight, (*draft).fought},
 	{RuleKept, (*draft).kept},
@@ -391,14 +391,23 @@ func (d *draft) ifNotPresent(open []*Change, say func(*Change, Action, string)) 
 
 func (d *draft) asDesired(open []*Change, say func(*Change, Action, string)) {
 	for _, c := range open {
-		switch l := d.live[c]; {
-		case c.item == nil || c.Hook != nil || c.anew || !l.Exists:
-		case l.Settled && l.Digest == c.item.Digest:
-			say(c, Nothing, "")
-		case l.Object != nil && (d.Alike[c.Ref] || owned.Same(c.item.Object(), l.Object, c.Managers(d.Managers))):
-			say(c, Settle, "")
+		if a, ok := d.isAsDesired(c); ok && !c.anew {
+			say(c, a, "")
 		}
 	}
+}
+
+// isAsDesired reports whether an object is as desired, and whether that was known.
+func (d *draft) isAsDesired(c *Change) (Action, bool) {
+	switch l := d.live[c]; {
+	case c.item == nil || c.Hook != nil || !l.Exists:
+		return 0, false
+	case l.Settled && l.Digest == c.item.Digest:
+		return Nothing, true
+	case l.Object != nil && (d.Alike[c.Ref] || owned.Same(c.item.Object(), l.Object, c.Managers(d.Managers))):
+		return Settle, true
+	}
+	return 0, false
 }
 
 func (d *draft) leftAlone(open []*Change, say func(*Change, Action, string)) {
@@ -414,10 +423,18 @@ func (d *draft) notAdmitted(open []*Change, say func(*Change, Action, string)) {
 		return
 	}
 	for _, c := range open {
-		if err := d.Admits(c.Ref); err != nil {
-			say(c, Hold, err.Error())
-			c.Reason = fault.NotAdmitted
+		err := d.Admits(c.Ref)
+		if err == nil {
+			continue
 		}
+		if _, ok := d.isAsDesired(c); ok {
+			if c.Aside {
+				continue // it is not the unit's, and nothing is to be done to it
+			}
+			c.Needs = Nothing
+		}
+		say(c, Hold, err.Error())
+		c.Reason = fault.NotAdmitted
 	}
 }
 

@@ -108,6 +108,9 @@ var (
 	going      = apply.Live{Exists: true, Deleting: true, Settled: true, Digest: "now"}
 )
 
+func none(f *apply.Facts)  { f.Admits = func(object.Ref) error { return errors.New("no") } }
+func aside(f *apply.Facts) { f.Items[0].Aside = true }
+
 func only(p apply.Permission) func(*apply.Facts) { return func(f *apply.Facts) { f.Permission = p } }
 
 // says notes what a surplus object says of itself.
@@ -176,6 +179,11 @@ func TestRules(t *testing.T) {
 		{"else it can't be told", observed("a").had("a").is("a", unlike).with(only(apply.CorrectDrift)), "a hold permission", ""},
 		{"what was never applied is no drift", observed("a").is("a", changed).with(only(apply.CorrectDrift)), "a hold permission", ""},
 		{"who may only look writes nothing", observed("a", "b").had("a", "old").is("a", changed).is("b", asGit).with(only(apply.LookOnly)), "a hold permission, b nothing as-desired, old hold permission", ""},
+
+		{"what a unit may not have is held, also where it is as desired", observed("a", "b", "c").had("a", "b", "old").is("a", asGit).is("b", asBefore).with(none),
+			"a hold not-admitted, b hold not-admitted, c hold not-admitted, old hold not-admitted", ""},
+		{"what it needs before all else is not, where it is there", observed("ns").is("shop", asGit).with(none).with(aside), "shop nothing as-desired", ""},
+		{"and is, where it is not", observed("ns").with(none).with(aside), "shop hold not-admitted", ""},
 
 		{"what is surplus is deleted", observed("a").is("a", asGit).had("a", "old"), "a nothing as-desired, old delete surplus", ""},
 		{"not where pruning is off", observed("a").is("a", asGit).had("old").with(pruning(func(p *apply.Pruning) { p.Enabled = false })), "a nothing as-desired, old release pruning-off", ""},
@@ -260,6 +268,25 @@ func TestEveryObjectIsInThePlan(t *testing.T) {
 	for _, c := range p.Changes {
 		if c.Rule == "" {
 			t.Errorf("no rule speaks about %s", c.Ref)
+		}
+	}
+}
+
+// What is as desired needs nothing, although it may not be had.
+func TestWhatIsBarredNeedsSomething(t *testing.T) {
+	for what, c := range map[string]struct {
+		scene *scene
+		want  bool
+	}{
+		"as desired": {observed("a").is("a", asGit).with(none), false},
+		"found so":   {observed("a").is("a", apply.Live{Exists: true, Object: cm("git", self.Self)}).with(none), false},
+		"another":    {observed("a").is("a", asBefore).with(none), true},
+		"not there":  {observed("a").with(none), true},
+		"surplus":    {observed().had("old").with(none), false},
+		"all of it":  {observed("a"), false},
+	} {
+		if p, _ := apply.Make(c.scene.Facts); p.Bars() != c.want {
+			t.Errorf("%s: %v of %s", what, p.Bars(), said(p))
 		}
 	}
 }

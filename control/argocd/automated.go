@@ -18,7 +18,7 @@ const automatedRetries = 5
 
 // Begin implements [engine.Automation].
 func (r *applications) Begin(ctx context.Context, u engine.Unit, out engine.Outcome) *engine.Operation {
-	if !isCompared(out) || !out.Plan.Forbids(true) && out.Plan.NotAdmitted() == nil {
+	if !isCompared(out) || !out.Plan.Forbids(true) && !out.Plan.Bars() {
 		return nil // there is nothing to do, which is so of most looks
 	}
 	stored, err := r.newest(ctx, originOf(u).key())
@@ -51,7 +51,7 @@ func (r *applications) Begin(ctx context.Context, u engine.Unit, out engine.Outc
 func (a *application) automate(u engine.Unit, out engine.Outcome) (op *api.Operation, wait time.Duration, refused api.Condition) {
 	auto := a.automated()
 	if auto == nil || a.unreadable != nil || a.Operation != nil || a.DeletionTimestamp != nil || !isCompared(out) ||
-		!out.Plan.Forbids(is(auto.Prune)) && len(out.Plan.Missing()) == 0 && out.Plan.NotAdmitted() == nil || a.digest() != originOf(u).digest() {
+		!out.Plan.Forbids(is(auto.Prune)) && len(out.Plan.Missing()) == 0 && !out.Plan.Bars() || a.digest() != originOf(u).digest() {
 		return nil, 0, refused
 	}
 	refuse := func(kind, format string, args ...any) (*api.Operation, time.Duration, api.Condition) {
@@ -70,7 +70,7 @@ func (a *application) automate(u engine.Unit, out engine.Outcome) (op *api.Opera
 	if len(out.Plan.Missing()) > 0 { // it begins when the kinds come
 		return refuse(api.ConditionSyncError, "Sync operation to %s waits: %s", revisionsText(out.Revision), out.Err)
 	}
-	if !out.Plan.Forbids(is(auto.Prune) && !opts.keep) && out.Plan.NotAdmitted() == nil {
+	if !out.Plan.Forbids(is(auto.Prune) && !opts.keep) && !out.Plan.Bars() {
 		return nil, 0, refused
 	}
 	if wipes(out.Plan) && !is(auto.AllowEmpty) {

@@ -173,7 +173,7 @@ func (r *applications) conclude(a *application, before *api.ApplicationStatus, u
 	}
 	f := r.known.factsOf(a.key(), out.Digest, func() facts { return factsOf(out) })
 	st.Resources = resources(out, u.Health.Judges)
-	st.Sync = api.SyncStatus{Status: syncOf(st.Resources, extra(out.Plan)), ComparedTo: a.comparedTo()}
+	st.Sync = api.SyncStatus{Status: syncOf(st.Resources, uncounted(out.Plan)), ComparedTo: a.comparedTo()}
 	st.Sync.Revision, st.Sync.Revisions = a.revisions(out.Revision)
 	st.Health = transit(before.Health, worstOf(st.Resources))
 	st.Summary.Images, st.Summary.IsAppOfApps = f.images, f.apps

@@ -127,20 +127,22 @@ func transit(before api.Health, status string) api.Health {
 	return h
 }
 
-// extra are the objects of which it does not count that they are no longer desired.
-func extra(p *apply.Plan) map[object.Ref]bool {
+// uncounted are the objects that keep nothing from being in sync: those of which
+// it does not count that they are no longer desired, and those that are as desired
+// although the project does not allow them.
+func uncounted(p *apply.Plan) map[object.Ref]bool {
 	set := make(map[object.Ref]bool)
-	for _, c := range p.Surplus() {
-		if c.Extra {
+	for _, c := range p.Changes {
+		if c.Extra || !c.Surplus && c.Rule == apply.RuleNotAdmitted && c.Needs == apply.Nothing {
 			set[c.Ref] = true
 		}
 	}
 	return set
 }
 
-// syncOf is whether all objects are as desired, but for extra ones.
-func syncOf(all []api.ResourceStatus, extra map[object.Ref]bool) string {
-	if slices.ContainsFunc(all, func(s api.ResourceStatus) bool { return s.Status != api.Synced && !extra[refOfStatus(s)] }) {
+// syncOf is whether all objects are as desired, but for those that do not count.
+func syncOf(all []api.ResourceStatus, uncounted map[object.Ref]bool) string {
+	if slices.ContainsFunc(all, func(s api.ResourceStatus) bool { return s.Status != api.Synced && !uncounted[refOfStatus(s)] }) {
 		return api.OutOfSync
 	}
 	return api.Synced
