@@ -648,7 +648,7 @@ func prune(t *testing.T, w *world) {
 	if x := result(&a, "c"); x.Status != api.ResultPruned || x.Message != "pruned" {
 		t.Errorf("it says %+v", a.Status.OperationState.SyncResult)
 	}
-	w.absent(t, configMap, ns, "c")
+	w.absentSoon(t, configMap, ns, "c") // which somebody else may have to collect
 	if _, err := w.Object(t.Context(), configMap, ns, "e"); err != nil {
 		t.Errorf("what says not to be pruned is gone: %v", err)
 	}

@@ -131,10 +131,33 @@ func deniedKinds(t *testing.T, w *world) {
 		w.done(t, app, api.PhaseSucceeded)
 		w.Await(t, configMap, ns, "c", pt.Has("metadata.name", "c"))
 	}
-	// In a project no kind without a namespace is allowed unless it says so.
-	ns, r := w.start(t, map[string]string{"app/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: not-to-be}\n"})
+	// What is there and as desired may be denied afterwards: it is not known to be
+	// right, and nothing is done for it, nor to it.
+	ns, r := w.start(t, map[string]string{"app/c.yaml": pt.ConfigMap("c"), "app/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"})
 	w.project(t, ns, "{"+anything+"}")
 	app := w.of(t, ns, r, automated)
+	w.is(t, app, "Synced Healthy", "")
+	w.project(t, ns, "{"+anything+", namespaceResourceBlacklist: [{group: '', kind: Secret}]}")
+	w.await(t, app, func(a *api.Application) string {
+		for _, x := range a.Status.Resources {
+			if x.Kind == "Secret" && x.Status == api.Unknown {
+				return ""
+			}
+		}
+		return "the Secret is known"
+	})
+	w.condition(t, app, api.ConditionSyncError, "resource :Secret is not permitted in project "+ns)
+	if a := w.is(t, app, "Synced Healthy", ""); a.Operation != nil || a.Status.OperationState.Phase != api.PhaseSucceeded {
+		t.Errorf("%+v", a.Status.OperationState)
+	}
+	w.Await(t, "v1/Secret", ns, "s", pt.Has("metadata.name", "s"))
+	w.patch(t, app, syncNow)
+	w.done(t, app, api.PhaseFailed)
+	w.Await(t, "v1/Secret", ns, "s", pt.Has("metadata.name", "s"))
+	// In a project no kind without a namespace is allowed unless it says so.
+	ns, r = w.start(t, map[string]string{"app/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: not-to-be}\n"})
+	w.project(t, ns, "{"+anything+"}")
+	app = w.of(t, ns, r, automated)
 	w.condition(t, app, api.ConditionSyncError, "resource :Namespace is not permitted in project "+ns)
 	w.absent(t, "v1/Namespace", "", "not-to-be")
 }
