@@ -128,6 +128,9 @@ type Course struct {
 	Only Selection
 	// PruneLast has what is surplus wait until all else is healthy.
 	PruneLast bool
+	// Applied are the objects that this try has applied, or found to be as desired
+	// also in the fields that do not count in a comparison.
+	Applied map[object.Ref]bool
 }
 
 // RunOf returns what a hook has come to in a phase, or nil.
@@ -178,6 +181,18 @@ func (d *draft) renew(c *Change, l Live) {
 	it := *c.item
 	it.Born = map[string]string{HookMark: mark}
 	c.item, c.anew, c.Back, c.Cause = &it, true, false, Git
+}
+
+// strict has an operation apply also what is only not compared, once in each try:
+// somebody may set it again right afterwards, which is why it is not compared.
+func (d *draft) strict(c *Change) {
+	p := c.item.Policy
+	if d.Course == nil || d.Course.Removal != Main || p.Ignored == nil || !p.Ignored.Applied() || d.Course.Applied[c.Ref] || !d.Course.about(c) {
+		return
+	}
+	it := *c.item
+	it.Policy.Ignored = p.Ignored.Unapplied()
+	c.item, c.Strict, c.Back, c.Cause = &it, true, false, Git
 }
 
 // Renewed reports whether each operation makes an object anew, with what its unit

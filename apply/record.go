@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 )
 
@@ -173,6 +174,17 @@ func (r *Record) That(did ...Did) []*Result {
 // Held returns what something speaks against, in the order of the plan.
 func (r *Record) Held() []*Result {
 	return slices.DeleteFunc(r.All(), func(x *Result) bool { return x.Action != Hold })
+}
+
+// Applied are the objects that were brought to what is desired in all their fields,
+// or were so.
+func (r *Record) Applied() (refs []object.Ref) {
+	for _, x := range r.All() {
+		if x.Strict && (x.Action == Settle || x.Is(Written, Unneeded)) {
+			refs = append(refs, x.Ref)
+		}
+	}
+	return refs
 }
 
 // Block notes that changes of which nothing has become are not made, and why.

@@ -232,6 +232,7 @@ func (d *draft) begin() bool {
 		c.Needs, c.Cause = needs(it, l)
 		c.Back = c.Cause == Drift || c.Cause == First && d.Whole && d.had[it.Ref]
 		d.renew(c, l)
+		d.strict(c)
 	}
 	for i := range d.Unknown {
 		it := &d.Unknown[i]
@@ -402,7 +403,7 @@ func (d *draft) isAsDesired(c *Change) (Action, bool) {
 	switch l := d.live[c]; {
 	case c.item == nil || c.Hook != nil || !l.Exists:
 		return 0, false
-	case l.Settled && l.Digest == c.item.Digest:
+	case l.Settled && l.Digest == c.item.Digest && !c.Strict:
 		return Nothing, true
 	case l.Object != nil && (d.Alike[c.Ref] || owned.Same(c.item.Object(), l.Object, c.Managers(d.Managers))):
 		return Settle, true
@@ -461,7 +462,7 @@ func (d *draft) fought(open []*Change, say func(*Change, Action, string)) {
 	gone := map[object.Ref]bool{}
 	for _, c := range open {
 		switch {
-		case c.Hook != nil:
+		case c.Hook != nil, c.Strict:
 		case c.Surplus:
 			gone[c.Ref] = true
 		default:

@@ -108,11 +108,31 @@ type state struct {
 	asked      map[object.Ref]answer
 	waits      bool   // for all its objects to be healthy
 	inherited  string // the operation whose hooks were marked that others had made
+	applied    applied
 
 	sight
 
 	mu           sync.Mutex
 	lastRendered string // the last revision that could be rendered
+}
+
+// applied are objects that a try of an operation has applied in all their fields.
+type applied struct {
+	try string
+	all map[object.Ref]bool
+}
+
+// note adds what has become of a look.
+func (a *applied) note(try string, refs []object.Ref) {
+	if len(refs) == 0 {
+		return
+	}
+	if a.try != try {
+		*a = applied{try, map[object.Ref]bool{}}
+	}
+	for _, ref := range refs {
+		a.all[ref] = true
+	}
 }
 
 // New returns an Engine that watches until ctx is done.
@@ -385,6 +405,9 @@ func (w *pass) forward(ctx context.Context) (err error) {
 	}
 	w.applier = w.actor(ctx)
 	err = w.act(ctx)
+	if facts.Course != nil {
+		w.st.applied.note(facts.Course.Mark, w.record.Applied())
+	}
 	w.made()
 	if err := errors.Join(err, w.dismiss(ctx)); err != nil {
 		return err

@@ -94,6 +94,9 @@ func (w *pass) course() *apply.Course {
 		return nil
 	}
 	co := &apply.Course{Mark: r.mark(), Ran: slices.Clone(r.Progress.Hooks), NoHooks: r.NoHooks || r.Only != nil, PruneLast: r.PruneLast}
+	if w.st.applied.try == co.Mark {
+		co.Applied = w.st.applied.all
+	}
 	if r.Progress.Failed {
 		co.Failed = r.Progress.Message
 	}

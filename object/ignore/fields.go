@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,6 +17,8 @@ type Fields struct {
 	o   *Options
 	key string
 	err error // why it can't be told what they say
+	// unapplied: of what is asked only what is not applied counts.
+	unapplied bool
 	asked
 }
 
@@ -78,6 +81,20 @@ func (f *Fields) Applies() bool {
 	return false
 }
 
+// Applied reports whether some of the fields are applied, and only not compared.
+func (f *Fields) Applied() bool {
+	return !f.unapplied && (slices.ContainsFunc(f.pointers, func(p pointer) bool { return !p.apply }) ||
+		slices.ContainsFunc(f.exprs, func(x expression) bool { return !x.apply }) ||
+		slices.ContainsFunc(f.managers, func(m Manager) bool { return !m.Apply }))
+}
+
+// Unapplied returns what of f is not applied either. It can't be told where f can't.
+func (f *Fields) Unapplied() *Fields {
+	out := *f
+	out.unapplied, out.key = true, "unapplied "+f.key
+	return &out
+}
+
 // A Path is where a field is in an object as it is now: names of fields, and
 // places in lists.
 type Path struct {
@@ -95,6 +112,15 @@ type Manager struct {
 // error is an [Error], or what the rules that the object has about itself were
 // read with.
 func (f *Fields) Of(u *unstructured.Unstructured) (paths []Path, managers []Manager, err error) {
+	paths, managers, err = f.all(u)
+	if f.unapplied {
+		paths = slices.DeleteFunc(paths, func(p Path) bool { return !p.Apply })
+		managers = slices.DeleteFunc(slices.Clone(managers), func(m Manager) bool { return !m.Apply })
+	}
+	return paths, managers, err
+}
+
+func (f *Fields) all(u *unstructured.Unstructured) (paths []Path, managers []Manager, err error) {
 	if f.err != nil {
 		return nil, nil, f.err
 	}

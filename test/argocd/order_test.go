@@ -130,6 +130,21 @@ func ignored(t *testing.T, w *world) {
 	if err := pt.Has("data.v", "by hand")(w.Await(t, configMap, ns, "c", nil)); err != nil {
 		t.Error(err)
 	}
+	// They are compared with nothing, and applied by whoever syncs, but where they are
+	// to be left then, too.
+	w.patch(t, app, `{"spec":{"syncPolicy":null}}`)
+	w.patch(t, app, syncNow)
+	w.done(t, app, api.PhaseSucceeded)
+	w.Await(t, configMap, ns, "c", pt.Has("data.v", "git"))
+	w.kubectl(t, "-n", ns, "patch", "configmap/c", "--type=merge", "-p", `{"data":{"v":"by hand"}}`)
+	w.patch(t, app, `{"operation":{"sync":{"syncOptions":["RespectIgnoreDifferences=true"]}},"spec":{"syncPolicy":{"syncOptions":["RespectIgnoreDifferences=true"]}}}`)
+	a := w.done(t, app, api.PhaseSucceeded)
+	if x := result(&a, "c"); x.Message != "configmap/c unchanged" {
+		t.Errorf("it says %+v", x)
+	}
+	if err := pt.Has("data.v", "by hand")(w.Await(t, configMap, ns, "c", nil)); err != nil {
+		t.Error(err)
+	}
 	w.patch(t, app, `{"spec":{"ignoreDifferences":[{"kind":"ConfigMap","jsonPointers":["no pointer"]}]}}`)
 	w.condition(t, app, api.ConditionInvalidSpecError, "spec.ignoreDifferences[0]")
 }
