@@ -91,7 +91,7 @@ type state struct {
 	hooks    []apply.Item // of the same render
 	prepFor  string
 	source   *desired       // of prepared
-	repeated []object.Ref   // of prepared: what several renderings have
+	repeated []object.Ref   // of prepared: what is there more than once
 	renders  int            // how many renderings are kept
 	missing  []watch.Target // of kinds that the cluster does not have
 	unlisted int            // of prepared: how many are in no inventory

@@ -129,7 +129,7 @@ type located struct {
 }
 
 // locateAll finds out what the objects of a render are called on the cluster.
-// repeated are those that more than one rendering has: the last one counts.
+// repeated are those that are there more than once: the last one counts.
 func locateAll(ctx context.Context, k Kinds, u Unit, rs Results) (all []located, repeated []object.Ref, err error) {
 	last := make(map[object.Ref]int) // the place in all
 	var nowhere []error
@@ -148,7 +148,7 @@ func locateAll(ctx context.Context, k Kinds, u Unit, rs Results) (all []located,
 				continue
 			}
 			before, again := last[ref]
-			if again && all[before].part == part {
+			if again && all[before].part == part && !u.Renders[part].Repeats {
 				return nil, nil, &fault.Error{
 					Next: fault.Stall, Reason: fault.BuildFailed, Object: ref,
 					Err: errors.New("the source holds it twice, with and without a namespace"),

@@ -90,7 +90,8 @@ type Outcome struct {
 	Record *apply.Record
 	// Inventory is what the unit has written, or was about to.
 	Inventory []apply.Entry
-	// Repeated are the objects that more than one of the renderings has, sorted.
+	// Repeated are the objects that are there more than once, in one rendering or in
+	// several, sorted: the last one counts.
 	// The last one counts.
 	Repeated []object.Ref
 	// Left are desired objects that are left as they are, sorted.

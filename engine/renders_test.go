@@ -101,7 +101,7 @@ func TestOfAnObjectOfSeveralSourcesTheLastCounts(t *testing.T) {
 	}
 }
 
-func TestTwiceInOneSourceIsAnError(t *testing.T) {
+func TestTwiceInOneSourceIsAnErrorUnlessItMayBe(t *testing.T) {
 	u := madeOf(artifact("one", "1", manifest("ConfigMap", "", "a", "x"), manifest("ConfigMap", "ns", "a", "y")), artifact("two", "2"))
 	rs, err := Render(t.Context(), u)
 	if err != nil {
@@ -109,6 +109,11 @@ func TestTwiceInOneSourceIsAnError(t *testing.T) {
 	}
 	if _, err := Desired(t.Context(), usual, u, rs); !fault.Is(err, fault.BuildFailed) || fault.Of(err).Next != fault.Stall {
 		t.Errorf("%v", err)
+	}
+	u.Renders[0].Repeats = true
+	set, err := Desired(t.Context(), usual, u, rs)
+	if err != nil || !slices.Equal(says(set), []string{"ConfigMap/ns/a=y"}) {
+		t.Errorf("where it may be, it is %v, %v", says(set), err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // finish makes a set of what was built: variables replaced, lists taken apart,
 // the builder's own kinds left out, metadata added, every object named, and
-// each once.
+// each once unless they may be repeated.
 func finish(ctx context.Context, built Built, o Options, l limits) (object.Set, error) {
 	all, err := substitute(ctx, built.Objects, o.Substitute, l)
 	if err != nil {
@@ -38,8 +38,8 @@ func finish(ctx context.Context, built Built, o Options, l limits) (object.Set, 
 			}
 			mark(n, o)
 			ref := object.RefOf(n.Unstructured)
-			if other, ok := seen[ref]; ok && ref.Name != "" {
-				return nil, n.invalid("is there twice, as %s %s and as %s %s", other.GetAPIVersion(), other.as, n.GetAPIVersion(), n.as)
+			if other, ok := seen[ref]; ok && ref.Name != "" && !o.Repeats {
+				return nil, n.invalid("%sis there twice, as %s %s and as %s %s", built.placeOf(n.as, nil), other.GetAPIVersion(), other.as, n.GetAPIVersion(), n.as)
 			}
 			seen[ref] = n
 			set = append(set, n.Unstructured)

@@ -17,8 +17,8 @@
 // to change. Messages name file and line, relative to the repository, and no
 // value of a Secret.
 //
-// Objects are syntactically complete (apiVersion, kind, name), each once, two
-// versions of one object counting as that object twice. Whether they are valid,
+// Objects are syntactically complete (apiVersion, kind, name), each once unless
+// they may be repeated, two versions of one object counting as that object twice. Whether they are valid,
 // allowed and encrypted is left to the gate, what is done about none at all to
 // the apply stage.
 //
@@ -82,6 +82,10 @@ type Options struct {
 	// applies it has to give it one: all of a kind have the same Ref, and none
 	// is the same as another.
 	GenerateNames bool
+
+	// Repeats lets an object be there more than once: the last one is meant, which
+	// is for who applies it. Otherwise that is an error.
+	Repeats bool
 
 	// Substitute, if not nil, replaces ${variables} in the built objects.
 	Substitute *Substitution

@@ -22,7 +22,7 @@ import (
 // without decoding anything.
 type Result struct {
 	// Items are the objects in the order in which they were rendered, each
-	// Ref once, but for those without a name. There may be none.
+	// Ref once, but for those without a name and where they may be repeated. There may be none.
 	Items []Item
 
 	// Digest identifies the objects and their order.

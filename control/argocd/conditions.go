@@ -159,11 +159,11 @@ func (a *application) comparison(err error) string {
 	return "Failed to load target state: " + text
 }
 
-// repeated says which objects several sources have.
+// repeated says which objects are there more than once.
 func repeated(refs []object.Ref) string {
 	parts := make([]string, len(refs))
 	for i, ref := range refs {
 		parts[i] = fmt.Sprintf("%s/%s/%s/%s", ref.Group, ref.Kind, ref.Namespace, ref.Name)
 	}
-	return fmt.Sprintf("Resource %s appeared in more than one source; the last one counts", strings.Join(parts, ", "))
+	return fmt.Sprintf("Resource %s appeared more than once; the last one counts", strings.Join(parts, ", "))
 }

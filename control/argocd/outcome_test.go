@@ -361,7 +361,7 @@ func TestWhatIsWrongIsACondition(t *testing.T) {
 			return o
 		}(), "map[SharedResourceWarning:ConfigMap/a: it belongs to b]"},
 		"who has an object": {func() engine.Outcome { o := outcomeOf(); o.Err = stall(fault.OwnedByOther); return o }(), "map[SharedResourceWarning:why]"},
-		"two sources":       {engine.Outcome{Plan: &apply.Plan{}, Repeated: []object.Ref{ref("", "ConfigMap", "c")}}, "map[RepeatedResourceWarning:Resource /ConfigMap/shop/c appeared in more than one source; the last one counts]"},
+		"two sources":       {engine.Outcome{Plan: &apply.Plan{}, Repeated: []object.Ref{ref("", "ConfigMap", "c")}}, "map[RepeatedResourceWarning:Resource /ConfigMap/shop/c appeared more than once; the last one counts]"},
 		"hooks":             {engine.Outcome{Plan: &apply.Plan{}, Left: []engine.Left{{Ref: ref("", "Pod", "h"), Why: "nobody knows it"}, {Ref: ref("", "Pod", "x"), Why: whySkip}}}, "map[ComparisonError:Pod/shop/h is left alone: nobody knows it]"},
 	} {
 		if got := fmt.Sprint(a.wrongWith(c.out)); got != c.want {

@@ -119,7 +119,7 @@ func (o *Options) made(a *application, in *around, sources []api.Source, revisio
 		if err != nil {
 			return m, fmt.Errorf("%s: %w", a.sourceField(i), err)
 		}
-		m.renders = append(m.renders, engine.Rendering{From: i, Options: render.Options{Path: s.Path, Builder: b, GenerateNames: true}})
+		m.renders = append(m.renders, engine.Rendering{From: i, Options: render.Options{Path: s.Path, Builder: b, GenerateNames: true, Repeats: true}})
 	}
 	return m, nil
 }

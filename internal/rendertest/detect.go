@@ -15,11 +15,12 @@ type Detect struct {
 	detect.Options
 	Path, Revision string
 	GenerateNames  bool
+	Repeats        bool
 }
 
 // Render returns the options as render has them.
 func (o Detect) Render() render.Options {
-	return render.Options{Path: o.Path, Revision: o.Revision, GenerateNames: o.GenerateNames, Builder: o.Options}
+	return render.Options{Path: o.Path, Revision: o.Revision, GenerateNames: o.GenerateNames, Repeats: o.Repeats, Builder: o.Options}
 }
 
 // DetectArchives are the trees in testdata of render/detect, as seen from a

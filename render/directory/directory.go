@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -157,7 +158,7 @@ func (r *reader) objects() ([]entry, error) {
 			return nil, err
 		}
 	}
-	return all, different(all)
+	return all, nil
 }
 
 // add adds the objects of a file.
@@ -179,33 +180,25 @@ func (r *reader) add(all, entries []entry) ([]entry, error) {
 	return all, nil
 }
 
-// different checks that no object is there twice.
-func different(all []entry) error {
-	seen := make(map[object.Ref]entry, len(all))
-	for _, e := range all {
-		ref := e.ref()
-		if first, ok := seen[ref]; ok && ref.Name != "" {
-			return invalid("%s: %s is there more than once: %s, %s", e.line(), ref, first.line(), e.line())
-		}
-		seen[ref] = e
-	}
-	return nil
-}
-
 func (e entry) ref() object.Ref { return object.RefOf(&unstructured.Unstructured{Object: e.object}) }
 
-// places returns what tells where a field is.
+// places returns what tells where a field is. Of an object that is there more than
+// once it names all places.
 func places(all []entry) func(object.Ref, []string) string {
 	return func(ref object.Ref, field []string) string {
+		var at []string
 		for _, e := range all {
 			switch {
 			case e.ref() != ref:
 			case e.node == nil:
-				return e.at + ": "
+				at = append(at, e.at)
 			default:
-				return fmt.Sprintf("%s:%d: ", e.at, manifest.LineAt(e.node, field))
+				at = append(at, fmt.Sprintf("%s:%d", e.at, manifest.LineAt(e.node, field)))
 			}
 		}
-		return ""
+		if len(at) == 0 {
+			return ""
+		}
+		return strings.Join(at, " or ") + ": "
 	}
 }

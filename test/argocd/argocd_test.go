@@ -63,6 +63,7 @@ func TestApplications(t *testing.T) {
 		{"and so does one that the project forbids, or that can't be known", deletionForbidden},
 		{"what is wrong is named, and nothing is deleted", wrong},
 		{"several sources have a revision each", several},
+		{"what a source has more than once counts as it is last", repeated},
 		{"a submodule is a part of its source", submodule},
 		{"Applications of other namespaces are left alone", elsewhere},
 		{"hooks run before and after, and waves in turn", order},
@@ -790,6 +791,24 @@ spec:
 		}
 		return ""
 	})
+}
+
+// What one source has more than once is applied as it is there last, whether or not
+// it is given a namespace that it does not have.
+func repeated(t *testing.T, w *world) {
+	class := "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: %[1]s, namespace: %[2]s, labels: {place: %[2]s}}\nprovisioner: example.com/none\n"
+	ns, r := w.start(t, map[string]string{"app/a.yaml": pt.ConfigMap("c", "v", "one") + "---\n" + pt.ConfigMap("d"), "app/b.yaml": pt.ConfigMap("c", "v", "two")})
+	t.Cleanup(func() { w.kubectl(t, "delete", "storageclass", ns, "--ignore-not-found") })
+	w.Commit(t, r, map[string]string{"app/s.yaml": fmt.Sprintf(class, ns, "default") + "---\n" + fmt.Sprintf(class, ns, "kube-system")})
+	app := w.app(t, ns, r, automated)
+	w.is(t, app, "Synced Healthy", "")
+	w.Await(t, configMap, ns, "c", pt.Has("data.v", "two"))
+	w.Await(t, "storage.k8s.io/v1/StorageClass", "", ns, pt.Has("metadata.labels.place", "kube-system"))
+	w.condition(t, app, api.ConditionRepeatedResource, "/ConfigMap/"+ns+"/c")
+	w.condition(t, app, api.ConditionRepeatedResource, "storage.k8s.io/StorageClass//"+ns)
+	w.Remove(t, r, "app/b.yaml")
+	w.Await(t, configMap, ns, "c", pt.Has("data.v", "one"))
+	w.is(t, app, "Synced Healthy", r.Head(t, "main"))
 }
 
 func elsewhere(t *testing.T, w *world) {
