@@ -798,7 +798,7 @@ spec:
 func repeated(t *testing.T, w *world) {
 	class := "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: %[1]s, namespace: %[2]s, labels: {place: %[2]s}}\nprovisioner: example.com/none\n"
 	ns, r := w.start(t, map[string]string{"app/a.yaml": pt.ConfigMap("c", "v", "one") + "---\n" + pt.ConfigMap("d"), "app/b.yaml": pt.ConfigMap("c", "v", "two")})
-	t.Cleanup(func() { w.kubectl(t, "delete", "storageclass", ns, "--ignore-not-found") })
+	w.leaves(t, "storageclasses.storage.k8s.io/"+ns)
 	w.Commit(t, r, map[string]string{"app/s.yaml": fmt.Sprintf(class, ns, "default") + "---\n" + fmt.Sprintf(class, ns, "kube-system")})
 	app := w.app(t, ns, r, automated)
 	w.is(t, app, "Synced Healthy", "")
