@@ -128,6 +128,10 @@ type Course struct {
 	Only Selection
 	// PruneLast has what is surplus wait until all else is healthy.
 	PruneLast bool
+	// Strict: objects are brought to what is desired also in fields that do not count
+	// in a comparison, and those that are to be replaced are, whether or not they
+	// differ.
+	Strict bool
 	// Applied are the objects that this try has applied, or found to be as desired
 	// also in the fields that do not count in a comparison.
 	Applied map[object.Ref]bool
@@ -183,16 +187,22 @@ func (d *draft) renew(c *Change, l Live) {
 	c.item, c.anew, c.Back, c.Cause = &it, true, false, Git
 }
 
-// strict has an operation apply also what is only not compared, once in each try:
-// somebody may set it again right afterwards, which is why it is not compared.
+// strict has an operation apply also what is only not compared, and replace what is
+// to be replaced, although all that the unit has applied is as desired. That is done
+// once in each try: somebody may set it again right afterwards.
 func (d *draft) strict(c *Change) {
 	p := c.item.Policy
-	if d.Course == nil || d.Course.Removal != Main || p.Ignored == nil || !p.Ignored.Applied() || d.Course.Applied[c.Ref] || !d.Course.about(c) {
+	more := p.Ignored != nil && p.Ignored.Applied()
+	if d.Course == nil || !d.Course.Strict || d.Course.Removal != Main || !more && !c.Whole || c.item.Renewed(d.Force, d.Replace) || c.Aside ||
+		p.Mode == Ignore || p.Mode == IfNotPresent || d.Course.Applied[c.Ref] || !d.Course.about(c) {
 		return
 	}
-	it := *c.item
-	it.Policy.Ignored = p.Ignored.Unapplied()
-	c.item, c.Strict, c.Back, c.Cause = &it, true, false, Git
+	if more {
+		it := *c.item
+		it.Policy.Ignored = p.Ignored.Unapplied()
+		c.item = &it
+	}
+	c.Strict, c.Back, c.Cause = true, false, Git
 }
 
 // Renewed reports whether each operation makes an object anew, with what its unit

@@ -47,6 +47,12 @@ var (
 	ill   = apply.Live{Exists: true, Settled: true, Digest: "now", Fares: apply.Ill, Says: "no image"}
 )
 
+func strict(f *apply.Facts) {
+	if f.Course != nil {
+		f.Course.Strict = true
+	}
+}
+
 // ignores has a rule say that data of the first object does not count.
 func ignores(keep bool) func(*apply.Facts) {
 	return func(f *apply.Facts) {
@@ -79,13 +85,16 @@ func TestTheOrderOfAnOperation(t *testing.T) {
 		{"then comes the next", observed("a", "b").course().wave("b", -5).is("b", asGit), "b nothing as-desired, a create needed", "wave 0 of phase main: write of a"},
 		{"drift in a later wave waits as well", observed("a", "b").course().wave("b", 5).is("b", changed), "a create needed, b hold step-order [a]", "wave 0 of phase main: write of a, holds"},
 		{"a wave is more than a stage", observed("crd", "a").course().wave("crd", 1).is("crd", asBefore), "a create needed, crd hold step-order [a]", "wave 0 of phase main: write of a, holds"},
-		{"what is only not compared is applied, too", observed("a").course().is("a", asGit).with(ignores(false)), "a update needed", "wave 0 of phase main: write of a"},
-		{"once", observed("a").course().is("a", asGit).with(ignores(false)).with(func(f *apply.Facts) { f.Course.Applied = map[object.Ref]bool{item("a").Ref: true} }),
+		{"what is only not compared is applied, too", observed("a").course().is("a", asGit).with(ignores(false)).with(strict), "a update needed", "wave 0 of phase main: write of a"},
+		{"once", observed("a").course().is("a", asGit).with(ignores(false)).with(strict).with(func(f *apply.Facts) { f.Course.Applied = map[object.Ref]bool{item("a").Ref: true} }),
 			"a nothing as-desired", ""},
-		{"and by no operation about others", observed("a", "b").course().is("a", asGit).with(ignores(false)).with(func(f *apply.Facts) { f.Course.Only = apply.Select([]object.Ref{item("b").Ref}) }),
+		{"and by no operation about others", observed("a", "b").course().is("a", asGit).with(ignores(false)).with(strict).with(func(f *apply.Facts) { f.Course.Only = apply.Select([]object.Ref{item("b").Ref}) }),
 			"a nothing as-desired, b create needed", "wave 0 of phase main: write of b"},
-		{"what is not applied either is as desired", observed("a").course().is("a", asGit).with(ignores(true)), "a nothing as-desired", ""},
-		{"and so is either without an operation", observed("a").is("a", asGit).with(ignores(false)), "a nothing as-desired", ""},
+		{"nor by one that leaves alone what does not differ", observed("a").course().is("a", asGit).with(ignores(false)), "a nothing as-desired", ""},
+		{"what is replaced as a whole is, whether or not it differs", observed("a").course().is("a", asGit).with(strict).with(func(f *apply.Facts) { f.Replace = true }),
+			"a update needed", "wave 0 of phase main: write of a"},
+		{"what is not applied either is as desired", observed("a").course().is("a", asGit).with(ignores(true)).with(strict), "a nothing as-desired", ""},
+		{"and so is either without an operation", observed("a").is("a", asGit).with(ignores(false)).with(strict), "a nothing as-desired", ""},
 		{"without an operation there is no order", observed("a", "b").wave("b", -5), "a create needed, b create needed", ""},
 		{"nor any hook", observed("a").hook("h", 0, apply.Before), "a create needed", ""},
 

@@ -225,7 +225,8 @@ type Change struct {
 	By string
 	// Whole: a change of it is made by replacing all of it.
 	Whole bool
-	// Strict: fields of it that do not count in a comparison are applied, too.
+	// Strict: an operation brings it to what is desired also in fields that do not
+	// count in a comparison.
 	Strict bool
 	// Leave are fields that are left as they are, see [owned.Leave].
 	Leave []owned.Path

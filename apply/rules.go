@@ -405,7 +405,7 @@ func (d *draft) isAsDesired(c *Change) (Action, bool) {
 		return 0, false
 	case l.Settled && l.Digest == c.item.Digest && !c.Strict:
 		return Nothing, true
-	case l.Object != nil && (d.Alike[c.Ref] || owned.Same(c.item.Object(), l.Object, c.Managers(d.Managers))):
+	case l.Object != nil && !(c.Strict && c.Whole) && (d.Alike[c.Ref] || owned.Same(c.item.Object(), l.Object, c.Managers(d.Managers))):
 		return Settle, true
 	}
 	return 0, false

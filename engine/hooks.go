@@ -93,7 +93,7 @@ func (w *pass) course() *apply.Course {
 	if r == nil || w.holds || r.Dry {
 		return nil
 	}
-	co := &apply.Course{Mark: r.mark(), Ran: slices.Clone(r.Progress.Hooks), NoHooks: r.NoHooks || r.Only != nil, PruneLast: r.PruneLast}
+	co := &apply.Course{Mark: r.mark(), Ran: slices.Clone(r.Progress.Hooks), NoHooks: r.NoHooks || r.Only != nil, PruneLast: r.PruneLast, Strict: r.Strict}
 	if w.st.applied.try == co.Mark {
 		co.Applied = w.st.applied.all
 	}

@@ -54,6 +54,9 @@ type Operation struct {
 	// Dry has the server try what it would write, and stops short of that. It runs
 	// no hooks, and in no order.
 	Dry bool
+	// Strict: it applies also what does not count in a comparison, and replaces what is
+	// to be replaced whether or not it differs, see [apply.Course].
+	Strict bool
 	// Automatic: nobody has asked for it, so it gives way to a newer revision.
 	Automatic bool
 	// Waits: it does not begin yet, or go on, and is not withdrawn either.

@@ -128,7 +128,7 @@ func (o *Options) operation(a *application, in *around, s *api.OperationState) (
 		Terminate: s.Phase == api.PhaseTerminating,
 		Was:       engine.Progress{ID: operationID(s), Began: s.StartedAt.Time, Failures: int(s.RetryCount), Hooks: hooksIn(&api.ApplicationStatus{OperationState: s})},
 		Automatic: byItself(&s.Operation), PruneLast: opts.pruneLast, MakesNamespace: opts.namespace,
-		Dry: sync.DryRun, Replace: opts.replace, Late: opts.late, Asks: opts.asks, Propagation: opts.propagation, NoHooks: sync.SyncStrategy.SkipsHooks(),
+		Dry: sync.DryRun, Replace: opts.replace, Late: opts.late, Asks: opts.asks, Propagation: opts.propagation, NoHooks: sync.SyncStrategy.SkipsHooks(), Strict: !opts.changed,
 	}
 	for _, x := range sync.Resources {
 		op.Only = append(op.Only, object.Ref{Group: x.Group, Kind: x.Kind, Namespace: x.Namespace, Name: x.Name})

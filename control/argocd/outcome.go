@@ -264,7 +264,6 @@ func (r *applications) concludeOperation(now *application, st *api.ApplicationSt
 		if opts, err := parseOptions("", op.SyncOptions); err == nil && opts.changed {
 			done = slices.DeleteFunc(done, isUnchanged)
 		}
-		saysReplaced(done, out.Plan)
 		var before []api.ResourceResult
 		if was := s.SyncResult; was != nil && was.Revision == res.Revision && slices.Equal(was.Revisions, res.Revisions) {
 			before = was.Resources

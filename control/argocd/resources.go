@@ -245,6 +245,8 @@ func resultOf(c *apply.Change, r *apply.Result) (x api.ResourceResult, ok bool) 
 		say(replaced + dryRun)
 	case r != nil && r.Did == apply.Would:
 		say(would[r.Action] + dryRun)
+	case r != nil && r.Did == apply.Unneeded && c.Whole && c.Strict:
+		say(replaced) // which the server was asked to do, and which changes nothing
 	case isSynced(c, r):
 		say(unchanged)
 	default:
@@ -268,23 +270,6 @@ var would = map[apply.Action]string{apply.Create: created, apply.Update: configu
 // what x says.
 func isUnchanged(x api.ResourceResult) bool {
 	return x.Status == api.ResultSynced && x.Message == called(refOfResult(x))+" "+unchanged
-}
-
-// saysReplaced has results say of what is replaced as a whole, and was as desired,
-// what kubectl replace says of it, too.
-func saysReplaced(all []api.ResourceResult, p *apply.Plan) {
-	if p == nil {
-		return
-	}
-	whole := make(map[object.Ref]bool)
-	for _, c := range p.Changes {
-		whole[c.Ref] = c.Whole && c.Hook == nil
-	}
-	for i, x := range all {
-		if whole[refOfResult(x)] && isUnchanged(x) {
-			all[i].Message = called(refOfResult(x)) + " " + replaced
-		}
-	}
 }
 
 func refOfResult(x api.ResourceResult) object.Ref {

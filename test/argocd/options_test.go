@@ -419,6 +419,14 @@ func replace(t *testing.T, w *world) {
 	if x := result(&a, "own"); !strings.HasSuffix(x.Message, " replaced") {
 		t.Errorf("it says %q of what is as desired", x.Message)
 	}
+	// It is put as a whole also where all that was applied is as desired.
+	w.kubectl(t, "-n", ns, "patch", "configmap/other", "--type=merge", "-p", `{"data":{"by-hand":"x"}}`)
+	w.patch(t, app, syncAll)
+	w.done(t, app, api.PhaseSucceeded)
+	extra("not other")
+	w.patch(t, app, `{"operation":{"sync":{"syncOptions":["Replace=true"]}}}`)
+	w.done(t, app, api.PhaseSucceeded)
+	extra("not")
 }
 
 // renew makes a Job anew, and so runs it, with each operation.
