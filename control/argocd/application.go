@@ -157,8 +157,7 @@ func (a *application) check() (rules []ignore.Rule, err error) {
 			return nil, fmt.Errorf("%s: %w", a.sourceField(i), err)
 		}
 	}
-	opts, err := a.options()
-	if err != nil {
+	if _, err := a.options(); err != nil {
 		return nil, err
 	}
 	if rules, err = a.ignores(); err != nil {
@@ -168,9 +167,6 @@ func (a *application) check() (rules []ignore.Rule, err error) {
 		return nil, err
 	}
 	if p := a.Spec.SyncPolicy; p != nil {
-		if p.ManagedNamespaceMetadata != nil && !is(opts.namespace) {
-			return nil, invalid("spec.syncPolicy.managedNamespaceMetadata: it counts with the sync option CreateNamespace=true only, which is not there")
-		}
 		if _, err := retryOf(p.Retry); err != nil {
 			return nil, fmt.Errorf("spec.syncPolicy.retry.%w", err)
 		}

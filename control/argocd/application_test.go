@@ -76,7 +76,7 @@ func TestWhatIsWrongWithASpecIsNamed(t *testing.T) {
 		"an expression that is none":   {spec(", ignoreDifferences: [{kind: X, jqPathExpressions: ['.a[']}]"), "spec.ignoreDifferences[0]", fault.InvalidSpec},
 		"an option that there isn't":   {spec(", syncPolicy: {syncOptions: [Prun=false]}"), `spec.syncPolicy.syncOptions: "Prun=false" is no sync option, the nearest is Prune; those that there are: ApplyOutOfSyncOnly, `, fault.InvalidSpec},
 		"a value that there isn't":     {spec(", syncPolicy: {syncOptions: [Prune=no]}"), `Prune may be confirm or false or true, and not "no"`, fault.InvalidSpec},
-		"metadata of no namespace":     {spec(", syncPolicy: {managedNamespaceMetadata: {labels: {a: b}}}"), "it counts with the sync option CreateNamespace=true only", fault.InvalidSpec},
+		"metadata of no namespace":     {spec(", syncPolicy: {managedNamespaceMetadata: {labels: {a: b}}}"), "", ""},
 		"options that change nothing":  {spec(", syncPolicy: {syncOptions: [Validate=false, ApplyOutOfSyncOnly=true, ' ServerSideApply=true', PruneLast=true]}"), "", ""},
 		"a pause that is none":         {spec(", syncPolicy: {retry: {backoff: {duration: soon}}}"), `spec.syncPolicy.retry.backoff.duration: "soon" is no duration`, fault.InvalidSpec},
 		"a factor that shrinks":        {spec(", syncPolicy: {retry: {backoff: {factor: 0}}}"), "backoff.factor: 0 is less than 1", fault.InvalidSpec},

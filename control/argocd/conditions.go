@@ -18,7 +18,7 @@ import (
 var judged = []string{
 	api.ConditionInvalidSpecError, api.ConditionComparisonError, api.ConditionSyncError, api.ConditionDeletionError,
 	api.ConditionSharedResourceWarning, api.ConditionRepeatedResource, api.ConditionUnknownError, api.ConditionExcludedResource,
-	api.ConditionSyncWindow, api.ConditionOrphanedResource, conditionRolledBack, conditionMisspelt, conditionDeletes,
+	api.ConditionSyncWindow, api.ConditionOrphanedResource, conditionRolledBack, conditionMisspelt, conditionSpec, conditionDeletes,
 }
 
 // conditions are those that hold now, by type. One that says what it said before
@@ -40,6 +40,17 @@ func conditions(before []api.Condition, now map[string]string) (all []api.Condit
 			}
 			all = append(all, c)
 		}
+	}
+	return all
+}
+
+// conditionSpec is plumb's own: it names what of a spec does nothing as it is.
+const conditionSpec = "SpecWarning"
+
+// idle are the fields of a spec that do nothing.
+func (a *application) idle() (all []string) {
+	if opts, err := a.options(); err == nil && a.managesNamespace() && !is(opts.namespace) {
+		all = append(all, "spec.syncPolicy.managedNamespaceMetadata: it counts with the sync option CreateNamespace=true only, which is not there; the namespace is not pruned")
 	}
 	return all
 }
@@ -116,6 +127,7 @@ func (a *application) wrongWith(out engine.Outcome) map[string]string {
 		doubted = append(doubted, fmt.Sprintf("%s: %s", l.Ref, l.Why))
 	}
 	say(conditionMisspelt, doubted)
+	say(conditionSpec, a.idle())
 	say(api.ConditionExcludedResource, excluded)
 	say(api.ConditionComparisonError, left)
 	say(api.ConditionSyncError, notAdmitted(out))

@@ -182,6 +182,9 @@ func (objects) Policy(unit engine.Unit, u *unstructured.Unstructured) (p apply.P
 		p.Ignores = p.Ignores.And(itsOwn)
 	}
 	p.Extra = slices.Contains(list(ann[compareOptions]), "IgnoreExtraneous")
+	if a, ok := unit.Origin.(*application); ok && a.managesNamespace() && object.RefOf(u) == (object.Ref{Kind: "Namespace", Name: a.Spec.Destination.Namespace}) {
+		p.Prune, p.Extra = apply.Never, true // it stays, whether or not Git has it
+	}
 	for _, option := range list(ann[syncOptions]) {
 		optionOf(&p, option)
 	}

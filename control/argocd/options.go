@@ -113,10 +113,16 @@ func (a *application) makesNamespace(o options) *engine.Metadata {
 	if !is(o.namespace) {
 		return nil
 	}
-	if m := a.Spec.SyncPolicy.ManagedNamespaceMetadata; m != nil {
+	if a.managesNamespace() {
+		m := a.Spec.SyncPolicy.ManagedNamespaceMetadata
 		return &engine.Metadata{Labels: m.Labels, Annotations: m.Annotations}
 	}
 	return &engine.Metadata{}
+}
+
+// managesNamespace reports whether the spec says what metadata its namespace has.
+func (a *application) managesNamespace() bool {
+	return a.Spec.SyncPolicy != nil && a.Spec.SyncPolicy.ManagedNamespaceMetadata != nil
 }
 
 // Of a retry, what is not said.

@@ -248,6 +248,9 @@ func (r *applications) concludeOperation(now *application, st *api.ApplicationSt
 	st.OperationState = s
 	w.begun = !stored
 	op := s.Operation.Sync
+	if op := &s.Operation; op.Retry.Refresh && p.Stage == engine.Running && int64(p.Failures) > s.RetryCount {
+		r.sources.ask(unitName(now.key())) // the next try is of what is newest then
+	}
 	s.RetryCount = int64(p.Failures)
 	if p.Revision != "" {
 		own := sourcesOf(op.Source, op.Sources)

@@ -122,8 +122,26 @@ func managedNamespace(t *testing.T, w *world) {
 	}
 	w.kubectl(t, "label", "namespace", ns, "team-")
 	has()
-	w.patch(t, app, `{"spec":{"syncPolicy":{"syncOptions":null}}}`)
-	w.condition(t, app, api.ConditionInvalidSpecError, "CreateNamespace=true")
+	// Without the option it does nothing, but for keeping the namespace that Git had.
+	w.Commit(t, r, map[string]string{"app/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + ns + "}\n"})
+	w.patch(t, app, `{"spec":{"syncPolicy":{"syncOptions":null,"automated":{"prune":true}}}}`)
+	w.condition(t, app, "SpecWarning", "CreateNamespace=true")
+	w.await(t, app, func(a *api.Application) string {
+		if len(a.Status.Resources) != 2 || a.Status.Sync.Status != api.Synced {
+			return fmt.Sprintf("it is %s with %v", a.Status.Sync.Status, a.Status.Resources)
+		}
+		return ""
+	})
+	head := w.Remove(t, r, "app/n.yaml")
+	w.is(t, app, "Synced Healthy", head)
+	w.patch(t, app, `{"operation":{"sync":{"prune":true}}}`)
+	a = w.done(t, app, api.PhaseSucceeded)
+	if x := result(&a, ns); x.Status != api.ResultPruneSkipped {
+		t.Errorf("it says %+v", x)
+	}
+	if u := w.Await(t, namespace, "", ns, nil); u.GetDeletionTimestamp() != nil {
+		t.Error("the namespace goes")
+	}
 }
 
 // says is a ConfigMap with sync options of its own.
