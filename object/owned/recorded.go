@@ -346,26 +346,29 @@ func (m Managers) wanted(live *unstructured.Unstructured) (func(fieldpath.Path) 
 }
 
 // Holds reports whether two states of an object hold the same in all that counts
-// but some labels and annotations, whoever owns it.
+// but labels and annotations that one of them lacks, whoever owns it. Where both have
+// another value of one they are not the same: it may be another's.
 func Holds(want, live *unstructured.Unstructured, m Managers, labels, annotations map[string]string) (bool, error) {
 	w, l, err := m.ignoredIn(want, live, live, false)
 	if err != nil {
 		return false, err
 	}
-	bare := func(o any) *unstructured.Unstructured {
+	bare := func(o any, other *unstructured.Unstructured) *unstructured.Unstructured {
 		u := (&unstructured.Unstructured{Object: asSet(o)}).DeepCopy()
-		less := func(has, marks map[string]string) map[string]string {
+		less := func(has, there, marks map[string]string) map[string]string {
 			for name := range marks {
-				delete(has, name)
+				if _, ok := there[name]; !ok {
+					delete(has, name)
+				}
 			}
 			if len(has) == 0 {
 				return nil
 			}
 			return has
 		}
-		u.SetLabels(less(u.GetLabels(), labels))
-		u.SetAnnotations(less(less(u.GetAnnotations(), annotations), map[string]string{lastApplied: ""}))
+		u.SetLabels(less(u.GetLabels(), other.GetLabels(), labels))
+		u.SetAnnotations(less(less(u.GetAnnotations(), other.GetAnnotations(), annotations), nil, map[string]string{lastApplied: ""}))
 		return u
 	}
-	return len(Diff(bare(w.counting(want.Object)), bare(l.counting(live.Object)))) == 0, nil
+	return len(Diff(bare(w.counting(want.Object), live), bare(l.counting(live.Object), want))) == 0, nil
 }

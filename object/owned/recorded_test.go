@@ -240,6 +240,8 @@ func TestHoldsTheSameButForMarks(t *testing.T) {
 		{bare, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, resourceVersion: '3', annotations: {id: y, kubectl.kubernetes.io/last-applied-configuration: z}}, data: {a: b}}", true},
 		{"{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {mark: x, other: x}}, data: {a: b}}", bare, false},
 		{bare, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {a: c}}", false},
+		{"{apiVersion: v1, kind: ConfigMap, metadata: {name: a, annotations: {id: x}}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, annotations: {id: another}}}", false},
+		{"{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {mark: x}}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {mark: another}}}", false},
 	} {
 		same, err := owned.Holds(parsed(t, c.want), parsed(t, c.live), formerly, map[string]string{"mark": ""}, map[string]string{"id": ""})
 		if err != nil || same != c.same {

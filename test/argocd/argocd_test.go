@@ -64,6 +64,7 @@ func TestApplications(t *testing.T) {
 		{"what is wrong is named, and nothing is deleted", wrong},
 		{"several sources have a revision each", several},
 		{"what a source has more than once counts as it is last", repeated},
+		{"what is left of another is taken over", inherited},
 		{"a submodule is a part of its source", submodule},
 		{"Applications of other namespaces are left alone", elsewhere},
 		{"hooks run before and after, and waves in turn", order},
@@ -809,6 +810,26 @@ func repeated(t *testing.T, w *world) {
 	w.Remove(t, r, "app/b.yaml")
 	w.Await(t, configMap, ns, "c", pt.Has("data.v", "one"))
 	w.is(t, app, "Synced Healthy", r.Head(t, "main"))
+}
+
+// What an Application had that is gone, and has left it, is whose source has it now.
+func inherited(t *testing.T, w *world) {
+	ns, r := w.start(t, map[string]string{"app/c.yaml": pt.ConfigMap("c", "v", "1")})
+	w.leaves(t, "storageclasses.storage.k8s.io/"+ns)
+	w.Commit(t, r, map[string]string{"app/s.yaml": "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: " + ns + "}\nprovisioner: example.com/none\n"})
+	first := w.named(t, ns+"-first", ns, r, automated)
+	w.is(t, first, "Synced Healthy", "")
+	w.kubectl(t, "-n", "argocd", "delete", "applications.argoproj.io/"+first)
+	second := w.named(t, ns+"-second", ns, r)
+	w.is(t, second, "OutOfSync Healthy", "")
+	w.patch(t, second, syncNow)
+	a := w.done(t, second, api.PhaseSucceeded)
+	for _, name := range []string{"c", ns} {
+		if x := result(&a, name); !strings.HasSuffix(x.Message, " configured") {
+			t.Errorf("it says %+v", x)
+		}
+	}
+	w.is(t, second, "Synced Healthy", "")
 }
 
 func elsewhere(t *testing.T, w *world) {
