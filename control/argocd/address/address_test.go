@@ -279,7 +279,11 @@ func TestServers(t *testing.T) {
 		"host:6443":                                 "",
 		"https://host/../x":                         "",
 		"https://ada:pass@host":                     "",
-		"https://host?x":                            "",
+		"https://HOST:443/?user=Ada":                "https://host?user=Ada",
+		"https://host:6443/a/?x=1&y":                "https://host:6443/a?x=1&y",
+		"https://host?":                             "https://host",
+		"https://host?x#y":                          "",
+		"https://host?x ?y":                         "",
 		"unix:///run/x":                             "",
 		"":                                          "",
 	} {
@@ -300,6 +304,8 @@ func TestServers(t *testing.T) {
 		{"https://team1-*", "https://team2-dev", false},
 		{"{https://a,https://b:443}", "https://b", true},
 		{"https://rancher/k8s/clusters/C-1", "https://rancher/k8s/clusters/C-1", true},
+		{"https://host", "https://host?user=ada", false},
+		{"https://host?user=*", "https://host?user=ada", true},
 		{"", InCluster, false},
 	} {
 		p, err := ParseServerPattern(c.pattern)

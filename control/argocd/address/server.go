@@ -12,8 +12,9 @@ import (
 const InCluster = "https://kubernetes.default.svc"
 
 // Server brings the URL of an API server to the one form in which they are
-// compared, which can also be connected to. What is no such URL is a
-// [fault.Stall] of reason InvalidSpec.
+// compared. A query tells two ways apart to go to one server, as different accounts,
+// and is no part of where it is: see [Host]. What is no such URL is a [fault.Stall] of
+// reason InvalidSpec.
 func Server(s string) (string, error) {
 	form, err := server(strings.Trim(s, " \t\r\n"))
 	if err != nil {
@@ -24,9 +25,22 @@ func Server(s string) (string, error) {
 	return form, nil
 }
 
+// Host is what can be connected to of a server, in the form of [Server].
+func Host(server string) string {
+	host, _, _ := strings.Cut(server, "?")
+	return host
+}
+
 func server(s string) (string, error) {
+	s, query, _ := strings.Cut(s, "?")
 	if err := plain(s); err != nil {
 		return "", err
+	}
+	if query != "" {
+		if err := plain(query); err != nil {
+			return "", fmt.Errorf("its query: %w", err)
+		}
+		query = "?" + query
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http" {
@@ -47,7 +61,7 @@ func server(s string) (string, error) {
 	if port != "" {
 		host += ":" + port
 	}
-	return u.Scheme + "://" + host + strings.TrimRight(u.EscapedPath(), "/"), nil
+	return u.Scheme + "://" + host + strings.TrimRight(u.EscapedPath(), "/") + query, nil
 }
 
 // A ServerPattern stands for API servers.

@@ -148,7 +148,7 @@ func target(server string, data []byte, policy cluster.KubeconfigPolicy) (t engi
 		return t, unknown, err
 	}
 	t.Config = &rest.Config{
-		Host: server, Username: c.Username, Password: c.Password, BearerToken: c.BearerToken, DisableCompression: c.DisableCompression,
+		Host: address.Host(server), Username: c.Username, Password: c.Password, BearerToken: c.BearerToken, DisableCompression: c.DisableCompression,
 		TLSClientConfig: rest.TLSClientConfig{
 			Insecure: c.TLS.Insecure, ServerName: c.TLS.ServerName, CertData: c.TLS.Cert, KeyData: c.TLS.Key, CAData: c.TLS.CA,
 		},
