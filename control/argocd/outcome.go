@@ -123,7 +123,8 @@ func (r *applications) Report(ctx context.Context, u engine.Unit, out engine.Out
 	if !w.refreshed {
 		request = ""
 	}
-	if r.shown.tell(a.key(), seen{u, out.Plan, st.Resources}, request) {
+	barred := out.Plan == nil && slices.Contains(specReasons, fault.Of(out.Err).Reason)
+	if r.shown.tell(a.key(), seen{u, out.Plan, st.Resources, barred}, request) {
 		w.refreshed = false // it will be once Argo CD's server can read what was seen
 	}
 	if changed := !equal(before, st); changed || w.refreshed || w.ends || w.rolledBack != nil || len(w.with)+len(w.without) > 0 {

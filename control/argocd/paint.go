@@ -131,6 +131,7 @@ func (d *drawing) add(ctx context.Context, c *apply.Change, l liveObject, foreca
 	switch s := d.status[c.Ref]; {
 	case l.err != nil:
 		node.Health = &cached.Health{Status: api.Unknown, Message: l.err.Error()}
+	case l.object == nil && c.Rule == apply.RuleNotAdmitted:
 	case l.object == nil:
 		node.Health = &cached.Health{Status: api.Missing}
 	default:
@@ -248,15 +249,19 @@ type liveObject struct {
 // manyOfAKind objects are listed by their label rather than read one by one.
 const manyOfAKind = 4
 
-// readLive reads the objects of a plan as they are.
+// readLive reads the objects of a plan as they are. What the project does not allow
+// is not read: whoever sees the Application need not be allowed to.
 func readLive(ctx context.Context, client *cluster.Client, x *seen) map[object.Ref]liveObject {
 	type set struct {
 		kind      schema.GroupVersionKind
 		namespace string
 	}
 	sets := make(map[set][]*apply.Change)
+	live := make(map[object.Ref]liveObject, len(x.plan.Changes))
 	for _, c := range x.plan.Changes {
-		if c.Rule != apply.RuleIgnored && c.Ref.Name != "" && !c.Aside {
+		if c.Rule == apply.RuleNotAdmitted {
+			live[c.Ref] = liveObject{}
+		} else if c.Rule != apply.RuleIgnored && c.Ref.Name != "" && !c.Aside {
 			k := set{c.Ref.GroupKind().WithVersion(c.Version), c.Ref.Namespace}
 			sets[k] = append(sets[k], c)
 		}
@@ -278,7 +283,6 @@ func readLive(ctx context.Context, client *cluster.Client, x *seen) map[object.R
 			listed[object.RefOf(&all.Items[i])] = &all.Items[i]
 		}
 	}
-	live := make(map[object.Ref]liveObject, len(x.plan.Changes))
 	var single []*apply.Change
 	for _, changes := range sets {
 		for _, c := range changes {

@@ -72,6 +72,9 @@ type seen struct {
 	unit      engine.Unit
 	plan      *apply.Plan
 	resources []api.ResourceStatus
+	// barred: it may not be what its spec says, for its project for one. Then there
+	// is nothing of it to be seen, or to be acted on through Argo CD's server.
+	barred bool
 }
 
 // open notes a sign that somebody looks at an Application.
@@ -138,7 +141,7 @@ func (s *shown) wants(key types.NamespacedName) string {
 // again once Redis has what was seen.
 func (s *shown) tell(key types.NamespacedName, x seen, refresh string) (answers bool) {
 	v := s.sight(key)
-	if v == nil || x.plan == nil {
+	if v == nil || x.plan == nil && !x.barred {
 		return false
 	}
 	out := s.isOut() // then nobody is to wait for it
@@ -213,9 +216,13 @@ func (v *sight) draw(ctx context.Context) {
 	}
 	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	app, err := v.paint(limited, v.shown, x)
-	for _, o := range v.orphans.found(v.key) {
-		app.Tree.Orphaned = append(app.Tree.Orphaned, o.node())
+	var app cached.App
+	var err error
+	if !x.barred {
+		app, err = v.paint(limited, v.shown, x)
+		for _, o := range v.orphans.found(v.key) {
+			app.Tree.Orphaned = append(app.Tree.Orphaned, o.node())
+		}
 	}
 	if err == nil {
 		err = v.store.Put(limited, v.names(v.key), app, storedTTL)

@@ -191,6 +191,29 @@ func cachedForServer(t *testing.T, w *world) {
 	if _, text := s.cached(t, "managed-resources", app, &resources); strings.Contains(text, value) || strings.Contains(text, "managedFields") {
 		t.Errorf("there is a value of a Secret, or who owns what, in %s", text)
 	}
+	// What the project does not allow is not shown, and what may not be is not either.
+	w.project(t, ns, "{"+anything+", namespaceResourceBlacklist: [{group: '', kind: Secret}]}")
+	w.patch(t, app, `{"spec":{"project":"`+ns+`"}}`)
+	s.state(t, app, func(all []cached.Resource, tree cached.Tree) string {
+		if n := nodesOf(tree, "Secret"); len(n) != 1 || n[0].UID != "" || resourceOf(all, "Secret").LiveState != "null" || len(nodesOf(tree, "Deployment")) != 1 {
+			return "the Secret is shown, or the rest is not"
+		}
+		return ""
+	})
+	w.project(t, ns, "{sourceRepos: [https://elsewhere.example.com/*], destinations: []}")
+	s.state(t, app, func(all []cached.Resource, tree cached.Tree) string {
+		if len(all)+len(tree.Nodes) > 0 {
+			return "it is shown"
+		}
+		return ""
+	})
+	w.project(t, ns, "{"+anything+"}")
+	s.state(t, app, func(all []cached.Resource, tree cached.Tree) string {
+		if len(nodesOf(tree, "Pod")) != 1 || resourceOf(all, "Secret").LiveState == "null" {
+			return "it is not shown again"
+		}
+		return ""
+	})
 	s.refresh(t, app) // which finds nothing else, where nothing may be written
 	w.is(t, app, "Synced Healthy", "")
 
