@@ -2,6 +2,7 @@ package argocd_test
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -467,6 +468,28 @@ func renew(t *testing.T, w *world) {
 		t.Error("the ConfigMap is the same")
 	}
 	w.is(t, app, "Synced Healthy", "")
+
+	// With what can't be changed, and a finalizer that the one before does not have.
+	ns, r = w.start(t, map[string]string{"app/d.yaml": webDeployment})
+	app = w.app(t, ns, r)
+	w.patch(t, app, syncAll)
+	w.is(t, app, "Synced Healthy", "")
+	was := w.uid(t, deployment, ns, "guestbook-ui")
+	w.Commit(t, r, map[string]string{"app/d.yaml": strings.NewReplacer(
+		"metadata: {name: guestbook-ui}", "metadata: {name: guestbook-ui, finalizers: [test.example.com/held], annotations: {argocd.argoproj.io/sync-options: 'Force=true,Replace=true'}}",
+		"app: guestbook-ui", "app: guestbook-ui, env: other",
+	).Replace(webDeployment)})
+	t.Cleanup(func() {
+		if _, err := w.Kubectl(context.WithoutCancel(t.Context()), "", "-n", ns, "patch", "deployment/guestbook-ui", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`); err != nil {
+			t.Log(err)
+		}
+	})
+	w.patch(t, app, syncAll)
+	w.done(t, app, api.PhaseSucceeded)
+	w.is(t, app, "Synced Healthy", "")
+	if w.uid(t, deployment, ns, "guestbook-ui") == was {
+		t.Error("the Deployment is the same")
+	}
 }
 
 const lateDefinition = `apiVersion: apiextensions.k8s.io/v1
