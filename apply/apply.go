@@ -485,7 +485,8 @@ func (a *Applier) write(ctx context.Context, c *Result) (done bool, err error) {
 			}
 		}
 	}
-	if c.item.Born != nil && (c.Action == Create || c.Action == Recreate) {
+	born := c.item.Born != nil && (c.Action == Create || c.Action == Recreate)
+	if born {
 		if exists, err := a.bear(ctx, c); err != nil || exists && c.item.Policy.Mode == IfNotPresent {
 			return false, err
 		}
@@ -496,6 +497,11 @@ func (a *Applier) write(ctx context.Context, c *Result) (done bool, err error) {
 	}
 	if after == nil {
 		return false, nil // it is gone, and its going wakes the unit
+	}
+	if born {
+		if after, err = a.settleBirth(ctx, c, after); err != nil {
+			return true, err
+		}
 	}
 	c.dry, c.After = nil, after
 	if c.Cause == Drift && before != nil {
@@ -540,6 +546,36 @@ func (a *Applier) bear(ctx context.Context, c *Result) (exists bool, err error) 
 		return false, a.about(ctx, c, err)
 	}
 	return false, nil
+}
+
+// settleBirth has the unit own of an object that it has made what it applies, and
+// no more: it would have to take back from itself what it wrote by making it.
+func (a *Applier) settleBirth(ctx context.Context, c *Result, live *unstructured.Unstructured) (after *unstructured.Unstructured, err error) {
+	r, err := a.resource(ctx, c)
+	if err != nil {
+		return nil, a.about(ctx, c, err)
+	}
+	after = live
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		patch, err := owned.BirthPatch(after, a.Managers, c.item.Born)
+		if err != nil || patch == nil {
+			return err
+		}
+		now, err := r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: a.Managers.Self})
+		if apierrors.IsConflict(err) {
+			if newer, readErr := r.Get(ctx, c.Ref.Name, metav1.GetOptions{}); readErr == nil && newer.GetUID() == after.GetUID() {
+				after = newer
+			}
+		}
+		if err == nil {
+			after = now
+		}
+		return err
+	})
+	if err != nil {
+		return after, a.about(ctx, c, fmt.Errorf("settle who owns it: %w", err))
+	}
+	return after, nil
 }
 
 // update writes the object, once the fields that are taken back are its own.

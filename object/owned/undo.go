@@ -76,8 +76,44 @@ func UndoPatch(u *unstructured.Unstructured, m Managers, apiVersion string, leav
 	}
 	self := metav1.ManagedFieldsEntry{Manager: m.Self, Operation: applyOperation, APIVersion: apiVersion, FieldsType: "FieldsV1", Time: new(metav1.Now())}
 	self.FieldsV1 = metav1.NewFieldsV1(string(fields))
+	return managedFieldsPatch(u, append(kept, self))
+}
+
+// BirthPatch returns a patch of u's managedFields, of the type of [UndoPatch], where
+// m.Self has created u otherwise than by applying, with some annotations that say how
+// it came to be: of all that it owns as the one who created it, these remain, as
+// those of a manager of another name. The rest is what it applies, and defaults, which
+// are nobody's. There is no patch where it did not. The patch fails if u has changed.
+func BirthPatch(u *unstructured.Unstructured, m Managers, annotations map[string]string) ([]byte, error) {
+	names := make(map[string]any, len(annotations))
+	for name := range annotations {
+		names["f:"+name] = map[string]any{}
+	}
+	var all []any
+	created := false
+	for _, e := range entries(u) {
+		if e.manager != m.Self || e.operation == applyOperation || e.subresource != "" {
+			all = append(all, e.raw)
+			continue
+		}
+		created = true
+		birth := maps.Clone(e.raw)
+		birth["manager"] = birthManager
+		birth["fieldsV1"] = map[string]any{"f:metadata": map[string]any{"f:annotations": names}}
+		all = append(all, birth)
+	}
+	if !created {
+		return nil, nil
+	}
+	return managedFieldsPatch(u, all)
+}
+
+// birthManager owns how objects came to be.
+const birthManager = "plumb"
+
+func managedFieldsPatch(u *unstructured.Unstructured, all []any) ([]byte, error) {
 	return json.Marshal([]map[string]any{
-		{"op": "replace", "path": "/metadata/managedFields", "value": append(kept, self)},
+		{"op": "replace", "path": "/metadata/managedFields", "value": all},
 		{"op": "replace", "path": "/metadata/resourceVersion", "value": u.GetResourceVersion()},
 	})
 }

@@ -490,6 +490,17 @@ func renew(t *testing.T, w *world) {
 	if w.uid(t, deployment, ns, "guestbook-ui") == was {
 		t.Error("the Deployment is the same")
 	}
+	w.patch(t, app, `{"metadata":{"annotations":{"argocd.argoproj.io/refresh":"hard"}}}`)
+	w.Plumb.Kill(9)
+	w.Plumb.Start()
+	w.await(t, app, func(a *api.Application) string {
+		if a.Annotations["argocd.argoproj.io/refresh"] != "" {
+			return "it is not refreshed yet"
+		}
+		return ""
+	})
+	w.quiet(t, app)
+	w.is(t, app, "Synced Healthy", "")
 }
 
 const lateDefinition = `apiVersion: apiextensions.k8s.io/v1
