@@ -74,6 +74,9 @@ func dialSSH(ctx context.Context, r Remote, u *url.URL, dial dialFunc, p *pulse)
 		ClientVersion:     "SSH-2.0-" + agent,
 		Timeout:           30 * time.Second,
 	}
+	// All that is not insecure, also what is not offered by default: there are
+	// servers with one way alone.
+	conf.KeyExchanges = ssh.SupportedAlgorithms().KeyExchanges
 	var (
 		c     ssh.Conn
 		chans <-chan ssh.NewChannel
