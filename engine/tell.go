@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"plumb.dev/plumb/engine/loop"
 	"plumb.dev/plumb/fault"
@@ -139,7 +142,11 @@ func (e *Engine) tell(ctx context.Context, rec *reconciliation, out Outcome, aga
 	err := rec.put.Dialect.Report(ctx, rec.put, out)
 	e.registry.store(t, out.Inventory)
 	if err != nil {
-		e.o.Log.Error("could not tell what became of a unit", "unit", rec.u.Name, "err", err)
+		level := slog.LevelError
+		if apierrors.IsConflict(err) { // somebody else wrote at the same time, and it is told of what they wrote
+			level = slog.LevelDebug
+		}
+		e.o.Log.Log(ctx, level, "could not tell what became of a unit", "unit", rec.u.Name, "err", err)
 		t.rest.valid = false
 		t.untold++
 		return loop.Result{Again: min(15*time.Second, 10*time.Millisecond<<min(t.untold, 11))}
