@@ -255,7 +255,7 @@ func (w *world) restart(ctx context.Context) error {
 	}
 	least := (time.Since(began) + w.loop.render).Seconds()
 	const what = "restart: started → every unit known to be ready"
-	took, requests, err := w.startAgain(ctx)
+	took, requests, err := w.startAgain(ctx, "restart")
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func (w *world) restart(ctx context.Context) error {
 	if err := errors.Join(w.plumb.Stop(stopPatience), os.RemoveAll(w.data())); err != nil {
 		return err
 	}
-	if took, requests, err = w.startAgain(ctx); err != nil {
+	if took, requests, err = w.startAgain(ctx, "restart-lost"); err != nil {
 		return err
 	}
 	w.seconds(what+", its folder lost", took).over(least, "a list of each kind, everything rendered")
@@ -278,7 +278,7 @@ func (w *world) restart(ctx context.Context) error {
 }
 
 // startAgain starts plumb and waits until it has found every unit to be ready.
-func (w *world) startAgain(ctx context.Context) (time.Duration, map[request]int, error) {
+func (w *world) startAgain(ctx context.Context, name string) (time.Duration, map[request]int, error) {
 	if _, err := w.audit.since(); err != nil {
 		return 0, nil, err
 	}
@@ -286,6 +286,7 @@ func (w *world) startAgain(ctx context.Context) (time.Duration, map[request]int,
 	if err := w.serve(); err != nil {
 		return 0, nil, err
 	}
+	profiled := w.profile(ctx, name, 6*time.Second)
 	err := w.plumb.Until(ctx, w.patience(), func() error {
 		if err := sleep(ctx, 30*time.Millisecond); err != nil { // to ask costs something too
 			return err
@@ -293,7 +294,7 @@ func (w *world) startAgain(ctx context.Context) (time.Duration, map[request]int,
 		return w.allReady(ctx)
 	})
 	took := time.Since(began)
-	if err != nil {
+	if err := errors.Join(err, profiled()); err != nil {
 		return 0, nil, err
 	}
 	requests, err := w.audit.since()
