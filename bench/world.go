@@ -264,9 +264,14 @@ func (w *world) profile(ctx context.Context, name string, length time.Duration) 
 	ofPlumb := func(query string) func(io.Writer) error {
 		return func(f io.Writer) error { return child.Get(ctx, "http://"+w.pprof+"/debug/pprof/"+query, f) }
 	}
+	listens := func() error { // which takes it a moment after a start
+		return w.plumb.Until(ctx, w.patience(), func() error { return ofPlumb("cmdline")(io.Discard) })
+	}
 	seconds := fmt.Sprint(int(max(1, length.Seconds())))
 	done := make(chan error, 2)
-	go func() { done <- write("cpu", ofPlumb("profile?seconds="+seconds)) }()
+	go func() {
+		done <- errors.Join(listens(), write("cpu", ofPlumb("profile?seconds="+seconds)))
+	}()
 	go func() {
 		done <- write("server-cpu", func(f io.Writer) error {
 			b, err := w.core.Get().AbsPath("/debug/pprof/profile").Param("seconds", seconds).Do(ctx).Raw()
