@@ -20,6 +20,7 @@ import (
 	api "plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/argocd/shown"
 	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
@@ -40,7 +41,7 @@ type applications struct {
 	queue   *control.Queue
 	known   memory
 	around  *surroundings
-	shown   *shown // nil: nothing is
+	shown   *shown.Board // nil: nothing is
 	orphans *orphans
 }
 
@@ -224,7 +225,7 @@ func (r *applications) put(a *application, in *around, kept bool) (again time.Du
 		unit.Requested = asked
 	}
 	if asked == "" && !unit.Suspended && !unit.Leaving {
-		unit.Requested = r.shown.wants(a.key())
+		unit.Requested = r.shown.Wants(a.key())
 	}
 	if unit.Refused == nil && (!unit.Leaving || unit.Removal.Phase != apply.Main) {
 		var err error
@@ -307,7 +308,7 @@ func (r *applications) refreshed(a *application, unit string) (request string) {
 		r.known.asks(a.key(), "", "")
 		return ""
 	}
-	r.shown.open(a.key())
+	r.shown.Open(a.key())
 	if request, same := r.known.asked(a.key(), how); same {
 		return request
 	}
@@ -328,7 +329,7 @@ func howRefreshed(annotations map[string]string) string {
 // server reads is there.
 func (r *applications) answer(ctx context.Context, u *unstructured.Unstructured, a *application) error {
 	how := howRefreshed(a.Annotations)
-	if request, same := r.known.asked(a.key(), how); how == "" || !same || !r.shown.answers(a.key(), request) {
+	if request, same := r.known.asked(a.key(), how); how == "" || !same || !r.shown.Ready(a.key(), request) {
 		return nil
 	}
 	st := a.Status
@@ -358,7 +359,7 @@ func (r *applications) forget(key types.NamespacedName) {
 	r.o.names.drop(name)
 	r.latest.Forget(key)
 	r.known.forget(key)
-	r.shown.close(key)
+	r.shown.Close(key)
 	r.orphans.drop(key)
 	subject(key).Gone()
 }

@@ -55,6 +55,9 @@ func (n *names) marked(label string) string {
 // Selector implements [engine.Objects].
 func (objects) Selector() string { return unitLabel }
 
+// selectorOf selects the objects of a unit.
+func selectorOf(unit string) string { return unitLabel + "=" + digest(unit) }
+
 // Marks implements [engine.Objects].
 func (s objects) Marks(u engine.Unit) func(object.Ref) engine.Marks {
 	key, _ := keyOf(u.Name)

@@ -142,17 +142,20 @@ func (o *orphans) warning(key types.NamespacedName) (text string, known bool) {
 	return text, s.known
 }
 
-// found are the orphans of an Application, as far as they are known.
-func (o *orphans) found(key types.NamespacedName) []orphan {
+// nodes are the orphans of an Application as Argo CD's server is shown them, as far
+// as they are known.
+func (o *orphans) nodes(key types.NamespacedName) (all []cached.Node) {
 	if o == nil {
 		return nil
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if s := o.of[key]; s != nil {
-		return s.found
+		for _, f := range s.found {
+			all = append(all, f.node())
+		}
 	}
-	return nil
+	return all
 }
 
 // searches are those on a cluster, and their namespaces, sorted.

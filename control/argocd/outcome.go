@@ -15,6 +15,7 @@ import (
 
 	api "plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/control/argocd/shown"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
@@ -64,7 +65,7 @@ func (r *applications) Report(ctx context.Context, u engine.Unit, out engine.Out
 	}
 	switch {
 	case out.Rested:
-		r.orphans.seek(a.key(), u, nil, r.shown.sight(a.key()) != nil)
+		r.orphans.seek(a.key(), u, nil, r.shown.Shows(a.key()))
 		subject(a.key()).Succeeded()
 		return nil
 	case out.Interim:
@@ -105,7 +106,7 @@ func (r *applications) Report(ctx context.Context, u engine.Unit, out engine.Out
 			wrong[refused.Type] = refused.Message
 		}
 	}
-	if r.orphans.seek(a.key(), u, st.Resources, r.shown.sight(a.key()) != nil) {
+	if r.orphans.seek(a.key(), u, st.Resources, r.shown.Shows(a.key())) {
 		warning, known := r.orphans.warning(a.key())
 		if !known {
 			warning = orphansSaid(before.Conditions)
@@ -124,7 +125,7 @@ func (r *applications) Report(ctx context.Context, u engine.Unit, out engine.Out
 		request = ""
 	}
 	barred := out.Plan == nil && slices.Contains(specReasons, fault.Of(out.Err).Reason)
-	if r.shown.tell(a.key(), seen{u, out.Plan, st.Resources, barred}, request) {
+	if r.shown.Tell(a.key(), shown.Seen{Unit: u, Plan: out.Plan, Resources: st.Resources, Barred: barred}, request) {
 		w.refreshed = false // it will be once Argo CD's server can read what was seen
 	}
 	if changed := !equal(before, st); changed || w.refreshed || w.ends || w.rolledBack != nil || len(w.with)+len(w.without) > 0 {

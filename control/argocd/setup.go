@@ -40,7 +40,7 @@ func (o *Options) Setup(ctx context.Context, mgr manager.Manager, p control.Part
 	r.orphans = &orphans{
 		ctx: ctx, engine: p.Engine, log: p.Log, at: make(map[string]*field), of: make(map[types.NamespacedName]*search),
 		changed: func(key types.NamespacedName) {
-			r.shown.stale(key)
+			r.shown.Redraw(key)
 			r.queue.Add(key)
 		},
 	}

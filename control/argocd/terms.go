@@ -137,12 +137,13 @@ func (t *terms) excluded(r object.Ref) bool {
 	return t != nil && t.common.Excluded(r.Group, r.Kind, t.cluster.Server)
 }
 
-// sensitive are the annotations of Secrets that nobody is shown.
-func (t *terms) sensitive() []string {
-	if t == nil {
-		return nil
+// sensitiveTo are the annotations of Secrets with values that nobody who looks at a
+// unit is shown.
+func sensitiveTo(u engine.Unit) []string {
+	if t := termsOf(u); t != nil {
+		return t.common.Sensitive
 	}
-	return t.common.Sensitive
+	return nil
 }
 
 // opening is what the sync windows allow now.

@@ -48,7 +48,7 @@ func (o *Options) kinds() []view.Kind {
 			return object.Ref{Group: api.GroupVersion.Group, Kind: api.ApplicationKind.Kind, Namespace: key.Namespace, Name: key.Name}, ok
 		},
 		Selector: func(i view.Item) string {
-			return unitLabel + "=" + digest(unitName(types.NamespacedName{Namespace: i.Ref.Namespace, Name: i.Ref.Name}))
+			return selectorOf(unitName(types.NamespacedName{Namespace: i.Ref.Namespace, Name: i.Ref.Name}))
 		},
 	}}
 }

@@ -3,8 +3,8 @@
 // whether it answers. Argo CD's controller writes the same.
 //
 // Here are the shapes, how they are stored, and how an object becomes a node of
-// a tree. Who looks at an Application, and when something is written, is for the
-// dialect. Values of Secrets are in nothing that comes from here.
+// a tree. Who looks at an Application, and when something is written, is for
+// package shown. Values of Secrets are in nothing that comes from here.
 package cached
 
 import (
