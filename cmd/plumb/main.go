@@ -22,7 +22,8 @@ var version = "dev"
 func main() {
 	stderr, flush := kustomize.Quiet()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	dialects := []control.Dialect{&flux.Options{OwnNamespace: cli.OwnNamespace()}, &argocd.Options{OwnNamespace: cli.OwnNamespace()}}
+	ofFlux := &flux.Options{OwnNamespace: cli.OwnNamespace()}
+	dialects := []control.Dialect{ofFlux, &argocd.Options{OwnNamespace: cli.OwnNamespace(), Kubeconfig: &ofFlux.Kubeconfig}}
 	code := cli.Main(ctx, version, dialects, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: stderr})
 	stop()
 	flush()

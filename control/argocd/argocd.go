@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	api "plumb.dev/plumb/api/argocd"
+	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/control/view"
@@ -84,6 +85,9 @@ type Options struct {
 	OwnNamespace string
 	// Redis is what Argo CD's own server reads, if it is kept.
 	Redis Redis
+	// Kubeconfig is what the Secret of a cluster may make plumb do, by another
+	// dialect's flags; nil: nothing that is unsafe.
+	Kubeconfig *cluster.KubeconfigPolicy
 
 	names names
 	// common are the settings by which it is told whose an object is; nil: those

@@ -18,6 +18,7 @@ import (
 
 	api "plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/apply"
+	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control/argocd/settings"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
@@ -49,6 +50,17 @@ func (o office) around(t *testing.T, before *around) *around {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	return readAround(in)
+}
+
+// What is unsafe in the Secret of a cluster is a matter of plumb's own flags.
+func TestWhatTheSecretOfAClusterMayAskFor(t *testing.T) {
+	secrets := []*corev1.Secret{settingsSecret("cluster", "x", "server", "https://x.example", "name", "x", "config", `{"bearerToken":"t","tlsClientConfig":{"insecure":true}}`)}
+	for policy, want := range map[*cluster.KubeconfigPolicy]int{nil: 1, {}: 1, {AllowInsecureTLS: true}: 0} {
+		w := readAround(surrounding{namespace: "argocd", projects: noProject, secrets: secrets, policy: policy})
+		if len(w.found()) != want {
+			t.Errorf("with %+v: %v", policy, w.found())
+		}
+	}
 }
 
 func settingsSecret(kind, name string, data ...string) *corev1.Secret {

@@ -48,7 +48,7 @@ func (o *Options) Setup(ctx context.Context, mgr manager.Manager, p control.Part
 		return nil, err
 	}
 	var err error
-	r.around, err = watchSurroundings(ctx, mgr, p, o.Namespace, func() { r.queue.Add(surroundingsKey) })
+	r.around, err = watchSurroundings(ctx, mgr, p, o, func() { r.queue.Add(surroundingsKey) })
 	if err != nil {
 		return nil, err
 	}

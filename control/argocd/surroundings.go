@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "plumb.dev/plumb/api/argocd"
+	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/fault"
@@ -40,6 +41,7 @@ var surroundingsKey = types.NamespacedName{Name: settingsName}
 // for concurrent use.
 type surroundings struct {
 	namespace string
+	policy    *cluster.KubeconfigPolicy
 	client    client.Reader // from the cache
 	refs      *lookup.Reader
 	secrets   *lookup.Selection
@@ -53,12 +55,12 @@ type surroundings struct {
 }
 
 // watchSurroundings begins to watch them. wake is called when they may be others.
-func watchSurroundings(ctx context.Context, mgr ctrl.Manager, p control.Parts, namespace string, wake func()) (*surroundings, error) {
+func watchSurroundings(ctx context.Context, mgr ctrl.Manager, p control.Parts, o *Options, wake func()) (*surroundings, error) {
 	if _, err := mgr.GetRESTMapper().RESTMapping(api.ProjectKind.GroupKind(), api.ProjectKind.Version); err != nil {
 		return nil, fmt.Errorf("ask for the kind %s: %w; if the cluster does not have it, run: plumb install --crds", api.ProjectKind.Kind, err)
 	}
-	s := &surroundings{namespace: namespace, client: mgr.GetClient(), refs: p.Refs, lua: p.Lua, log: p.Log, ready: make(chan struct{})}
-	s.secrets = p.Refs.Select(settingsName+"/"+namespace, namespace, secretTypes)
+	s := &surroundings{namespace: o.Namespace, policy: o.Kubeconfig, client: mgr.GetClient(), refs: p.Refs, lua: p.Lua, log: p.Log, ready: make(chan struct{})}
+	s.secrets = p.Refs.Select(settingsName+"/"+s.namespace, s.namespace, secretTypes)
 	informer, err := mgr.GetCache().GetInformer(ctx, projectExample())
 	if err != nil {
 		return nil, fmt.Errorf("watch AppProjects: %w", err)
@@ -110,7 +112,7 @@ func (s *surroundings) project(ctx context.Context) func(name string) (*unstruct
 // before.
 func (s *surroundings) read(ctx context.Context) (before, after *around) {
 	before = s.now()
-	in := surrounding{namespace: s.namespace, lua: s.lua, before: before, projects: s.project(context.WithoutCancel(ctx))}
+	in := surrounding{namespace: s.namespace, policy: s.policy, lua: s.lua, before: before, projects: s.project(context.WithoutCancel(ctx))}
 	session := s.refs.Begin(settingsName + "/" + s.namespace)
 	var err error
 	in.maps, err = readMaps(s.namespace, session.Get)

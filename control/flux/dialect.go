@@ -34,7 +34,7 @@ func (o *Options) Flags(f *pflag.FlagSet) {
 func (o *Options) ServeFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.DefaultServiceAccount, "default-service-account", "", "service account, in its own namespace, to act as for a Kustomization that names none")
 	f.BoolVar(&o.Kubeconfig.AllowExec, "insecure-kubeconfig-exec", false, "run the programs that a kubeconfig from a Secret names")
-	f.BoolVar(&o.Kubeconfig.AllowInsecureTLS, "insecure-kubeconfig-tls", false, "connect without checking the certificate, if a kubeconfig from a Secret says so")
+	f.BoolVar(&o.Kubeconfig.AllowInsecureTLS, "insecure-kubeconfig-tls", false, "connect without checking the certificate, if a kubeconfig from a Secret, or the Secret of a cluster of Argo CD's, says so")
 }
 
 // Slim implements [control.Dialect].

@@ -284,7 +284,8 @@ func secondCluster(t *testing.T, w *world) {
 	app := w.app(t, ns, r)
 	w.patch(t, app, fmt.Sprintf(`{"spec":{"syncPolicy":{"automated":{}},"destination":{"server":null,"name":"far","namespace":%q}}}`, there))
 	w.condition(t, app, api.ConditionInvalidSpecError, "there are no clusters with this name: far")
-	w.secret(t, "cluster", ns, map[string]string{"name": "far", "server": c.Host, "config": string(config)})
+	server := c.Host + "?user=far" // by which one account there is told from others
+	w.secret(t, "cluster", ns, map[string]string{"name": "far", "server": server, "config": string(config)})
 	w.is(t, app, "Synced Healthy", "")
 	is := func(want string) {
 		t.Helper()
@@ -307,7 +308,7 @@ func secondCluster(t *testing.T, w *world) {
 	is("1")
 	// The same by its server, of a project that allows nothing else.
 	w.project(t, ns, fmt.Sprintf("{sourceRepos: ['*'], destinations: [{name: far, namespace: %s}]}", there))
-	w.patch(t, app, fmt.Sprintf(`{"spec":{"project":%q,"destination":{"server":%q,"name":null}}}`, ns, c.Host))
+	w.patch(t, app, fmt.Sprintf(`{"spec":{"project":%q,"destination":{"server":%q,"name":null}}}`, ns, server))
 	w.is(t, app, "Synced Healthy", "")
 	w.is(t, app, "Synced Healthy", w.Commit(t, r, map[string]string{"app/c.yaml": pt.ConfigMap("c", "k", "2")}))
 	is("2")
@@ -346,7 +347,7 @@ func secondCluster(t *testing.T, w *world) {
 	w.kubectl(t, "-n", "argocd", "delete", "--wait=false", "applications.argoproj.io/"+app)
 	w.condition(t, app, api.ConditionDeletionError, "add a Secret of that cluster")
 	is("3")
-	w.secret(t, "cluster", ns, map[string]string{"name": "far", "server": c.Host, "config": string(config)})
+	w.secret(t, "cluster", ns, map[string]string{"name": "far", "server": server, "config": string(config)})
 	is("")
 }
 

@@ -214,12 +214,14 @@ func fieldsOf(data []byte) (unknown []string, err error) {
 	return unknown, nil
 }
 
-func unsafe(what string) error {
+func unsafe(what string, unless ...string) error {
 	return &fault.Error{
 		Next: fault.Wait, Reason: fault.UnsafeKubeconfig, Err: fmt.Errorf("key config has %s, which is not allowed", what),
-		Hint: "put a token or a client certificate, and the server's certificate authority, into the Secret itself",
+		Hint: strings.Join(append([]string{"put a token or a client certificate, and the server's certificate authority, into the Secret itself"}, unless...), ", "),
 	}
 }
+
+const insecureTLS = "or start plumb with --insecure-kubeconfig-tls"
 
 // safe refuses what policy does not allow, and what this version does not do.
 func (c config) safe(server string, policy cluster.KubeconfigPolicy) error {
@@ -237,9 +239,9 @@ func (c config) safe(server string, policy cluster.KubeconfigPolicy) error {
 	case c.ProxyURL != "":
 		return unsafe("a proxy (proxyUrl)")
 	case c.TLS.Insecure && !policy.AllowInsecureTLS:
-		return unsafe("tlsClientConfig.insecure")
+		return unsafe("tlsClientConfig.insecure", insecureTLS)
 	case !strings.HasPrefix(server, "https://") && !policy.AllowInsecureTLS:
-		return unsafe("a server without TLS")
+		return unsafe("a server without TLS", insecureTLS)
 	}
 	return nil
 }
