@@ -185,7 +185,7 @@ func TestArgoCDsCommandWorks(t *testing.T) {
 	a.run(t, 0, "app set "+app+" --sync-policy none", "")
 	a.run(t, 0, "app patch "+app+" --type merge --patch {\"spec\":{\"revisionHistoryLimit\":5}}", "revisionHistoryLimit: 5")
 	a.run(t, 20, "app terminate-op "+app, "No operation is in progress")
-	w.Commit(t, r, map[string]string{"app/x.yaml": "apiVersion: nowhere.example.com/v1\nkind: Unheard\nmetadata: {name: x}\n"})
+	w.Commit(t, r, map[string]string{"app/x.yaml": strings.Replace(job("waits", "argocd.argoproj.io/hook: PreSync", "true"), `["true"]`, `["sleep", "1000"]`, 1)})
 	a.run(t, 0, "app sync "+app+" --async")
 	w.await(t, app, func(x *api.Application) string {
 		if s := x.Status.OperationState; x.Operation == nil || s == nil || s.Phase != api.PhaseRunning {
