@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
+	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 )
 
@@ -96,6 +97,15 @@ func (c *Cluster) Mapping(ctx context.Context, gvk schema.GroupVersionKind) (*ap
 	k := c.kinds
 	c.mu.Unlock()
 	return k.mapping(ctx, gvk)
+}
+
+// UnknownKind is the error for a kind that the cluster does not have. It asks for
+// nothing.
+func (c *Cluster) UnknownKind(gvk schema.GroupVersionKind) *fault.Error {
+	c.mu.Lock()
+	k := c.kinds
+	c.mu.Unlock()
+	return k.unknown(gvk)
 }
 
 const accountPrefix = "system:serviceaccount:"

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,11 +71,50 @@ func (k *kinds) mapping(ctx context.Context, gvk schema.GroupVersionKind) (*apim
 	case failed != nil:
 		return nil, failed
 	}
-	return nil, &fault.Error{
+	return nil, k.unknown(gvk)
+}
+
+// unknown is the error for a kind that the server does not have. It names where it
+// has a kind of that name, as far as that is known.
+func (k *kinds) unknown(gvk schema.GroupVersionKind) *fault.Error {
+	e := &fault.Error{
 		Next: fault.Wait, Reason: fault.UnknownKind,
 		Hint: "apply its CustomResourceDefinition first, or correct apiVersion and kind",
 		Err:  fmt.Errorf("the cluster has no kind %s in %s", gvk.Kind, gvk.GroupVersion()),
 	}
+	if in := k.having(gvk.GroupKind()); len(in) > 0 {
+		e.Hint = fmt.Sprintf("correct apiVersion: it has %s in %s; or apply its CustomResourceDefinition first", gvk.Kind, strings.Join(in, ", "))
+	}
+	return e
+}
+
+// having are the first few versions of groups, the kind's own before others, that are
+// known to have a kind of that name.
+func (k *kinds) having(gk schema.GroupKind) (in []string) {
+	const most = 3
+	var found []schema.GroupVersion
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for group, g := range k.groups {
+		for version, all := range g.VersionedResources {
+			if slices.ContainsFunc(all, func(r metav1.APIResource) bool { return r.Kind == gk.Kind }) {
+				found = append(found, schema.GroupVersion{Group: group, Version: version})
+			}
+		}
+	}
+	foreign := func(gv schema.GroupVersion) int {
+		if gv.Group == gk.Group {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(found, func(a, b schema.GroupVersion) int {
+		return cmp.Or(cmp.Compare(foreign(a), foreign(b)), strings.Compare(a.String(), b.String()))
+	})
+	for _, gv := range found[:min(len(found), most)] {
+		in = append(in, gv.String())
+	}
+	return in
 }
 
 // ask puts a question to the server, or waits for its answer to the same one.

@@ -294,6 +294,28 @@ func TestAnEmptyVersionIsTheOneThatTheServerPrefers(t *testing.T) {
 	}
 }
 
+func TestAnUnknownKindIsToldWhereThereIsOne(t *testing.T) {
+	s := serveKinds(t)
+	for _, gvk := range []schema.GroupVersionKind{gadgets, configMaps} {
+		if _, err := s.Mapping(t.Context(), gvk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for gvk, want := range map[schema.GroupVersionKind]string{
+		gadgets.GroupKind().WithVersion("v7"):                  "it has Gadget in tools.example/v1;",
+		{Group: "tool.example", Version: "v1", Kind: "Gadget"}: "it has Gadget in tools.example/v1;",
+		{Group: "tools.example", Version: "v1", Kind: "Gadgt"}: "apply its CustomResourceDefinition first, or correct apiVersion and kind",
+	} {
+		_, err := s.Mapping(t.Context(), gvk)
+		if !fault.Is(err, fault.UnknownKind) || !strings.Contains(fault.Of(err).Hint, want) {
+			t.Errorf("%s: %v", gvk, err)
+		}
+		if again := s.UnknownKind(gvk); again.Error() != err.Error() {
+			t.Errorf("%v is also %v", err, again)
+		}
+	}
+}
+
 func TestAKindThatComesIsFoundInAGroupThatIsKnown(t *testing.T) {
 	s := serveKinds(t)
 	other := gadgets.GroupVersion().WithKind("Cog")

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -35,10 +34,9 @@ func (w *pass) missing(now time.Time) error {
 	var said []schema.GroupVersionKind
 	for _, c := range w.record.Of(changes) {
 		kind := c.Ref.GroupKind().WithVersion(c.Version)
-		c.Did, c.Err = apply.Refused, &fault.Error{
-			Next: fault.Retry, Reason: fault.UnknownKind, Object: c.Ref, Err: fmt.Errorf("the cluster has no kind %s in %s", kind.Kind, kind.GroupVersion()),
-			Hint: "apply its CustomResourceDefinition first, or correct apiVersion and kind",
-		}
+		err := w.place.UnknownKind(kind)
+		err.Next, err.Object = fault.Retry, c.Ref
+		c.Did, c.Err = apply.Refused, err
 		if !slices.Contains(said, kind) {
 			said, errs = append(said, kind), append(errs, c.Err)
 		}
