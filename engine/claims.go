@@ -58,6 +58,7 @@ func (e *Engine) mayTake(ctx context.Context, u Unit) func(*unstructured.Unstruc
 		}
 		ref := object.RefOf(live)
 		refuse := func(why string) error {
+			e.registry.rival(u.Name, owner)
 			return &fault.Error{
 				Next: fault.Retry, Reason: fault.OwnedByOther, Object: ref,
 				Err:  fmt.Errorf("it belongs to %s, %s", owner, why),

@@ -169,7 +169,7 @@ func (o Outcome) ChangedByGit() bool {
 func (o Outcome) AtRest() bool {
 	switch o.State {
 	case Ready, Progressing, Unhealthy:
-		return o.Err == nil && o.Next.IsZero() && len(o.Foreign) == 0 // that they are free again wakes nobody
+		return o.Err == nil && o.Next.IsZero()
 	}
 	return false
 }

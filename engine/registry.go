@@ -20,6 +20,7 @@ type registry struct {
 	units      map[string]*tracked
 	bySource   index              // units by the name of a source that they are made from
 	dependents index              // units by the name of one that they depend on
+	rivals     index              // units by the name of one that has objects which they want
 	stale      map[string]bool    // units of which it is not known what they claim now
 	unknown    map[string]bool    // units of which that can't be known
 	traced     map[string]string  // by source: the revision up to which it is recorded what commits touch
@@ -99,7 +100,7 @@ type failures struct {
 
 func newRegistry() *registry {
 	return &registry{
-		units: make(map[string]*tracked), bySource: make(index), dependents: make(index),
+		units: make(map[string]*tracked), bySource: make(index), dependents: make(index), rivals: make(index),
 		stale: make(map[string]bool), unknown: make(map[string]bool), traced: make(map[string]string), objects: make(map[string]Objects),
 	}
 }
@@ -363,6 +364,23 @@ func (r *registry) isWaitedFor(name string) bool {
 	return len(r.dependents[name]) > 0
 }
 
+// rival notes that a unit wants an object that another has.
+func (r *registry) rival(unit, of string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rivals.add(of, unit)
+}
+
+// rivalsOf are the units that want objects of another, which is another one by now.
+// Those that it still has, they note again.
+func (r *registry) rivalsOf(name string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := slices.Collect(maps.Keys(r.rivals[name]))
+	delete(r.rivals, name)
+	return names
+}
+
 func (r *registry) from(x index, key string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -394,7 +412,7 @@ func (e *Engine) Delete(name string) {
 	}
 	e.index.drop(name)
 	e.loop.Queue(loop.Normal, name)
-	e.wakeAt(loop.Normal, e.registry.from(e.registry.dependents, name)...)
+	e.wakeAt(loop.Normal, slices.Concat(e.registry.from(e.registry.dependents, name), e.registry.rivalsOf(name))...)
 }
 
 // Wake has a unit looked at, since something may have happened to it.

@@ -159,12 +159,17 @@ func (e *Engine) tell(ctx context.Context, rec *reconciliation, out Outcome, aga
 		t.handled = out.Handled
 	}
 	t.toldOf, t.toldAt, t.folded = out.Operation, time.Now(), false
+	// Two that each want what the other has would wake each other without end.
+	wants := out.Digest != "" && out.Digest != t.last.Digest || !slices.Equal(out.Inventory, t.last.Inventory)
 	t.last = out.Kept()
 	t.rest = atRest{}
 	if out.AtRest() {
 		t.rest = atRest{valid: true, wakes: rec.wakes, artifacts: rec.artifacts}
 	}
 	e.stood(t, rec.u.Name, t.standing(rec.u, out))
+	if wants {
+		e.wakeAt(loop.Normal, e.registry.rivalsOf(rec.u.Name)...) // it may have let go of something
+	}
 	return loop.Result{Again: again}
 }
 

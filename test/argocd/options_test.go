@@ -603,7 +603,6 @@ func sharedResource(t *testing.T, w *world) {
 	w.condition(t, same, api.ConditionSharedResourceWarning, "it belongs to Application/argocd/"+first)
 	w.Remove(t, r, "app/c.yaml")
 	w.is(t, first, "OutOfSync Healthy", r.Head(t, "main"))
-	w.patch(t, same, `{"metadata":{"annotations":{"argocd.argoproj.io/refresh":"normal"}}}`)
 	w.await(t, same, func(a *api.Application) string {
 		if len(a.Status.Conditions) > 0 {
 			return "it is still said to be another's"
