@@ -505,3 +505,39 @@ func TestCommitsThatDoNotTouchAUnitAreToldTogether(t *testing.T) {
 		e.Delete("u")
 	})
 }
+
+func TestWhoWantsWhatAnotherHasHearsWhenThatMayBeFree(t *testing.T) {
+	still(t, func(t *testing.T, e *Engine, l *listener) {
+		for _, name := range []string{"u", "v"} {
+			e.Put(Unit{Name: name, Dialect: l, Interval: time.Hour, Digest: "1"})
+		}
+		wakes := func() uint64 {
+			_, _, n, _ := e.registry.find("v")
+			return n
+		}
+		look := func(digest string, inventory ...apply.Entry) {
+			tr, u, n, _ := e.registry.find("u")
+			out := Outcome{Revision: "1", Digest: digest, State: Ready, Inventory: inventory}
+			e.conclude(t.Context(), &reconciliation{t: tr, put: u, u: u, wakes: n, asked: true, began: time.Now()}, out)
+		}
+		look("a")
+		for _, c := range []struct {
+			what string
+			do   func()
+			want bool
+		}{
+			{"the same", func() { look("a") }, false},
+			{"nothing rendered", func() { look("") }, false},
+			{"another render", func() { look("b") }, true},
+			{"another inventory", func() { look("b", apply.Entry{Version: "v1"}) }, true},
+			{"it is gone", func() { e.Delete("u") }, true},
+		} {
+			e.registry.rival("v", "u")
+			before := wakes()
+			if c.do(); (wakes() > before) != c.want {
+				t.Errorf("%s: woken is %v", c.what, wakes() > before)
+			}
+		}
+		e.Delete("v")
+	})
+}
