@@ -463,3 +463,19 @@ func TestAReferenceIsAnObject(t *testing.T) {
 		}
 	}
 }
+
+// It is asked of every object in every look.
+func BenchmarkObject(b *testing.B) {
+	var spec argocd.AppProjectSpec
+	if err := yaml.Unmarshal([]byte(`{destinations: [{server: 'https://other.example', namespace: '*'}, {server: 'https://kubernetes.default.svc', namespace: 'team-*'}],
+		namespaceResourceBlacklist: [{group: '', kind: Secret}, {group: '*.example', kind: '*'}]}`), &spec); err != nil {
+		b.Fatal(err)
+	}
+	q := New(&argocd.AppProject{Spec: spec}, Scope{})
+	o, to := Object{Group: "apps", Kind: "Deployment", Namespaced: true, Namespace: "team-a", Name: "web"}, Destination{Server: "https://kubernetes.default.svc", Namespace: "team-a"}
+	for b.Loop() {
+		if err := q.Object(o, to); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
