@@ -362,9 +362,11 @@ func settings(t *testing.T, w *world) {
 	w.setting(t, `{resource.customizations.health.ConfigMap: "return {status = obj.data ~= nil and obj.data.phase == 'bad' and 'Degraded' or 'Healthy', message = 'by a rule'}",
 	     resource.customizations.ignoreDifferences.apps_Deployment: "{jsonPointers: [/spec/replicas]}"}`)
 	w.is(t, app, "Synced Degraded", "")
-	w.kubectl(t, "-n", ns, "patch", "deployment", "guestbook-ui", "--type=merge", "-p", `{"spec":{"replicas":2}}`)
 	w.Commit(t, r, map[string]string{"app/w.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: judged}\ndata: {phase: good}\n"})
 	w.is(t, app, "Synced Healthy", r.Head(t, "main"))
+	w.kubectl(t, "-n", ns, "patch", "deployment", "guestbook-ui", "--type=merge", "-p", `{"spec":{"replicas":2}}`)
+	w.Await(t, deployment, ns, "guestbook-ui", pt.Has("status.replicas", int64(2)))
+	w.is(t, app, "Synced Healthy", "")
 	w.setting(t, `{resource.customizations.health.ConfigMap: "return nonsense("}`)
 	w.condition(t, app, api.ConditionComparisonError, "error setting app health: ")
 	w.setting(t, `{resource.customizations.health.ConfigMap: "while true do end"}`)
