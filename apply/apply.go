@@ -555,27 +555,40 @@ func (a *Applier) settleBirth(ctx context.Context, c *Result, live *unstructured
 	if err != nil {
 		return nil, a.about(ctx, c, err)
 	}
-	after = live
-	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		patch, err := owned.BirthPatch(after, a.Managers, c.item.Born)
-		if err != nil || patch == nil {
-			return err
+	after, err = a.reown(ctx, r, live, func(now *unstructured.Unstructured) ([]byte, error) {
+		if now.GetUID() != live.GetUID() {
+			return nil, errors.New("it is another one by now")
 		}
-		now, err := r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: a.Managers.Self})
-		if apierrors.IsConflict(err) {
-			if newer, readErr := r.Get(ctx, c.Ref.Name, metav1.GetOptions{}); readErr == nil && newer.GetUID() == after.GetUID() {
-				after = newer
-			}
-		}
-		if err == nil {
-			after = now
-		}
-		return err
+		return owned.BirthPatch(now, a.Managers, c.item.Born)
 	})
 	if err != nil {
 		return after, a.about(ctx, c, fmt.Errorf("settle who owns it: %w", err))
 	}
 	return after, nil
+}
+
+// reown changes who owns the fields of an object, as patch says of it as it is;
+// nothing: it stays. Should it have changed since it was looked at, it is looked at
+// again. live is what was last seen of it, also with an error.
+func (a *Applier) reown(ctx context.Context, r dynamic.ResourceInterface, at *unstructured.Unstructured, patch func(*unstructured.Unstructured) ([]byte, error)) (live *unstructured.Unstructured, err error) {
+	live = at
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		body, err := patch(live)
+		if err != nil || body == nil {
+			return err
+		}
+		now, err := r.Patch(ctx, at.GetName(), owned.UndoPatchType, body, metav1.PatchOptions{FieldManager: a.Managers.Self})
+		if err == nil {
+			live = now
+		}
+		if apierrors.IsConflict(err) {
+			if now, readErr := r.Get(ctx, at.GetName(), metav1.GetOptions{}); readErr == nil {
+				live = now
+			}
+		}
+		return err
+	})
+	return live, err
 }
 
 // update writes the object, once the fields that are taken back are its own.
@@ -647,21 +660,8 @@ func (a *Applier) undo(ctx context.Context, c *Result, m owned.Managers) error {
 	if err != nil {
 		return a.about(ctx, c, err)
 	}
-	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		patch, err := owned.UndoPatch(c.live, m, c.item.Object().GetAPIVersion(), c.Leave)
-		if err != nil || patch == nil {
-			return err
-		}
-		live, err := r.Patch(ctx, c.Ref.Name, owned.UndoPatchType, patch, metav1.PatchOptions{FieldManager: m.Self})
-		if err == nil {
-			c.live = live
-		}
-		if apierrors.IsConflict(err) {
-			if live, err := r.Get(ctx, c.Ref.Name, metav1.GetOptions{}); err == nil {
-				c.live = live
-			}
-		}
-		return err
+	c.live, err = a.reown(ctx, r, c.live, func(live *unstructured.Unstructured) ([]byte, error) {
+		return owned.UndoPatch(live, m, c.item.Object().GetAPIVersion(), c.Leave)
 	})
 	if err != nil {
 		return a.about(ctx, c, fmt.Errorf("take over fields of %s: %w", strings.Join(owned.UndoNames(c.live, m), ", "), err))
