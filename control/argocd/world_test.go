@@ -19,6 +19,7 @@ import (
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/internal/kubetest"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
 )
@@ -115,11 +116,10 @@ func (w *world) reconcile(t *testing.T) {
 
 func (*world) eventually(t *testing.T, why func() string) {
 	t.Helper()
-	last := ""
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if last = why(); last == "" {
-			return
+	kubetest.Eventually(t, 20*time.Second, func() error {
+		if text := why(); text != "" {
+			return errors.New(text)
 		}
-	}
-	t.Fatal(last)
+		return nil
+	})
 }

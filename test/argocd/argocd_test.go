@@ -182,6 +182,15 @@ func indent(lines []string) string {
 
 const automated = "syncPolicy: {automated: {}}"
 
+// releases takes the finalizers off an object when the test is over.
+func (w *world) releases(t *testing.T, ns, what string) {
+	t.Cleanup(func() {
+		if _, err := w.Kubectl(context.WithoutCancel(t.Context()), "", "-n", ns, "patch", what, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`); err != nil {
+			t.Log(err)
+		}
+	})
+}
+
 // read reads an Application as it is stored.
 func (w *world) read(t *testing.T, name string) (a api.Application, err error) {
 	t.Helper()

@@ -1,7 +1,6 @@
 package argocd_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -75,11 +74,7 @@ func stuckObject(t *testing.T, w *world) {
 	ns, r := w.start(t, map[string]string{"app/h.yaml": held, "app/c.yaml": pt.ConfigMap("c", "k", "1")})
 	app := w.app(t, ns, r, "syncPolicy: {automated: {selfHeal: true}}")
 	w.is(t, app, "Synced Healthy", "")
-	t.Cleanup(func() {
-		if _, err := w.Kubectl(context.WithoutCancel(t.Context()), "", "-n", ns, "patch", "configmap/held", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`); err != nil {
-			t.Log(err)
-		}
-	})
+	w.releases(t, ns, "configmap/held")
 	w.kubectl(t, "-n", ns, "delete", "--wait=false", "configmap/held")
 	w.is(t, app, "OutOfSync Progressing", "")
 	w.Commit(t, r, map[string]string{"app/c.yaml": pt.ConfigMap("c", "k", "2")})

@@ -2,7 +2,6 @@ package argocd_test
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -479,11 +478,7 @@ func renew(t *testing.T, w *world) {
 		"metadata: {name: guestbook-ui}", "metadata: {name: guestbook-ui, finalizers: [test.example.com/held], annotations: {argocd.argoproj.io/sync-options: 'Force=true,Replace=true'}}",
 		"app: guestbook-ui", "app: guestbook-ui, env: other",
 	).Replace(webDeployment)})
-	t.Cleanup(func() {
-		if _, err := w.Kubectl(context.WithoutCancel(t.Context()), "", "-n", ns, "patch", "deployment/guestbook-ui", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`); err != nil {
-			t.Log(err)
-		}
-	})
+	w.releases(t, ns, "deployment/guestbook-ui")
 	w.patch(t, app, syncAll)
 	w.done(t, app, api.PhaseSucceeded)
 	w.is(t, app, "Synced Healthy", "")

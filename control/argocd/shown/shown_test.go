@@ -16,9 +16,13 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/control/argocd/cached"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/internal/kubetest"
 	"plumb.dev/plumb/internal/redistest"
 	"plumb.dev/plumb/source"
 )
+
+// patience is how long what has to happen may take.
+const patience = 20 * time.Second
 
 // newBoard returns a Board for the Redis at addr, with an engine whose cluster there
 // is not. All Applications exist but those that are called gone.
@@ -46,17 +50,6 @@ func newBoard(t *testing.T, addr string) *Board {
 		Sensitive: func(engine.Unit) []string { return nil },
 		Orphans:   func(types.NamespacedName) []cached.Node { return nil },
 	})
-}
-
-func eventually(t *testing.T, why func() string) {
-	t.Helper()
-	last := ""
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if last = why(); last == "" {
-			return
-		}
-	}
-	t.Fatal(last)
 }
 
 func TestAnApplicationIsShownWhileThereAreSigns(t *testing.T) {
@@ -104,11 +97,11 @@ func TestWhatIsOpenIsLookedAt(t *testing.T) {
 	const closed = "app|managed-resources|shop_web|1.8.3"
 	listens := c.Subscribe(t.Context(), "app|managed-resources|argocd_web|1.8.3", closed, "app|managed-resources|shop_gone|1.8.3", "another")
 	t.Cleanup(func() { listens.Close() })
-	eventually(t, func() string {
+	kubetest.Eventually(t, patience, func() error {
 		if n, err := c.PubSubNumSub(t.Context(), "another").Result(); err != nil || n["another"] == 0 {
-			return "nobody listens"
+			return errors.New("nobody listens")
 		}
-		return ""
+		return nil
 	})
 	if err := b.find(t.Context()); err != nil {
 		t.Fatal(err)
@@ -124,21 +117,21 @@ func TestWhatIsOpenIsLookedAt(t *testing.T) {
 	if err := listens.Unsubscribe(t.Context(), closed); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() string {
+	kubetest.Eventually(t, patience, func() error {
 		if n, err := c.PubSubNumSub(t.Context(), closed).Result(); err != nil || n[closed] > 0 {
-			return "somebody listens"
+			return errors.New("somebody listens")
 		}
-		return ""
+		return nil
 	})
 	shop := types.NamespacedName{Namespace: "shop", Name: "web"}
 	b.of[shop].signed = time.Now().Add(-2 * shownFor)
-	eventually(t, func() string {
+	kubetest.Eventually(t, patience, func() error {
 		if err := b.find(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if b.Shows(shop) {
-			return "what nobody looks at is shown"
+			return errors.New("what nobody looks at is shown")
 		}
-		return ""
+		return nil
 	})
 }
