@@ -97,6 +97,15 @@ type Options struct {
 
 func (o *Options) objects() objects { return objects{o} }
 
+// policy is what the Secret of a cluster may make plumb do. It is known once flags
+// are read.
+func (o *Options) policy() (p cluster.KubeconfigPolicy) {
+	if o.Kubeconfig != nil {
+		p = *o.Kubeconfig
+	}
+	return p
+}
+
 // Options with their flags are the dialect, as commands are given it.
 var _ control.Dialect = (*Options)(nil)
 

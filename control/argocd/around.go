@@ -72,19 +72,15 @@ type surrounding struct {
 	namespace string
 	maps      []*corev1.ConfigMap
 	secrets   []*corev1.Secret
-	policy    *cluster.KubeconfigPolicy // of clusters; nil: nothing unsafe
-	lua       *lua.Runner               // nil: rules in Lua are not asked
+	policy    cluster.KubeconfigPolicy // of clusters
+	lua       *lua.Runner              // nil: rules in Lua are not asked
 	projects  func(name string) (*unstructured.Unstructured, error)
 	before    *around // what of it is the same is kept; nil: nothing
 }
 
 // readAround reads what surrounds Applications.
 func readAround(in surrounding) *around {
-	objects := settings.Objects{Namespace: in.namespace, Secrets: in.secrets, ConfigMaps: in.maps}
-	if in.policy != nil {
-		objects.Policy = *in.policy
-	}
-	s := settings.Read(objects)
+	s := settings.Read(settings.Objects{Namespace: in.namespace, Secrets: in.secrets, ConfigMaps: in.maps, Policy: in.policy})
 	w := &around{Settings: s, err: s.Refused, wasRead: true, read: in.projects, problems: s.Problems, projects: make(map[string]verdict)}
 	if before := in.before; before != nil && before.common != nil && before.common.Digest == s.Digest {
 		w.common = before.common

@@ -56,7 +56,8 @@ func (o office) around(t *testing.T, before *around) *around {
 func TestWhatTheSecretOfAClusterMayAskFor(t *testing.T) {
 	secrets := []*corev1.Secret{settingsSecret("cluster", "x", "server", "https://x.example", "name", "x", "config", `{"bearerToken":"t","tlsClientConfig":{"insecure":true}}`)}
 	for policy, want := range map[*cluster.KubeconfigPolicy]int{nil: 1, {}: 1, {AllowInsecureTLS: true}: 0} {
-		w := readAround(surrounding{namespace: "argocd", projects: noProject, secrets: secrets, policy: policy})
+		o := &Options{Kubeconfig: policy}
+		w := readAround(surrounding{namespace: "argocd", projects: noProject, secrets: secrets, policy: o.policy()})
 		if len(w.found()) != want {
 			t.Errorf("with %+v: %v", policy, w.found())
 		}

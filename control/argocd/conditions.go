@@ -49,7 +49,10 @@ const conditionSpec = "SpecWarning"
 
 // idle are the fields of a spec that do nothing.
 func (a *application) idle() (all []string) {
-	if opts, err := a.options(); err == nil && a.managesNamespace() && !is(opts.namespace) {
+	if !a.managesNamespace() {
+		return nil
+	}
+	if opts, err := a.options(); err == nil && !is(opts.namespace) {
 		all = append(all, "spec.syncPolicy.managedNamespaceMetadata: it counts with the sync option CreateNamespace=true only, which is not there; the namespace is not pruned")
 	}
 	return all
@@ -82,7 +85,7 @@ func (a *application) wrongWith(out engine.Outcome) map[string]string {
 	f := fault.Of(out.Err)
 	switch {
 	case out.Err == nil, out.Plan == nil && waits(out):
-	case slices.Contains(specReasons, f.Reason), f.Reason == fault.DependencyNotReady && !waits(out):
+	case barred(out), f.Reason == fault.DependencyNotReady && !waits(out):
 		now[api.ConditionInvalidSpecError] = out.Err.Error()
 	case out.Plan == nil:
 		now[api.ConditionComparisonError] = a.comparison(out.Err)
@@ -145,6 +148,12 @@ func listed(texts []string) string {
 // specReasons are why an Application can't be what its spec says, by its project,
 // by Secrets and by settings, too.
 var specReasons = []fault.Reason{fault.InvalidSpec, fault.UnsupportedField, fault.InvalidInventory, fault.InvalidKubeconfig, fault.UnsafeKubeconfig}
+
+// barred reports whether an Application can't be what its spec says.
+func barred(out engine.Outcome) bool {
+	f := fault.Of(out.Err)
+	return f != nil && slices.Contains(specReasons, f.Reason)
+}
 
 // notAdmitted names what the Application may not have.
 func notAdmitted(out engine.Outcome) (all []string) {

@@ -168,7 +168,8 @@ func parseTracking(id string) (app string, about object.Ref, ok bool) {
 
 // Policy implements [engine.Objects].
 func (objects) Policy(unit engine.Unit, u *unstructured.Unstructured) (p apply.Policy) {
-	if ref := object.RefOf(u); termsOf(unit).excluded(ref) {
+	ref := object.RefOf(u)
+	if termsOf(unit).excluded(ref) {
 		return apply.Policy{Mode: apply.Ignore, Keep: true, Why: settings.ExcludedWarning(ref.Group, ref.Kind, ref.Name)}
 	}
 	ann := u.GetAnnotations()
@@ -185,7 +186,7 @@ func (objects) Policy(unit engine.Unit, u *unstructured.Unstructured) (p apply.P
 		p.Ignores = p.Ignores.And(itsOwn)
 	}
 	p.Extra = slices.Contains(list(ann[compareOptions]), "IgnoreExtraneous")
-	if a, ok := unit.Origin.(*application); ok && a.managesNamespace() && object.RefOf(u) == (object.Ref{Kind: "Namespace", Name: a.Spec.Destination.Namespace}) {
+	if a, ok := unit.Origin.(*application); ok && a.managesNamespace() && ref == (object.Ref{Kind: "Namespace", Name: a.Spec.Destination.Namespace}) {
 		p.Prune, p.Extra = apply.Never, true // it stays, whether or not Git has it
 	}
 	for _, option := range list(ann[syncOptions]) {

@@ -124,8 +124,7 @@ func (r *applications) Report(ctx context.Context, u engine.Unit, out engine.Out
 	if !w.refreshed {
 		request = ""
 	}
-	barred := out.Plan == nil && slices.Contains(specReasons, fault.Of(out.Err).Reason)
-	if r.shown.Tell(a.key(), shown.Seen{Unit: u, Plan: out.Plan, Resources: st.Resources, Barred: barred}, request) {
+	if r.shown.Tell(a.key(), shown.Seen{Unit: u, Plan: out.Plan, Resources: st.Resources, Barred: out.Plan == nil && barred(out)}, request) {
 		w.refreshed = false // it will be once Argo CD's server can read what was seen
 	}
 	if changed := !equal(before, st); changed || w.refreshed || w.ends || w.rolledBack != nil || len(w.with)+len(w.without) > 0 {
@@ -166,7 +165,7 @@ func (r *applications) conclude(a *application, before *api.ApplicationStatus, u
 		}
 		st.Sync.Status = api.Unknown
 		switch {
-		case !out.Unreachable.IsZero(), slices.Contains(specReasons, fault.Of(out.Err).Reason):
+		case !out.Unreachable.IsZero(), barred(out):
 			st.Health = transit(before.Health, api.Unknown)
 		case st.Health.Status == "": // nothing of it is known to be ill
 			st.Health = transit(before.Health, api.Healthy)

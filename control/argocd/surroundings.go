@@ -41,7 +41,7 @@ var surroundingsKey = types.NamespacedName{Name: settingsName}
 // for concurrent use.
 type surroundings struct {
 	namespace string
-	policy    *cluster.KubeconfigPolicy
+	policy    cluster.KubeconfigPolicy
 	client    client.Reader // from the cache
 	refs      *lookup.Reader
 	secrets   *lookup.Selection
@@ -59,7 +59,7 @@ func watchSurroundings(ctx context.Context, mgr ctrl.Manager, p control.Parts, o
 	if _, err := mgr.GetRESTMapper().RESTMapping(api.ProjectKind.GroupKind(), api.ProjectKind.Version); err != nil {
 		return nil, fmt.Errorf("ask for the kind %s: %w; if the cluster does not have it, run: plumb install --crds", api.ProjectKind.Kind, err)
 	}
-	s := &surroundings{namespace: o.Namespace, policy: o.Kubeconfig, client: mgr.GetClient(), refs: p.Refs, lua: p.Lua, log: p.Log, ready: make(chan struct{})}
+	s := &surroundings{namespace: o.Namespace, policy: o.policy(), client: mgr.GetClient(), refs: p.Refs, lua: p.Lua, log: p.Log, ready: make(chan struct{})}
 	s.secrets = p.Refs.Select(settingsName+"/"+s.namespace, s.namespace, secretTypes)
 	informer, err := mgr.GetCache().GetInformer(ctx, projectExample())
 	if err != nil {

@@ -205,7 +205,7 @@ func (o *Options) surrounded(ctx context.Context, r view.Reader) (*around, error
 	if err != nil {
 		return nil, fmt.Errorf("read the settings of Argo CD: %w", err)
 	}
-	w := readAround(surrounding{namespace: o.Namespace, maps: maps, secrets: secrets, policy: o.Kubeconfig, projects: func(name string) (*unstructured.Unstructured, error) {
+	w := readAround(surrounding{namespace: o.Namespace, maps: maps, secrets: secrets, policy: o.policy(), projects: func(name string) (*unstructured.Unstructured, error) {
 		return r.Object(ctx, projects, o.Namespace, name)
 	}})
 	w.hidden = hidden // which is all right for who needs none
