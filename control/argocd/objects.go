@@ -186,13 +186,13 @@ func (objects) Policy(unit engine.Unit, u *unstructured.Unstructured) (p apply.P
 		p.Ignores = p.Ignores.And(itsOwn)
 	}
 	p.Extra = slices.Contains(list(ann[compareOptions]), "IgnoreExtraneous")
-	if a, ok := unit.Origin.(*application); ok && a.managesNamespace() && ref == (object.Ref{Kind: "Namespace", Name: a.Spec.Destination.Namespace}) {
-		p.Prune, p.Extra = apply.Never, true // it stays, whether or not Git has it
-	}
 	for _, option := range list(ann[syncOptions]) {
 		optionOf(&p, option)
 	}
 	p.Doubt = strings.Join(misspelt(&p, ann), "; ")
+	if a, ok := unit.Origin.(*application); ok && a.managesNamespace() && ref == (object.Ref{Kind: "Namespace", Name: a.Spec.Destination.Namespace}) {
+		p.Prune, p.Extra = apply.Never, true // it stays, whatever it says
+	}
 	if text := ann[hookKey]; text != "" {
 		p.Hook, p.Why = hookOf(text, ann[hookDelete])
 		if p.Hook == nil {

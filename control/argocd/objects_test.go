@@ -123,3 +123,21 @@ func TestWhatAnObjectSaysOfItself(t *testing.T) {
 		}
 	}
 }
+
+// The namespace that an Application manages the metadata of stays, whatever it says
+// of itself.
+func TestAManagedNamespaceIsNotPruned(t *testing.T) {
+	u, _ := dialect.toUnit(read(app(t, spec(", syncPolicy: {managedNamespaceMetadata: {labels: {a: b}}}"))), plain)
+	for _, options := range []string{"", "Prune=confirm", "Prune=true"} {
+		ns := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
+		ns.SetName(u.Namespace)
+		ns.SetAnnotations(map[string]string{syncOptions: options})
+		if p := u.Objects.Policy(u, ns); p.Prune != apply.Never || !p.Extra {
+			t.Errorf("with %q: %+v", options, p)
+		}
+		ns.SetName("another")
+		if p := u.Objects.Policy(u, ns); p.Prune == apply.Never || p.Extra {
+			t.Errorf("another, with %q: %+v", options, p)
+		}
+	}
+}
