@@ -40,6 +40,15 @@ type Result struct {
 	Revised  bool
 	Revision string
 
+	// Asked is what the render has gone by of the cluster, and Answered what that was:
+	// it is good for all clusters that say the same.
+	Asked    Asked
+	Answered string
+
+	// Varies are fields that another render of the same would give other values:
+	// an object has them when it is made, and what it has then is good.
+	Varies []Varying
+
 	// Secret: the objects, or what they were made with, hold what may not be
 	// stored.
 	Secret bool
@@ -61,8 +70,10 @@ type Item struct {
 	Digest  string // of its canonical JSON: 32 bytes, to compare
 }
 
-// isOf reports whether the result is good for a revision.
-func (r Result) isOf(revision string) bool { return !r.Revised || r.Revision == revision }
+// isOf reports whether the result is good for a revision and a cluster.
+func (r Result) isOf(revision string, c *Cluster) bool {
+	return (!r.Revised || r.Revision == revision) && r.Answered == r.Asked.of(c)
+}
 
 // Objects returns the objects, in the order of Items. They may be shared, and
 // may not be changed.
