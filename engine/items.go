@@ -17,6 +17,7 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
 )
@@ -30,6 +31,7 @@ func (e *Engine) render(ctx context.Context, u Unit, st *state) (Results, error)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.lastRendered, st.renders = u.Revision(), max(st.renders, len(rs))
+	st.asksAPIs = slices.ContainsFunc(rs, func(r render.Result) bool { return r.Asked.APIs })
 	return rs, nil
 }
 
@@ -66,7 +68,7 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 			to = &unknown
 			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Objects.Selector()}, Managers: u.Managers})
 		}
-		item := apply.Item{Ref: ref, Version: o.GroupVersionKind().Version, Digest: is.Digest, Policy: rules.policy(u, o, ref)}
+		item := apply.Item{Ref: ref, Version: o.GroupVersionKind().Version, Digest: is.Digest, Policy: rules.policy(u, o, ref, rs[at.part].Varying(is.Ref))}
 		if err := nameless(o, &item); err != nil {
 			return nil, nil, err
 		}

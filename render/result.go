@@ -75,6 +75,16 @@ func (r Result) isOf(revision string, c *Cluster) bool {
 	return (!r.Revised || r.Revision == revision) && r.Answered == r.Asked.of(c)
 }
 
+// Varying are the fields that vary of an object, as JSON pointers.
+func (r Result) Varying(ref object.Ref) []string {
+	for _, v := range r.Varies {
+		if v.Ref == ref {
+			return v.Pointers
+		}
+	}
+	return nil
+}
+
 // Objects returns the objects, in the order of Items. They may be shared, and
 // may not be changed.
 func (r Result) Objects() (object.Set, error) {
