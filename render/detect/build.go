@@ -77,7 +77,7 @@ func (o Options) Build(ctx context.Context, in render.Input) (render.Built, erro
 
 // choose returns what builds a directory, after the sections.
 func (o Options) choose(in render.Input, s Sections) (render.Builder, error) {
-	kind, err := s.kind(in)
+	kind, err := s.kind(in, o.Disabled)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +117,15 @@ const (
 )
 
 // kind returns of which kind a directory is.
-func (s Sections) kind(in render.Input) (kind string, err error) {
+func (s Sections) kind(in render.Input, disabled []string) (kind string, err error) {
 	said := s.said()
 	switch len(said) {
 	case 0:
-		return found(in)
+		return found(in, disabled)
 	case 1:
+		if slices.Contains(disabled, said[0]) {
+			return directoryKind, nil
+		}
 		return said[0], nil
 	}
 	return "", &fault.Error{
@@ -148,8 +151,11 @@ func (s Sections) said() (kinds []string) {
 
 // found looks for the file that says of which kind a directory is. A chart with
 // a kustomization file is Kustomize's.
-func found(in render.Input) (kind string, err error) {
+func found(in render.Input, disabled []string) (kind string, err error) {
 	for _, f := range marks {
+		if slices.Contains(disabled, f.kind) {
+			continue
+		}
 		ok, err := has(in, f.base)
 		if err != nil {
 			return "", err

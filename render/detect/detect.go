@@ -36,6 +36,9 @@ type Options struct {
 	// directory of its name with a $ before: $values.
 	Refs []string
 
+	// Disabled are kinds that are taken for plain files: kustomize, helm.
+	Disabled []string
+
 	// Env is what texts of the sections may refer to.
 	Env Env
 
