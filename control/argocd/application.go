@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -228,19 +229,42 @@ func checkSource(s api.Source) error {
 			Next: fault.Stall, Reason: fault.UnsupportedField, Err: errors.New("plugin: plumb runs no programs of others to make objects"),
 			Hint: "commit what the plugin makes, or leave this Application to Argo CD",
 		}
-	case s.Chart != "" || s.Helm != nil:
+	case s.Chart != "":
 		return &fault.Error{
-			Next: fault.Stall, Reason: fault.BuildFailed, Err: errors.New("this version of plumb does not render Helm charts"),
+			Next: fault.Stall, Reason: fault.BuildFailed, Err: errors.New("this version of plumb takes Helm charts from Git alone"),
 			Hint: "leave this Application to Argo CD until one does",
 		}
 	case s.Kustomize != nil && s.Directory != nil:
 		return invalid("it has both kustomize and directory; leave one of them out")
+	case s.Helm != nil && (s.Kustomize != nil || s.Directory != nil):
+		return invalid("it has helm and something else; leave one of them out")
+	case s.Ref != "" && strings.ContainsFunc(s.Ref, notInRefs):
+		return invalid("the ref %q is made of other characters than letters, digits, - and _", s.Ref)
 	case s.TagPrefix != "":
 		return unsupported("tagPrefix", "this version of plumb knows no tags with a prefix")
 	case s.Path == "" && s.Ref == "":
 		return invalid("it has no path, no chart and no ref")
 	}
 	return nil
+}
+
+// notInRefs reports whether no name of a source has a character.
+func notInRefs(r rune) bool {
+	return !(r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
+}
+
+// refs are the names by which sources refer to others, and which these are.
+func refs(sources []api.Source) (names []string, mounts []engine.Mount, err error) {
+	for i, s := range sources {
+		if s.Ref == "" {
+			continue
+		}
+		if slices.Contains(names, s.Ref) {
+			return nil, nil, invalid("two sources have the ref %q", s.Ref)
+		}
+		names, mounts = append(names, s.Ref), append(mounts, engine.Mount{From: i, At: "$" + s.Ref})
+	}
+	return names, mounts, nil
 }
 
 // equal reports whether two values are the same in JSON.
