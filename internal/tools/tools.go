@@ -51,7 +51,7 @@ var (
 	Helm = Program{
 		Name: "helm", Dir: "internal/tools/helm", Package: "helm.sh/helm/v4/cmd/helm",
 		Flags: []string{"-trimpath", "-ldflags=-s -w"},
-		Why:   "the helm command that renders are compared with; about 2 minutes on 2 cores, once",
+		Why:   "the helm command that renders are compared with; about 4 minutes on 2 cores, once",
 	}
 
 	All = []Program{Sandbox, Lint, Helm}
