@@ -18,6 +18,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/web"
 )
 
 // A Remote is a repository on a server, and how to reach it. Printing one
@@ -45,9 +46,10 @@ type Auth struct {
 }
 
 // A Proxy is an http, https, socks5 or socks5h address.
-type Proxy struct {
-	URL                string
-	Username, Password string
+type Proxy = web.Proxy
+
+func (a Auth) tls() web.TLS {
+	return web.TLS{CA: a.CA, ClientCert: a.ClientCert, ClientKey: a.ClientKey}
 }
 
 // String returns nothing of what is in a.
@@ -198,7 +200,7 @@ type wanted struct {
 func (r Ref) plan() (wanted, error) {
 	named := func(name, short string) (wanted, error) {
 		if !validRefName(name) {
-			return wanted{}, invalidReference("reference %q is not a valid name", oneLine(short, 200))
+			return wanted{}, invalidReference("reference %q is not a valid name", web.OneLine(short, 200))
 		}
 		return wanted{prefix: name, name: name, short: short}, nil
 	}
@@ -206,7 +208,7 @@ func (r Ref) plan() (wanted, error) {
 	case r.Commit != "":
 		id, err := parseOID(r.Commit)
 		if err != nil {
-			return wanted{}, invalidReference("commit %q is not 40 hexadecimal digits", oneLine(r.Commit, 64))
+			return wanted{}, invalidReference("commit %q is not 40 hexadecimal digits", web.OneLine(r.Commit, 64))
 		}
 		w := wanted{}
 		if r.Branch != "" {
@@ -218,14 +220,14 @@ func (r Ref) plan() (wanted, error) {
 		return w, nil
 	case r.Name != "":
 		if !strings.HasPrefix(r.Name, "refs/") && r.Name != "HEAD" {
-			return wanted{}, invalidReference("reference name %q does not start with refs/", oneLine(r.Name, 200))
+			return wanted{}, invalidReference("reference name %q does not start with refs/", web.OneLine(r.Name, 200))
 		}
 		return named(r.Name, r.Name)
 	case r.SemVer != "":
 		c, err := semver.NewConstraint(r.SemVer)
 		if err != nil {
 			return wanted{}, &fault.Error{
-				Next: fault.Stall, Reason: ReasonInvalidSemver, Err: fmt.Errorf("semver range %q cannot be parsed", oneLine(r.SemVer, 200)),
+				Next: fault.Stall, Reason: ReasonInvalidSemver, Err: fmt.Errorf("semver range %q cannot be parsed", web.OneLine(r.SemVer, 200)),
 				Hint: `write one such as ">=1.2.0 <2.0.0" or "1.x"`,
 			}
 		}
@@ -302,7 +304,7 @@ func (r Remote) key(salt []byte) string {
 	if u.Scheme == "ssh" {
 		at.User = url.User(r.account(u)) // it may have a root of its own
 	}
-	return keyed(salt, at.String(), r.Proxy.address())
+	return keyed(salt, at.String(), r.Proxy.Address())
 }
 
 // access names whoever asks as r does: by what is shown to the server, what is
@@ -330,16 +332,6 @@ func (r Remote) account(u *url.URL) string {
 		return cmp.Or(r.Auth.Username, "git")
 	}
 	return "git"
-}
-
-// address is the proxy's without credentials.
-func (p Proxy) address() string {
-	u, err := url.Parse(p.URL)
-	if err != nil {
-		return p.URL
-	}
-	u.User = nil
-	return u.String()
 }
 
 const keyLen = 40
