@@ -2,10 +2,6 @@ package git
 
 import (
 	"cmp"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -18,6 +14,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/keyed"
 	"plumb.dev/plumb/source/web"
 )
 
@@ -294,33 +291,33 @@ func validRefName(name string) bool {
 
 // key names the local repository of r: one for each address, whoever asks, and
 // for each proxy on the way, which could say anything.
-func (r Remote) key(salt []byte) string {
+func (r Remote) key(salt keyed.Salt) string {
 	u, err := r.parse()
 	if err != nil {
-		return keyed(salt, r.URL)
+		return salt.Name(r.URL)
 	}
 	at := *u
 	at.User = nil
 	if u.Scheme == "ssh" {
 		at.User = url.User(r.account(u)) // it may have a root of its own
 	}
-	return keyed(salt, at.String(), r.Proxy.Address())
+	return salt.Name(at.String(), r.Proxy.Address())
 }
 
 // access names whoever asks as r does: by what is shown to the server, what is
 // expected of it, and the way to it.
-func (r Remote) access(salt []byte) string {
+func (r Remote) access(salt keyed.Salt) string {
 	var user, password string
 	if u, err := r.parse(); err == nil {
 		user, password = r.credentials(u)
 	}
-	return keyed(salt, user, password, r.Auth.BearerToken, string(r.Auth.Identity), string(r.Auth.KnownHosts),
+	return salt.Name(user, password, r.Auth.BearerToken, string(r.Auth.Identity), string(r.Auth.KnownHosts),
 		string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey), r.Proxy.URL, r.Proxy.Username, r.Proxy.Password)
 }
 
 // transport names what a connection depends on.
-func (r Remote) transport(salt []byte) string {
-	return r.key(salt) + keyed(salt, string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey), r.Proxy.URL, r.Proxy.Username, r.Proxy.Password)
+func (r Remote) transport(salt keyed.Salt) string {
+	return r.key(salt) + salt.Name(string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey), r.Proxy.URL, r.Proxy.Username, r.Proxy.Password)
 }
 
 // account is whom an SSH server knows.
@@ -332,20 +329,6 @@ func (r Remote) account(u *url.URL) string {
 		return cmp.Or(r.Auth.Username, "git")
 	}
 	return "git"
-}
-
-const keyLen = 40
-
-// keyed is a name that tells nothing of the fields to whoever lacks the salt.
-func keyed(salt []byte, fields ...string) string {
-	h := hmac.New(sha256.New, salt)
-	for _, field := range fields {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(field)))
-		h.Write(n[:])
-		h.Write([]byte(field))
-	}
-	return hex.EncodeToString(h.Sum(nil)[:keyLen/2])
 }
 
 func (r Remote) timeout() time.Duration {

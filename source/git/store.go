@@ -2,10 +2,8 @@ package git
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"plumb.dev/plumb/source/keyed"
 	"plumb.dev/plumb/source/web"
 	"plumb.dev/plumb/tree"
 )
@@ -75,7 +74,7 @@ func (o Options) limits() limits {
 // has its directory to itself.
 type Store struct {
 	dir    string
-	salt   []byte
+	salt   keyed.Salt
 	opt    Options
 	lock   *os.File
 	caches *caches
@@ -107,7 +106,7 @@ func NewStore(dir string, o Options) (*Store, error) {
 		caches: newCaches(o.CacheBytes),
 		repos:  make(map[string]*repo),
 	}
-	if s.salt, err = readSalt(filepath.Join(dir, "salt")); err != nil {
+	if s.salt, err = keyed.Read(filepath.Join(dir, "salt")); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("git store: %w", err)
 	}
@@ -119,21 +118,6 @@ func NewStore(dir string, o Options) (*Store, error) {
 		}
 	}
 	return s, nil
-}
-
-// readSalt returns the secret that goes into the names of repositories, so
-// that a name tells nothing of a password.
-func readSalt(name string) ([]byte, error) {
-	salt, err := os.ReadFile(name)
-	if err == nil && len(salt) == 32 {
-		return salt, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	salt = make([]byte, 32)
-	rand.Read(salt)
-	return salt, os.WriteFile(name, salt, 0o600)
 }
 
 // Trim lets go of file contents in memory. What has been rendered need not be
@@ -415,13 +399,13 @@ func (s *Store) Sweep(used func(place string) bool) error {
 	}
 	keep := make(map[string]bool)
 	for _, e := range found {
-		if len(e.Name()) == keyLen && used(e.Name()) {
+		if len(e.Name()) == keyed.Len && used(e.Name()) {
 			s.reach(e.Name(), keep)
 		}
 	}
 	var errs []error
 	for _, e := range found {
-		if !e.IsDir() || len(e.Name()) != keyLen || keep[e.Name()] {
+		if !e.IsDir() || len(e.Name()) != keyed.Len || keep[e.Name()] {
 			continue
 		}
 		away, err := s.drop(e.Name(), used)
