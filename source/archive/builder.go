@@ -181,6 +181,34 @@ func (b *Builder) File(name string, r io.Reader) error {
 	return b.add(name, n)
 }
 
+func (b *Builder) find(name string) *made {
+	at := b.root
+	for part := range strings.SplitSeq(name, "/") {
+		if at = at.below[part]; at == nil {
+			return nil
+		}
+	}
+	return at
+}
+
+// ReadFile returns what is in a file that was added, if that is not longer than
+// most.
+func (b *Builder) ReadFile(name string, most int64) ([]byte, error) {
+	at := b.find(name)
+	if at == nil || at.kind != tree.File {
+		return nil, tree.NotExist("read", name)
+	}
+	if at.size > most {
+		return nil, tooLarge("the file %q has more than %s", web.OneLine(name, 200), web.Size(most))
+	}
+	c := make([]byte, at.size)
+	if err := b.w.Flush(); err != nil {
+		return nil, err
+	}
+	_, err := b.f.ReadAt(c, at.at)
+	return c, err
+}
+
 // content writes what is in r, unless that is there already.
 func (b *Builder) content(name string, r io.Reader) (n node, err error) {
 	h := sha256.New()
@@ -235,12 +263,7 @@ func (b *Builder) Hardlink(name, target string) error {
 	if why != "" {
 		return unsafeArchive(name, "is a hard link that leads out")
 	}
-	at := b.root
-	for part := range strings.SplitSeq(to, "/") {
-		if at = at.below[part]; at == nil {
-			break
-		}
-	}
+	at := b.find(to)
 	if at == nil || at.kind != tree.File {
 		return unsafeArchive(name, "is a hard link to what is no file before it")
 	}

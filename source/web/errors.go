@@ -46,6 +46,20 @@ func InvalidURL(format string, args ...any) *fault.Error {
 	return &fault.Error{Next: fault.Stall, Reason: ReasonInvalidURL, Err: fmt.Errorf(format, args...)}
 }
 
+// In says where an error is, also if it is a fault.
+func In(what string, err error) error {
+	var f *fault.Error
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &f) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	at := *f
+	at.Err = fmt.Errorf("%s: %w", what, f.Err)
+	return &at
+}
+
 // Refusal says what the status of an answer means, or nil if it is 200 or one
 // of those that are well too. The body is never looked at: it may be long, and
 // may hold what we sent.
