@@ -231,10 +231,10 @@ func TestA13IndexesThatAreWrongAreSaidToBe(t *testing.T) {
 			"  - version: 1.0.2\n    urls: {a: b}\n  - version:\n    urls:\n  - version: 1.0.3\n    urls: [y]\n    digest: [z]\n    created: {}\n", "a: 1.0.0=x\nb: 1.0.3=y\n"},
 		"nulls in JSON": {`{"apiVersion":"v1","x":[[{}]],"entries":{"a":[null,{"version":null},{"version":1,"urls":["x"]},{"version":"1.0.0","urls":null},"x",[],{"version":"1.0.0","urls":["x"]}],"b":null}}`,
 			"a: 1.0.0=x\nb:\n"},
-		"no URL":        {good + "  b:\n  - version: 1.0.0\n    urls: []\n  - version: 1.0.1\n", "a: 1.0.0=x\nb:\n"},
-		"deep":          {"apiVersion: v1\nentries:\n  a:\n  - version: " + strings.Repeat("[", 100_000) + "\n    urls: [x]\n", ReasonInvalidIndex},
-		"deep in JSON":  {`{"apiVersion":"v1","entries":{"a":` + strings.Repeat("[", 100_000), ReasonInvalidIndex},
-		"deep elsehere": {`{"apiVersion":"v1","x":` + strings.Repeat("[", 2_000_000), ReasonInvalidIndex},
+		"no URL":         {good + "  b:\n  - version: 1.0.0\n    urls: []\n  - version: 1.0.1\n", "a: 1.0.0=x\nb:\n"},
+		"deep":           {"apiVersion: v1\nentries:\n  a:\n  - version: " + strings.Repeat("[", 100_000) + "\n    urls: [x]\n", ReasonInvalidIndex},
+		"deep in JSON":   {`{"apiVersion":"v1","entries":{"a":` + strings.Repeat("[", 100_000), ReasonInvalidIndex},
+		"deep elsewhere": {`{"apiVersion":"v1","x":` + strings.Repeat("[", 2_000_000), ReasonInvalidIndex},
 	} {
 		x, err := read(c.s)
 		got := ""
@@ -257,9 +257,9 @@ func TestA13IndexesThatAreWrongAreSaidToBe(t *testing.T) {
 
 func TestAnIndexOfManyVersionsIsBounded(t *testing.T) {
 	var b bytes.Buffer
-	b.WriteString("apiVersion: v1\nentries:\n  a:\n")
+	b.WriteString(`{"apiVersion":"v1","entries":{"a":[`)
 	for range maxVersions + 1 {
-		b.WriteString("  - version: 1\n    urls: [x]\n")
+		b.WriteString(`{"version":"1","urls":["x"]},`)
 	}
 	if _, err := read(b.String()); !fault.Is(err, "SourceTooLarge") {
 		t.Errorf("%v", err)
