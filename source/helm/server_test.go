@@ -96,7 +96,7 @@ func (c *counted) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+func (c *counted) Flush() { c.ResponseWriter.(http.Flusher).Flush() }
 
 func (r *repository) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	c := &counted{ResponseWriter: w, code: http.StatusOK}
