@@ -81,7 +81,7 @@ func (d *dirTree) id(name string, kind Kind) (ID, error) {
 		if err != nil {
 			return "", err
 		}
-		id = dirID(entries)
+		id = DirID(entries)
 	} else {
 		b, err := d.ReadFile(name)
 		if err != nil {

@@ -45,7 +45,7 @@ func FromFiles(files map[string]string) Tree {
 	}
 	for _, d := range names {
 		slices.SortFunc(m.dirs[d], func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
-		e := Entry{Name: path.Base(d), Kind: Dir, ID: dirID(m.dirs[d])}
+		e := Entry{Name: path.Base(d), Kind: Dir, ID: DirID(m.dirs[d])}
 		m.at[d] = e
 		if d != "." {
 			m.dirs[path.Dir(d)] = append(m.dirs[path.Dir(d)], e)
@@ -61,14 +61,15 @@ func depth(name string) int {
 	return strings.Count(name, "/")
 }
 
-func digest(b []byte) ID {
-	sum := sha256.Sum256(b)
-	return ID("sha256:" + hex.EncodeToString(sum[:]))
-}
+func digest(b []byte) ID { return FileID(sha256.Sum256(b)) }
 
-// dirID returns the ID of a directory with the given entries, for trees that
+// FileID returns the ID of a file or link, for trees that have no other, by
+// the SHA-256 of its content.
+func FileID(sum [sha256.Size]byte) ID { return ID("sha256:" + hex.EncodeToString(sum[:])) }
+
+// DirID returns the ID of a directory with the given entries, for trees that
 // have no other. Entries must be sorted and have IDs.
-func dirID(entries []Entry) ID {
+func DirID(entries []Entry) ID {
 	h := sha256.New()
 	for _, e := range entries {
 		fmt.Fprintf(h, "%d %q %s\n", e.Kind, e.Name, e.ID)

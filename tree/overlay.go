@@ -246,7 +246,7 @@ func (o *overlay) entry(at place, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e.ID = dirID(entries)
+	e.ID = DirID(entries)
 	o.ids.Store(name, e.ID)
 	return e, nil
 }

@@ -82,7 +82,7 @@ func (s *sparse) Lookup(name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e.ID = dirID(entries)
+	e.ID = DirID(entries)
 	return e, nil
 }
 

@@ -2,6 +2,7 @@ package git
 
 import (
 	"bytes"
+	"plumb.dev/plumb/source/web"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ type Commit struct {
 func parseCommit(id oid, b []byte) (c Commit, root oid, parents []oid, err error) {
 	c.Hash = id.String()
 	head, message, _ := bytes.Cut(b, []byte("\n\n"))
-	c.Message = clip(string(bytes.ToValidUTF8(message, []byte("?"))), 64<<10)
+	c.Message = web.Clip(string(bytes.ToValidUTF8(message, []byte("?"))), 64<<10)
 	for line := range strings.SplitSeq(string(head), "\n") {
 		key, value, _ := strings.Cut(line, " ")
 		switch key {

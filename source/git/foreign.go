@@ -7,6 +7,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/web"
 )
 
 // This file is where another program's words decide, because there is nothing
@@ -56,7 +57,7 @@ var phrases = []phrase{
 // serverError is what a server says in words. They are its own, so all that
 // comes of them is the reason: it is tried again whatever they mean.
 func serverError(msg string) error {
-	msg = oneLine(msg, 300)
+	msg = web.OneLine(msg, 300)
 	lower := strings.ToLower(msg)
 	for _, p := range phrases {
 		if !strings.Contains(lower, p.words) {

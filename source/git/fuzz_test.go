@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/internal/gittest"
+	"plumb.dev/plumb/source/web"
 	"plumb.dev/plumb/tree"
 )
 
@@ -86,7 +87,7 @@ func FuzzGreeting(f *testing.F) {
 				t.Fatalf("took the reference %q", r.name)
 			}
 		}
-		if in, err := c.fetch(context.Background(), order{wants: []oid{{}}}, newPulse(time.Hour, func(error) {})); err == nil {
+		if in, err := c.fetch(context.Background(), order{wants: []oid{{}}}, web.NewPulse(time.Hour, func(error) {})); err == nil {
 			_, _ = io.Copy(io.Discard, in)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/pjbgf/sha1cd"
+	"plumb.dev/plumb/source/web"
 )
 
 // An oid is the ID of a Git object.
@@ -20,10 +21,10 @@ func (o oid) isZero() bool { return o == oid{} }
 func parseOID(s string) (oid, error) {
 	var o oid
 	if len(s) != 2*len(o) {
-		return o, fmt.Errorf("object ID %q is not 40 hexadecimal digits", clip(s, 64))
+		return o, fmt.Errorf("object ID %q is not 40 hexadecimal digits", web.Clip(s, 64))
 	}
 	if _, err := hex.Decode(o[:], []byte(s)); err != nil {
-		return o, fmt.Errorf("object ID %q is not 40 hexadecimal digits", clip(s, 64))
+		return o, fmt.Errorf("object ID %q is not 40 hexadecimal digits", web.Clip(s, 64))
 	}
 	return o, nil
 }

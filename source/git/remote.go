@@ -2,10 +2,6 @@ package git
 
 import (
 	"cmp"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -18,6 +14,8 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/keyed"
+	"plumb.dev/plumb/source/web"
 )
 
 // A Remote is a repository on a server, and how to reach it. Printing one
@@ -45,9 +43,10 @@ type Auth struct {
 }
 
 // A Proxy is an http, https, socks5 or socks5h address.
-type Proxy struct {
-	URL                string
-	Username, Password string
+type Proxy = web.Proxy
+
+func (a Auth) tls() web.TLS {
+	return web.TLS{CA: a.CA, ClientCert: a.ClientCert, ClientKey: a.ClientKey}
 }
 
 // String returns nothing of what is in a.
@@ -198,7 +197,7 @@ type wanted struct {
 func (r Ref) plan() (wanted, error) {
 	named := func(name, short string) (wanted, error) {
 		if !validRefName(name) {
-			return wanted{}, invalidReference("reference %q is not a valid name", oneLine(short, 200))
+			return wanted{}, invalidReference("reference %q is not a valid name", web.OneLine(short, 200))
 		}
 		return wanted{prefix: name, name: name, short: short}, nil
 	}
@@ -206,7 +205,7 @@ func (r Ref) plan() (wanted, error) {
 	case r.Commit != "":
 		id, err := parseOID(r.Commit)
 		if err != nil {
-			return wanted{}, invalidReference("commit %q is not 40 hexadecimal digits", oneLine(r.Commit, 64))
+			return wanted{}, invalidReference("commit %q is not 40 hexadecimal digits", web.OneLine(r.Commit, 64))
 		}
 		w := wanted{}
 		if r.Branch != "" {
@@ -218,14 +217,14 @@ func (r Ref) plan() (wanted, error) {
 		return w, nil
 	case r.Name != "":
 		if !strings.HasPrefix(r.Name, "refs/") && r.Name != "HEAD" {
-			return wanted{}, invalidReference("reference name %q does not start with refs/", oneLine(r.Name, 200))
+			return wanted{}, invalidReference("reference name %q does not start with refs/", web.OneLine(r.Name, 200))
 		}
 		return named(r.Name, r.Name)
 	case r.SemVer != "":
 		c, err := semver.NewConstraint(r.SemVer)
 		if err != nil {
 			return wanted{}, &fault.Error{
-				Next: fault.Stall, Reason: ReasonInvalidSemver, Err: fmt.Errorf("semver range %q cannot be parsed", oneLine(r.SemVer, 200)),
+				Next: fault.Stall, Reason: ReasonInvalidSemver, Err: fmt.Errorf("semver range %q cannot be parsed", web.OneLine(r.SemVer, 200)),
 				Hint: `write one such as ">=1.2.0 <2.0.0" or "1.x"`,
 			}
 		}
@@ -292,33 +291,33 @@ func validRefName(name string) bool {
 
 // key names the local repository of r: one for each address, whoever asks, and
 // for each proxy on the way, which could say anything.
-func (r Remote) key(salt []byte) string {
+func (r Remote) key(salt keyed.Salt) string {
 	u, err := r.parse()
 	if err != nil {
-		return keyed(salt, r.URL)
+		return salt.Name(r.URL)
 	}
 	at := *u
 	at.User = nil
 	if u.Scheme == "ssh" {
 		at.User = url.User(r.account(u)) // it may have a root of its own
 	}
-	return keyed(salt, at.String(), r.Proxy.address())
+	return salt.Name(at.String(), r.Proxy.Address())
 }
 
 // access names whoever asks as r does: by what is shown to the server, what is
 // expected of it, and the way to it.
-func (r Remote) access(salt []byte) string {
+func (r Remote) access(salt keyed.Salt) string {
 	var user, password string
 	if u, err := r.parse(); err == nil {
 		user, password = r.credentials(u)
 	}
-	return keyed(salt, user, password, r.Auth.BearerToken, string(r.Auth.Identity), string(r.Auth.KnownHosts),
+	return salt.Name(user, password, r.Auth.BearerToken, string(r.Auth.Identity), string(r.Auth.KnownHosts),
 		string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey), r.Proxy.URL, r.Proxy.Username, r.Proxy.Password)
 }
 
 // transport names what a connection depends on.
-func (r Remote) transport(salt []byte) string {
-	return r.key(salt) + keyed(salt, string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey), r.Proxy.URL, r.Proxy.Username, r.Proxy.Password)
+func (r Remote) transport(salt keyed.Salt) string {
+	return r.key(salt) + salt.Name(string(r.Auth.CA), string(r.Auth.ClientCert), string(r.Auth.ClientKey), r.Proxy.URL, r.Proxy.Username, r.Proxy.Password)
 }
 
 // account is whom an SSH server knows.
@@ -330,30 +329,6 @@ func (r Remote) account(u *url.URL) string {
 		return cmp.Or(r.Auth.Username, "git")
 	}
 	return "git"
-}
-
-// address is the proxy's without credentials.
-func (p Proxy) address() string {
-	u, err := url.Parse(p.URL)
-	if err != nil {
-		return p.URL
-	}
-	u.User = nil
-	return u.String()
-}
-
-const keyLen = 40
-
-// keyed is a name that tells nothing of the fields to whoever lacks the salt.
-func keyed(salt []byte, fields ...string) string {
-	h := hmac.New(sha256.New, salt)
-	for _, field := range fields {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(field)))
-		h.Write(n[:])
-		h.Write([]byte(field))
-	}
-	return hex.EncodeToString(h.Sum(nil)[:keyLen/2])
 }
 
 func (r Remote) timeout() time.Duration {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/web"
 )
 
 // A repo is one bare repository on disk. Git itself can read it:
@@ -483,7 +484,7 @@ func (r *repo) noteSub(key string) error {
 // contains makes sure that a branch contains a commit. All of its history has
 // to be looked through for that, of which the commits are enough if the server
 // can send them alone; so what was found out is written down.
-func (s *Store) contains(ctx context.Context, r Remote, branch ref, id oid, c *conversation, beat *pulse) error {
+func (s *Store) contains(ctx context.Context, r Remote, branch ref, id oid, c *conversation, beat *web.Pulse) error {
 	repo := s.repo(r)
 	// To another the server, or a proxy, may show another branch.
 	fact := strings.Join([]string{id.String(), branch.name, r.access(s.salt)}, " ")

@@ -21,7 +21,7 @@ var _ source.Fetcher = Source{}
 
 // Key implements [source.Fetcher].
 func (s Source) Key() string {
-	return s.Remote.key(s.Store.salt) + keyed(s.Store.salt, s.Remote.access(s.Store.salt),
+	return s.Remote.key(s.Store.salt) + s.Store.salt.Name(s.Remote.access(s.Store.salt),
 		s.Ref.Branch, s.Ref.Tag, s.Ref.SemVer, s.Ref.Name, s.Ref.Commit, s.Ref.Short, fmt.Sprint(s.RecurseSubmodules, s.Remote.Timeout))
 }
 

@@ -22,6 +22,7 @@ import (
 	netproxy "golang.org/x/net/proxy"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/web"
 )
 
 // minRSA is the least size of an RSA host key that is believed.
@@ -34,13 +35,13 @@ type sshWire struct {
 	in      io.WriteCloser
 	out     io.Reader
 	stderr  *headWriter
-	pulse   *pulse
+	pulse   *web.Pulse
 	stop    func() bool
 }
 
 // dialSSH connects to the server of u and makes sure that it is the one that
 // the known hosts name.
-func dialSSH(ctx context.Context, r Remote, u *url.URL, dial dialFunc, p *pulse) (*sshWire, error) {
+func dialSSH(ctx context.Context, r Remote, u *url.URL, dial web.DialFunc, p *web.Pulse) (*sshWire, error) {
 	hosts, err := parseKnownHosts(r.Auth.KnownHosts)
 	if err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func dialSSH(ctx context.Context, r Remote, u *url.URL, dial dialFunc, p *pulse)
 		return nil, err
 	}
 	var conn net.Conn
-	p.watch(func() { conn, err = dialThrough(ctx, r.Proxy, dial, addr) })
+	p.Watch(func() { conn, err = dialThrough(ctx, r.Proxy, dial, addr) })
 	if err != nil {
 		return nil, err
 	}
@@ -82,14 +83,14 @@ func dialSSH(ctx context.Context, r Remote, u *url.URL, dial dialFunc, p *pulse)
 		chans <-chan ssh.NewChannel
 		reqs  <-chan *ssh.Request
 	)
-	p.watch(func() { c, chans, reqs, err = ssh.NewClientConn(conn, addr, conf) })
+	p.Watch(func() { c, chans, reqs, err = ssh.NewClientConn(conn, addr, conf) })
 	if err != nil {
 		stop()
 		conn.Close()
 		return nil, sshError(err)
 	}
 	w := &sshWire{client: ssh.NewClient(c, chans, reqs), pulse: p, stop: stop}
-	p.watch(func() { err = w.start(u.Path) })
+	p.Watch(func() { err = w.start(u.Path) })
 	if err != nil {
 		w.close()
 		return nil, err
@@ -125,9 +126,9 @@ func (w *sshWire) open(context.Context) (io.ReadCloser, error) {
 }
 
 func (w *sshWire) ask(_ context.Context, request []byte) (io.ReadCloser, error) {
-	w.pulse.asked()
+	w.pulse.Asked()
 	var err error
-	w.pulse.watch(func() { _, err = w.in.Write(request) })
+	w.pulse.Watch(func() { _, err = w.in.Write(request) })
 	if err != nil {
 		return nil, err
 	}
@@ -139,10 +140,10 @@ func (w *sshWire) ask(_ context.Context, request []byte) (io.ReadCloser, error) 
 type explained struct{ w *sshWire }
 
 func (e *explained) Read(b []byte) (int, error) {
-	n, err := e.w.pulse.read(e.w.out, b)
+	n, err := e.w.pulse.Read(e.w.out, b)
 	if n == 0 && errors.Is(err, io.EOF) {
 		// Both streams end with the session.
-		e.w.pulse.watch(func() { _ = e.w.session.Wait() })
+		e.w.pulse.Watch(func() { _ = e.w.session.Wait() })
 		if msg := e.w.stderr.String(); strings.TrimSpace(msg) != "" {
 			return 0, serverError(msg)
 		}
@@ -300,15 +301,12 @@ func (nobodysKey) Type() string                        { return "none" }
 func (nobodysKey) Marshal() []byte                     { return []byte("none") }
 func (nobodysKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
-// maxHead is how long the headers of an answer may be.
-const maxHead = 64 << 10
-
 // dialThrough connects to addr, by way of a proxy if there is one.
-func dialThrough(ctx context.Context, p Proxy, dial dialFunc, addr string) (net.Conn, error) {
+func dialThrough(ctx context.Context, p Proxy, dial web.DialFunc, addr string) (net.Conn, error) {
 	if p.URL == "" {
 		return dial(ctx, "tcp", addr)
 	}
-	u, err := p.parse()
+	u, err := p.Parse()
 	if err != nil {
 		return nil, err
 	}
@@ -346,11 +344,11 @@ func dialThrough(ctx context.Context, p Proxy, dial dialFunc, addr string) (net.
 		conn.Close()
 		return nil, err
 	}
-	head := &io.LimitedReader{R: conn, N: maxHead}
+	head := &io.LimitedReader{R: conn, N: web.MaxHead}
 	in := bufio.NewReader(head)
 	resp, err := http.ReadResponse(in, req) //nolint:bodyclose // to a CONNECT there is none
 	if err != nil && head.N == 0 {
-		err = errTooLarge("the proxy's answer has more than %d KiB of headers", maxHead>>10)
+		err = errTooLarge("the proxy's answer has more than %d KiB of headers", web.MaxHead>>10)
 	}
 	if err != nil {
 		conn.Close()
@@ -383,7 +381,7 @@ type bufferedConn struct {
 
 func (c *bufferedConn) Read(b []byte) (int, error) { return c.in.Read(b) }
 
-type dialer dialFunc
+type dialer web.DialFunc
 
 func (d dialer) Dial(network, addr string) (net.Conn, error) {
 	return d(context.Background(), network, addr)

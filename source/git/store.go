@@ -2,10 +2,8 @@ package git
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"plumb.dev/plumb/source/keyed"
+	"plumb.dev/plumb/source/web"
 	"plumb.dev/plumb/tree"
 )
 
@@ -33,7 +33,7 @@ type Options struct {
 
 	// Dial opens all connections. It is where a rule about hosts that must
 	// not be reached belongs: it sees every address, also of redirects and
-	// submodules. Nil dials.
+	// submodules. Nil is [web.Dial].
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -56,7 +56,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxObjectBytes, 256<<20)
 	set(&o.CacheBytes, 64<<20)
 	if o.Dial == nil {
-		o.Dial = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+		o.Dial = web.Dial
 	}
 	return o
 }
@@ -74,15 +74,16 @@ func (o Options) limits() limits {
 // has its directory to itself.
 type Store struct {
 	dir    string
-	salt   []byte
+	salt   keyed.Salt
 	opt    Options
 	lock   *os.File
 	caches *caches
 	owners atomic.Uint64
 
-	mu      sync.Mutex
-	repos   map[string]*repo
-	clients map[string]*httpClient // by [Remote.transport]
+	clients web.Pool // by [Remote.transport]
+
+	mu    sync.Mutex
+	repos map[string]*repo
 }
 
 // NewStore opens the store in dir, which is made if it isn't there. It fails
@@ -103,9 +104,9 @@ func NewStore(dir string, o Options) (*Store, error) {
 	s := &Store{
 		dir: dir, opt: o, lock: lock,
 		caches: newCaches(o.CacheBytes),
-		repos:  make(map[string]*repo), clients: make(map[string]*httpClient),
+		repos:  make(map[string]*repo),
 	}
-	if s.salt, err = readSalt(filepath.Join(dir, "salt")); err != nil {
+	if s.salt, err = keyed.Read(filepath.Join(dir, "salt")); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("git store: %w", err)
 	}
@@ -117,21 +118,6 @@ func NewStore(dir string, o Options) (*Store, error) {
 		}
 	}
 	return s, nil
-}
-
-// readSalt returns the secret that goes into the names of repositories, so
-// that a name tells nothing of a password.
-func readSalt(name string) ([]byte, error) {
-	salt, err := os.ReadFile(name)
-	if err == nil && len(salt) == 32 {
-		return salt, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	salt = make([]byte, 32)
-	rand.Read(salt)
-	return salt, os.WriteFile(name, salt, 0o600)
 }
 
 // Trim lets go of file contents in memory. What has been rendered need not be
@@ -146,9 +132,7 @@ func (s *Store) Trim() {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.clients {
-		c.CloseIdleConnections()
-	}
+	s.clients.Forget("")
 	return s.lock.Close()
 }
 
@@ -189,7 +173,7 @@ func (s *Store) Resolve(ctx context.Context, r Remote, ref Ref) (Head, error) {
 		return Head{Revision: "sha1:" + w.commit.String(), Hash: w.commit.String()}, nil
 	}
 	var h Head
-	err = s.talk(ctx, r, u, "resolve", func(ctx context.Context, w2 wire, p *pulse) error {
+	err = s.talk(ctx, r, u, "resolve", func(ctx context.Context, w2 wire, p *web.Pulse) error {
 		if h, err = s.resolve(ctx, r, w, w2, p); err != nil {
 			return err
 		}
@@ -202,7 +186,7 @@ func (s *Store) Resolve(ctx context.Context, r Remote, ref Ref) (Head, error) {
 	return h, err
 }
 
-func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *pulse) (Head, error) {
+func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *web.Pulse) (Head, error) {
 	lim := refLimits{s.opt.MaxRefs, int64(s.opt.MaxRefs) * 160}
 	c, err := greet(ctx, wire, lim, w.asks)
 	if err != nil {
@@ -215,7 +199,7 @@ func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *p
 	choice := w.choose(refs)
 	if len(choice) == 0 {
 		if w.versions != nil {
-			return Head{}, failure(ReasonReferenceNotFound, "no tag is in the range %q", oneLine(w.versions.String(), 100))
+			return Head{}, failure(ReasonReferenceNotFound, "no tag is in the range %q", web.OneLine(w.versions.String(), 100))
 		}
 		if w.also != "" {
 			return Head{}, failure(ReasonReferenceNotFound, "there is no branch and no tag %s: it was deleted, or the repository is empty", w.short)
@@ -245,22 +229,20 @@ func (s *Store) resolve(ctx context.Context, r Remote, w wanted, wire wire, p *p
 
 // talk runs one conversation with a remote, within its timeout, and explains
 // what went wrong.
-func (s *Store) talk(ctx context.Context, r Remote, u *url.URL, doing string, do func(context.Context, wire, *pulse) error) error {
-	ctx, stop := context.WithTimeoutCause(ctx, r.timeout(), errTimedOut)
-	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	p := newPulse(s.opt.StallTimeout, cancel)
-	defer p.timer.Stop()
-	w, err := s.wire(ctx, r, u, p)
-	if err == nil {
-		err = do(ctx, w, p)
-		w.close()
-	}
-	return explain(ctx, r, doing, err)
+func (s *Store) talk(ctx context.Context, r Remote, u *url.URL, doing string, do func(context.Context, wire, *web.Pulse) error) error {
+	t := r.talk(doing)
+	t.Stall = s.opt.StallTimeout
+	return t.Run(ctx, func(ctx context.Context, p *web.Pulse) error {
+		w, err := s.wire(ctx, r, u, p)
+		if err != nil {
+			return err
+		}
+		defer w.close()
+		return do(ctx, w, p)
+	})
 }
 
-func (s *Store) wire(ctx context.Context, r Remote, u *url.URL, p *pulse) (wire, error) {
+func (s *Store) wire(ctx context.Context, r Remote, u *url.URL, p *web.Pulse) (wire, error) {
 	if u.Scheme == "ssh" {
 		return dialSSH(ctx, r, u, s.opt.Dial, p)
 	}
@@ -272,38 +254,7 @@ func (s *Store) wire(ctx context.Context, r Remote, u *url.URL, p *pulse) (wire,
 }
 
 func (s *Store) client(r Remote) (*http.Client, error) {
-	key := r.transport(s.salt)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c, ok := s.clients[key]; ok {
-		c.used = time.Now()
-		return c.Client, nil
-	}
-	c, err := newHTTPClient(r, s.opt.Dial)
-	if err != nil {
-		return nil, err
-	}
-	for other, c := range s.clients { // such as those of certificates that were renewed
-		if time.Since(c.used) > clientRest {
-			s.forget(other)
-		}
-	}
-	s.clients[key] = &httpClient{c, time.Now()}
-	return c, nil
-}
-
-// An httpClient holds connections, and when it was asked for last.
-type httpClient struct {
-	*http.Client
-	used time.Time
-}
-
-// clientRest is how long a client is kept that nobody asks for.
-const clientRest = time.Hour
-
-func (s *Store) forget(client string) {
-	s.clients[client].CloseIdleConnections()
-	delete(s.clients, client)
+	return s.clients.Get(r.transport(s.salt), func() (*http.Client, error) { return newHTTPClient(r, s.opt.Dial) })
 }
 
 // Fetch brings the commit of h, and of it only the objects that are not there
@@ -313,7 +264,7 @@ func (s *Store) forget(client string) {
 // The timeout is that of all: of the wait for another fetch of the same
 // repository, and of submodules, too.
 func (s *Store) Fetch(ctx context.Context, r Remote, h Head, o FetchOptions) (*Snapshot, error) {
-	ctx, stop := context.WithTimeoutCause(ctx, r.timeout(), errTimedOut)
+	ctx, stop := context.WithTimeoutCause(ctx, r.timeout(), web.ErrTimedOut)
 	defer stop()
 	return s.fetch(ctx, r, h, o, 0)
 }
@@ -325,7 +276,7 @@ func (s *Store) fetch(ctx context.Context, r Remote, h Head, o FetchOptions, dep
 	}
 	id, err := parseOID(h.Hash)
 	if err != nil {
-		return nil, invalidURL("commit %q is not 40 hexadecimal digits", oneLine(h.Hash, 64))
+		return nil, invalidURL("commit %q is not 40 hexadecimal digits", web.OneLine(h.Hash, 64))
 	}
 	handed := false // by the server to r
 	get := func(order order, known *packSet, dir string) (*pack, error) {
@@ -336,7 +287,7 @@ func (s *Store) fetch(ctx context.Context, r Remote, h Head, o FetchOptions, dep
 			order.wants = []oid{tag}
 		}
 		var p *pack
-		err := s.talk(ctx, r, u, "fetch", func(ctx context.Context, w wire, beat *pulse) error {
+		err := s.talk(ctx, r, u, "fetch", func(ctx context.Context, w wire, beat *web.Pulse) error {
 			p, err = s.receive(ctx, w, beat, order, known, dir)
 			return err
 		})
@@ -377,7 +328,7 @@ func (s *Store) fetch(ctx context.Context, r Remote, h Head, o FetchOptions, dep
 	return snap, nil
 }
 
-func (s *Store) receive(ctx context.Context, w wire, beat *pulse, o order, known *packSet, dir string) (*pack, error) {
+func (s *Store) receive(ctx context.Context, w wire, beat *web.Pulse, o order, known *packSet, dir string) (*pack, error) {
 	lim := refLimits{s.opt.MaxRefs, int64(s.opt.MaxRefs) * 160}
 	c, err := greet(ctx, w, lim, func(string) bool { return false })
 	if err != nil {
@@ -404,7 +355,7 @@ func (s *Store) open(r Remote, h Head, o FetchOptions, depth int) (*Snapshot, er
 	}
 	id, err := parseOID(h.Hash)
 	if err != nil {
-		return nil, invalidURL("commit %q is not 40 hexadecimal digits", oneLine(h.Hash, 64))
+		return nil, invalidURL("commit %q is not 40 hexadecimal digits", web.OneLine(h.Hash, 64))
 	}
 	repo := s.repo(r)
 	set, ok := repo.holds(id)
@@ -448,13 +399,13 @@ func (s *Store) Sweep(used func(place string) bool) error {
 	}
 	keep := make(map[string]bool)
 	for _, e := range found {
-		if len(e.Name()) == keyLen && used(e.Name()) {
+		if len(e.Name()) == keyed.Len && used(e.Name()) {
 			s.reach(e.Name(), keep)
 		}
 	}
 	var errs []error
 	for _, e := range found {
-		if !e.IsDir() || len(e.Name()) != keyLen || keep[e.Name()] {
+		if !e.IsDir() || len(e.Name()) != keyed.Len || keep[e.Name()] {
 			continue
 		}
 		away, err := s.drop(e.Name(), used)
@@ -482,11 +433,7 @@ func (s *Store) drop(key string, used func(place string) bool) (away string, err
 		r.gone = true
 		r.unlock()
 	}
-	for client := range s.clients {
-		if client[:keyLen] == key {
-			s.forget(client)
-		}
-	}
+	s.clients.Forget(key)
 	away = filepath.Join(s.dir, key+".old-swept")
 	return away, os.Rename(filepath.Join(s.dir, key), away)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/web"
 	"plumb.dev/plumb/tree"
 )
 
@@ -123,7 +124,7 @@ func sshPort(u *url.URL) string {
 	if u.Scheme == "ssh" && u.Port() == "" {
 		return "22"
 	}
-	return portOf(u)
+	return web.PortOf(u)
 }
 
 type module struct{ name, path, url string }
@@ -148,7 +149,7 @@ func parseModules(s string) ([]module, error) {
 			}
 			name = unquote(strings.TrimSuffix(name, `"`))
 			if unsafeModule(name) {
-				return nil, badSubmodule("the name %q is not allowed", oneLine(name, 200))
+				return nil, badSubmodule("the name %q is not allowed", web.OneLine(name, 200))
 			}
 			if at = slices.IndexFunc(out, func(m module) bool { return m.name == name }); at < 0 {
 				at = len(out)
@@ -161,7 +162,7 @@ func parseModules(s string) ([]module, error) {
 			case "path":
 				value = strings.TrimSuffix(value, "/")
 				if unsafeModule(value) || !fs.ValidPath(value) || value == "." || strings.HasPrefix(value, "-") {
-					return nil, badSubmodule("the path %q is not allowed", oneLine(value, 200))
+					return nil, badSubmodule("the path %q is not allowed", web.OneLine(value, 200))
 				}
 				out[at].path = value
 			case "url":

@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/web"
 	"plumb.dev/plumb/tree"
 )
 
@@ -90,10 +91,10 @@ func parseTree(b []byte) (*listing, error) {
 		case "160000":
 			r.kind = tree.Submodule
 		default:
-			return nil, unsafeTree("%q has the unknown mode %q", oneLine(string(name), 200), oneLine(mode, 20))
+			return nil, unsafeTree("%q has the unknown mode %q", web.OneLine(string(name), 200), web.OneLine(mode, 20))
 		}
 		if why := unsafeName(string(name)); why != "" {
-			return nil, unsafeTree("the name %q %s", oneLine(string(name), 200), why)
+			return nil, unsafeTree("the name %q %s", web.OneLine(string(name), 200), why)
 		}
 		names = append(names, name...)
 		r.to = len(names)
@@ -116,7 +117,7 @@ func parseTree(b []byte) (*listing, error) {
 		l.ids[i] = r.id
 		l.entries[i] = tree.Entry{Name: text[r.from:r.to], Kind: r.kind, ID: tree.ID(ids[i*idLen : (i+1)*idLen])}
 		if i > 0 && l.entries[i-1].Name == l.entries[i].Name {
-			return nil, unsafeTree("the name %q is there twice", oneLine(l.entries[i].Name, 200))
+			return nil, unsafeTree("the name %q is there twice", web.OneLine(l.entries[i].Name, 200))
 		}
 	}
 	l.cost = int64(len(text)+len(ids)) + int64(len(raws))*int64(unsafe.Sizeof(tree.Entry{})+unsafe.Sizeof(oid{})) + 200
@@ -278,13 +279,13 @@ func (v *survey) tree(id oid, at string, depth int) (int64, error) {
 		return n, nil
 	}
 	if depth > maxDepth {
-		return 0, errTooLarge("%q: directories are more than %d deep", clip(at, 100), maxDepth)
+		return 0, errTooLarge("%q: directories are more than %d deep", web.Clip(at, 100), maxDepth)
 	}
 	l, err := v.set.list(id)
 	if err != nil {
 		var f *fault.Error
 		if errors.As(err, &f) && f.Reason == ReasonUnsafeTree {
-			return 0, &fault.Error{Next: f.Next, Reason: f.Reason, Hint: f.Hint, Err: fmt.Errorf("in directory %q: %w", oneLine(at, 200), f.Err)}
+			return 0, &fault.Error{Next: f.Next, Reason: f.Reason, Hint: f.Hint, Err: fmt.Errorf("in directory %q: %w", web.OneLine(at, 200), f.Err)}
 		}
 		return 0, err
 	}
@@ -299,7 +300,7 @@ func (v *survey) tree(id oid, at string, depth int) (int64, error) {
 			n += below
 		case tree.File, tree.Link:
 			if !v.set.has(l.ids[i]) {
-				return 0, errCorrupt("object %s, %q, is missing", l.ids[i], oneLine(path.Join(at, e.Name), 200))
+				return 0, errCorrupt("object %s, %q, is missing", l.ids[i], web.OneLine(path.Join(at, e.Name), 200))
 			}
 		}
 		if n > maxEntries {

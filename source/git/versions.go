@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/Masterminds/semver/v3"
+	"plumb.dev/plumb/source/web"
 )
 
 // parseVersion returns the version that a tag is called, as Flux reads it: of
@@ -50,7 +51,7 @@ func highest(refs []ref, in *semver.Constraints) []ref {
 // newest picks of tags of one version the one whose commit is the newest, as
 // Flux does (source-controller, pull request 172); of those that are equally
 // new, the last by name.
-func (s *Store) newest(ctx context.Context, r Remote, tags []ref, c *conversation, beat *pulse) (ref, error) {
+func (s *Store) newest(ctx context.Context, r Remote, tags []ref, c *conversation, beat *web.Pulse) (ref, error) {
 	commits := make(map[oid]bool)
 	for _, t := range tags {
 		commits[t.commit()] = true
@@ -73,7 +74,7 @@ func (s *Store) newest(ctx context.Context, r Remote, tags []ref, c *conversatio
 // times returns when the commits of tags were made. Those that are not known
 // yet are fetched, without their files if the server can; a commit does not
 // change, so each is asked for once. What is no commit has no time.
-func (s *Store) times(ctx context.Context, r Remote, tags []ref, c *conversation, beat *pulse) (map[oid]time.Time, error) {
+func (s *Store) times(ctx context.Context, r Remote, tags []ref, c *conversation, beat *web.Pulse) (map[oid]time.Time, error) {
 	repo := s.repo(r)
 	set, _ := repo.state()
 	known := make(map[oid]time.Time)

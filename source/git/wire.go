@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/web"
 )
 
 // agent is what servers log.
@@ -202,7 +203,7 @@ func greet(ctx context.Context, w wire, lim refLimits, match func(name string) b
 // check refuses what this client can't talk to.
 func (c *conversation) check() error {
 	if f := c.caps["object-format"]; f != "" && f != "sha1" {
-		return failure(ReasonServerError, "the repository's object format is %s; only sha1 is supported", oneLine(f, 20))
+		return failure(ReasonServerError, "the repository's object format is %s; only sha1 is supported", web.OneLine(f, 20))
 	}
 	if _, ok := c.caps["side-band-64k"]; !c.v2 && !ok {
 		return failure(ReasonServerError, "the server does not support side-band-64k")
@@ -339,12 +340,12 @@ type order struct {
 // The pack is asked for as a thin one, which matters: for shallow commits that
 // is what makes a server leave out all that the haves hold. Without it a fetch
 // of the next commit would be the whole tree again.
-func (c *conversation) fetch(ctx context.Context, o order, beat *pulse) (io.ReadCloser, error) {
+func (c *conversation) fetch(ctx context.Context, o order, beat *web.Pulse) (io.ReadCloser, error) {
 	request := c.fetchV0
 	if c.v2 {
 		request = c.fetchV2
 	}
-	beat.packAsked()
+	beat.Thinks()
 	body, err := c.wire.ask(ctx, request(o))
 	if err != nil {
 		return nil, err
@@ -355,7 +356,7 @@ func (c *conversation) fetch(ctx context.Context, o order, beat *pulse) (io.Read
 		body.Close()
 		return nil, notGit(err)
 	}
-	beat.packStarts()
+	beat.Works()
 	return &sideband{p: p, body: body, rest: first}, nil
 }
 
