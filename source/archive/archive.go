@@ -39,6 +39,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"weak"
 
@@ -119,6 +120,7 @@ var _ source.Store = (*Store)(nil)
 type place struct {
 	readers readers
 	open    map[string]weak.Pointer[Tree] // by file
+	broken  map[string]*atomic.Bool       // by file: what its Trees have found out, also when nobody holds one any more
 }
 
 // Open opens the store in dir, which is made if it isn't there. It fails if
@@ -170,7 +172,7 @@ func (s *Store) path(placed, file string) string { return filepath.Join(s.dir, p
 func (s *Store) at(placed string) *place {
 	p := s.places[placed]
 	if p == nil {
-		p = &place{readers: readReaders(filepath.Join(s.dir, placed)), open: make(map[string]weak.Pointer[Tree])}
+		p = &place{readers: readReaders(filepath.Join(s.dir, placed)), open: make(map[string]weak.Pointer[Tree]), broken: make(map[string]*atomic.Bool)}
 		s.places[placed] = p
 	}
 	return p
@@ -194,7 +196,10 @@ func (s *Store) load(at Slot) (*Tree, error) {
 			delete(p.open, other)
 		}
 	}
-	p.open[f] = weak.Make(t)
+	if found := p.broken[f]; found != nil {
+		t.broken = found
+	}
+	p.open[f], p.broken[f] = weak.Make(t), t.broken
 	return t, nil
 }
 
@@ -329,8 +334,9 @@ func (s *Store) Put(at Slot, l Limits, fill func(*Builder) error) (*Tree, error)
 	if err := s.replace(at, f.Name(), other); err != nil {
 		return nil, fmt.Errorf("archive store: %w", err)
 	}
-	s.at(at.Place).open[file(at.Name)] = weak.Make(t)
-	s.thin(at.Place, file(at.Name))
+	p, name := s.at(at.Place), file(at.Name)
+	p.open[name], p.broken[name] = weak.Make(t), t.broken
+	s.thin(at.Place, name)
 	return t, s.grant(at)
 }
 
@@ -370,6 +376,7 @@ func (s *Store) thin(placed, but string) {
 	for _, info := range idle[min(maxKept, len(idle)):] {
 		if p.readers.forget(filepath.Join(s.dir, placed), info.Name()) == nil {
 			os.Remove(s.path(placed, info.Name()))
+			delete(p.broken, info.Name())
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/source/web"
@@ -299,7 +300,7 @@ func build(f *os.File, l Limits, fill func(*Builder) error) (*Tree, error) {
 // tree lays out what was added: each directory's entries beside each other.
 func (b *Builder) tree() *Tree {
 	b.root.identify()
-	t := &Tree{f: b.f, note: b.note, nodes: []node{b.root.node}}
+	t := &Tree{f: b.f, note: b.note, nodes: []node{b.root.node}, broken: new(atomic.Bool)}
 	var names strings.Builder
 	for i, queue := 0, []*made{b.root}; len(queue) > 0; i, queue = i+1, queue[1:] {
 		at := queue[0]
