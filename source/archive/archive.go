@@ -39,6 +39,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"weak"
 
@@ -119,6 +120,7 @@ var _ source.Store = (*Store)(nil)
 type place struct {
 	readers readers
 	open    map[string]weak.Pointer[Tree] // by file
+	broken  map[string]*atomic.Bool       // by file: what its Trees have found out, also when nobody holds one any more
 }
 
 // Open opens the store in dir, which is made if it isn't there. It fails if
@@ -170,7 +172,7 @@ func (s *Store) path(placed, file string) string { return filepath.Join(s.dir, p
 func (s *Store) at(placed string) *place {
 	p := s.places[placed]
 	if p == nil {
-		p = &place{readers: readReaders(filepath.Join(s.dir, placed)), open: make(map[string]weak.Pointer[Tree])}
+		p = &place{readers: readReaders(filepath.Join(s.dir, placed)), open: make(map[string]weak.Pointer[Tree]), broken: make(map[string]*atomic.Bool)}
 		s.places[placed] = p
 	}
 	return p
@@ -194,7 +196,10 @@ func (s *Store) load(at Slot) (*Tree, error) {
 			delete(p.open, other)
 		}
 	}
-	p.open[f] = weak.Make(t)
+	if found := p.broken[f]; found != nil {
+		t.broken = found
+	}
+	p.open[f], p.broken[f] = weak.Make(t), t.broken
 	return t, nil
 }
 
@@ -213,6 +218,21 @@ func (s *Store) Open(at Slot) (*Tree, error) {
 	}
 	return t, nil
 }
+
+// Kept returns what is kept, or nil, and whether who asks may have it. Who may
+// not shows nothing of it to him but what he has proven his right to otherwise.
+func (s *Store) Kept(at Slot) (t *Tree, may bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.load(at)
+	if err != nil {
+		return nil, false
+	}
+	return t, s.at(at.Place).readers.has(reader{file(at.Name), at.Access})
+}
+
+// Bounds are l, and the Store's where l has none.
+func (s *Store) Bounds(l Limits) Limits { return l.or(s.limits) }
 
 // Grant writes down that who asks may have what is kept, since its server has
 // named it to him. It does nothing if that isn't here, or is something else by
@@ -329,8 +349,9 @@ func (s *Store) Put(at Slot, l Limits, fill func(*Builder) error) (*Tree, error)
 	if err := s.replace(at, f.Name(), other); err != nil {
 		return nil, fmt.Errorf("archive store: %w", err)
 	}
-	s.at(at.Place).open[file(at.Name)] = weak.Make(t)
-	s.thin(at.Place, file(at.Name))
+	p, name := s.at(at.Place), file(at.Name)
+	p.open[name], p.broken[name] = weak.Make(t), t.broken
+	s.thin(at.Place, name)
 	return t, s.grant(at)
 }
 
@@ -370,6 +391,7 @@ func (s *Store) thin(placed, but string) {
 	for _, info := range idle[min(maxKept, len(idle)):] {
 		if p.readers.forget(filepath.Join(s.dir, placed), info.Name()) == nil {
 			os.Remove(s.path(placed, info.Name()))
+			delete(p.broken, info.Name())
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/source/web"
@@ -24,7 +25,7 @@ import (
 const (
 	maxName   = 4096 // bytes of a whole name, and of a link's target
 	maxPart   = 255
-	maxNote   = 64 << 10
+	maxNote   = 4 << 20
 	maxTarget = maxName
 )
 
@@ -160,7 +161,7 @@ func (b *Builder) add(name string, n node) error {
 	return nil
 }
 
-// Note keeps something beside the files, of 64 KiB at most, for [Tree.Note].
+// Note keeps something beside the files, of 4 MiB at most, for [Tree.Note].
 func (b *Builder) Note(note []byte) error {
 	if len(note) > maxNote {
 		return tooLarge("what is noted has more than %s", web.Size(maxNote))
@@ -322,7 +323,7 @@ func build(f *os.File, l Limits, fill func(*Builder) error) (*Tree, error) {
 // tree lays out what was added: each directory's entries beside each other.
 func (b *Builder) tree() *Tree {
 	b.root.identify()
-	t := &Tree{f: b.f, note: b.note, nodes: []node{b.root.node}}
+	t := &Tree{f: b.f, note: b.note, nodes: []node{b.root.node}, broken: new(atomic.Bool)}
 	var names strings.Builder
 	for i, queue := 0, []*made{b.root}; len(queue) > 0; i, queue = i+1, queue[1:] {
 		at := queue[0]
