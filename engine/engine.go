@@ -371,7 +371,6 @@ func (w *pass) forward(ctx context.Context) (err error) {
 	if err := w.observeDesired(ctx); err != nil {
 		return err
 	}
-	defer w.st.source.pack()
 	defer func() { err = w.explain(ctx, w.unit, w.st, w.place, err) }()
 	if err := w.observeLive(ctx); err != nil {
 		return err

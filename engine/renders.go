@@ -138,22 +138,17 @@ func (rs Results) items() (all []render.Item) {
 	return all
 }
 
-// sets are the objects of each of them.
-func (rs Results) sets() (sets []object.Set, err error) {
-	sets = make([]object.Set, len(rs))
-	for i, r := range rs {
-		if sets[i], err = r.Objects(); err != nil {
-			return nil, err
-		}
-	}
-	return sets, nil
-}
-
 // Objects are those of all, as they were rendered. They may be shared, and may
 // not be changed.
-func (rs Results) Objects() (object.Set, error) {
-	sets, err := rs.sets()
-	return slices.Concat(sets...), err
+func (rs Results) Objects() (all object.Set, err error) {
+	for _, r := range rs {
+		set, err := r.Objects()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, set...)
+	}
+	return all, nil
 }
 
 // paths are the directories that a unit is rendered from.

@@ -13,9 +13,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	api "plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object/ignore"
@@ -80,18 +82,21 @@ func (a *application) automated() *api.Automated {
 
 func is(b *bool) bool { return b != nil && *b }
 
-// decode decodes an Application. One that can't be decoded says why, and has
-// what could be told.
+// decode decodes an Application but for its status. One that can't be decoded says
+// why, and has what could be told.
 func decode(u *unstructured.Unstructured) *application {
-	a := &application{}
-	rest := maps.Clone(u.Object)
-	delete(rest, "status")
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(rest, &a.Application, true); err != nil {
+	a, rest := &application{}, &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+	delete(rest.Object, "status")
+	err := custom.Whole(rest)
+	if err == nil {
+		err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(rest.Object, &a.Application, true)
+	}
+	if err != nil {
 		a.Application = api.Application{}
 		a.Namespace, a.Name, a.UID, a.Generation = u.GetNamespace(), u.GetName(), u.GetUID(), u.GetGeneration()
 		a.DeletionTimestamp, a.Finalizers, a.Annotations = u.GetDeletionTimestamp(), u.GetFinalizers(), u.GetAnnotations()
 		a.ResourceVersion = u.GetResourceVersion()
-		a.unreadable = invalid("this version of plumb can't read it: %s%w", culprit(u), err)
+		a.unreadable = invalid("this version of plumb can't read it: %s%w", culprit(rest), err)
 	}
 	return a
 }
@@ -99,9 +104,14 @@ func decode(u *unstructured.Unstructured) *application {
 // decodeStatus decodes the status of u, in which there may be more than this
 // version knows.
 func decodeStatus(u *unstructured.Unstructured) (st api.ApplicationStatus, err error) {
-	m, _, err := unstructured.NestedMap(u.Object, "status")
-	if err == nil {
-		err = runtime.DefaultUnstructuredConverter.FromUnstructured(m, &st)
+	switch s := u.Object["status"].(type) {
+	case nil:
+	case string: // as the cache keeps it
+		err = utiljson.Unmarshal([]byte(s), &st)
+	case map[string]any:
+		err = runtime.DefaultUnstructuredConverter.FromUnstructured(s, &st)
+	default:
+		err = errors.New("it is no object")
 	}
 	if err != nil {
 		return api.ApplicationStatus{}, fmt.Errorf("status: %w", err)

@@ -61,7 +61,7 @@ func selectorOf(unit string) string { return unitLabel + "=" + digest(unit) }
 // Marks implements [engine.Objects].
 func (s objects) Marks(u engine.Unit) func(object.Ref) engine.Marks {
 	key, _ := keyOf(u.Name)
-	app := s.o.trackingName(key)
+	app, namespace := s.o.trackingName(key), u.Namespace // u itself would be kept with what is returned
 	labels := map[string]string{unitLabel: digest(u.Name)}
 	how, installation := settings.ByAnnotation, ""
 	if t := termsOf(u); t != nil {
@@ -73,7 +73,7 @@ func (s objects) Marks(u engine.Unit) func(object.Ref) engine.Marks {
 	return func(ref object.Ref) engine.Marks {
 		m := engine.Marks{Labels: labels, Annotations: map[string]string{}}
 		if how != settings.ByLabel {
-			m.Annotations[trackingID] = trackingOf(app, ref, u.Namespace)
+			m.Annotations[trackingID] = trackingOf(app, ref, namespace)
 		}
 		if installation != "" {
 			m.Annotations[installationID] = installation

@@ -56,7 +56,7 @@ func (o *Options) Setup(ctx context.Context, mgr manager.Manager, p control.Part
 	err = ctrl.NewControllerManagedBy(mgr).Named("application").
 		For(example(), builder.WithPredicates(predicate.Funcs{
 			// What plumb has written itself, it knows of.
-			UpdateFunc: func(e event.UpdateEvent) bool { return !r.latest.Is(e.ObjectNew) },
+			UpdateFunc: func(e event.UpdateEvent) bool { return !r.latest.Heard(e.ObjectNew) },
 		})).
 		WatchesRawSource(r.queue.Source()).
 		WithOptions(controller.Options{

@@ -278,6 +278,7 @@ func (a *attempt) add(doc, at string) error {
 		return render.Stall(render.BuildFailed, "see what it renders to with helm template", fmt.Errorf("%s: what it renders to is not a Kubernetes object", at))
 	}
 	if len(e.object) == 0 {
+		a.warnings = append(a.warnings, at+": an object without anything in it is left out")
 		return nil
 	}
 	if _, err := yaml.YAMLToJSONStrict([]byte(doc)); err != nil {

@@ -3,6 +3,7 @@ package helm
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 
@@ -26,7 +27,7 @@ func capabilitiesOf(o Options, cluster *render.Cluster) (*capabilities, error) {
 		version, c.given.version = o.KubeVersion, true
 	}
 	if len(o.APIVersions) > 0 {
-		apis, c.given.apis = o.APIVersions, true
+		apis, c.given.apis = slices.Concat(c.is.APIVersions, o.APIVersions), true
 	}
 	if version != "" {
 		v, err := common.ParseKubeVersion(version)

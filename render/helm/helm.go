@@ -50,9 +50,9 @@ type Options struct {
 	// IgnoreMissingFiles passes over files of Values that are not there.
 	IgnoreMissingFiles bool
 
-	// KubeVersion and APIVersions are what .Capabilities says. Empty: what the
-	// cluster has ([render.Options.Cluster]), and else what Helm says without
-	// one.
+	// KubeVersion and APIVersions are what .Capabilities says, the latter beside what
+	// Helm says without a cluster. Empty: what the cluster has
+	// ([render.Options.Cluster]), or what Helm says if there is none.
 	KubeVersion string
 	APIVersions []string
 
