@@ -14,6 +14,7 @@ import (
 	"plumb.dev/plumb/inspect"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 )
 
 type diffOptions struct {
@@ -160,7 +161,7 @@ func (o diffOptions) artifacts(ctx context.Context, s *conn, r *inspect.Reader, 
 }
 
 // last is what was applied last, or nil if the source does not have it any more.
-func last(ctx context.Context, r *inspect.Reader, f, src *inspect.Found, store *git.Store) ([]*source.Artifact, error) {
+func last(ctx context.Context, r *inspect.Reader, f, src *inspect.Found, store *stores.Stores) ([]*source.Artifact, error) {
 	if f.Revision == "" {
 		return nil, nil
 	}
@@ -171,19 +172,19 @@ func last(ctx context.Context, r *inspect.Reader, f, src *inspect.Found, store *
 	return []*source.Artifact{a}, err
 }
 
-// openStore opens a store of repositories for one command: the one that is
-// kept, or one of its own if another command uses that.
-func openStore() (*git.Store, func(), error) {
+// openStore opens what sources are kept in, for one command: what is there
+// already, or one of its own if another command uses that.
+func openStore() (*stores.Stores, func(), error) {
 	if cache, err := os.UserCacheDir(); err == nil {
-		if s, err := git.NewStore(filepath.Join(cache, "plumb", "git"), git.Options{}); err == nil {
+		if s, err := stores.Open(filepath.Join(cache, "plumb")); err == nil {
 			return s, func() { s.Close() }, nil
 		}
 	}
-	dir, err := os.MkdirTemp("", "plumb-git-")
+	dir, err := os.MkdirTemp("", "plumb-sources-")
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := git.NewStore(dir, git.Options{})
+	s, err := stores.Open(dir)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, nil, err

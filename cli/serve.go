@@ -35,7 +35,7 @@ import (
 	"plumb.dev/plumb/cluster"
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/render"
-	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 )
 
 // serveOptions are the flags of plumb serve.
@@ -150,7 +150,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	store, err := git.NewStore(filepath.Join(o.data, "git"), git.Options{})
+	store, err := stores.Open(o.data)
 	if err != nil {
 		return fmt.Errorf("open --data: %w", err)
 	}
@@ -184,7 +184,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	recorder := broadcaster.NewRecorder(scheme, corev1.EventSource{Component: "plumb"})
 
 	served, err := control.Setup(ctx, mgr, o.dialects, control.Options{
-		Git: store, Clientset: clientset, Events: recorder, Log: log, ArtifactHost: "plumb." + OwnNamespace() + ".svc",
+		Stores: store, Clientset: clientset, Events: recorder, Log: log, ArtifactHost: "plumb." + OwnNamespace() + ".svc",
 		RenderMemory: o.renderMemory, Renders: renders, Renderers: renderers, Lua: byLua, JQ: finder, Concurrent: o.concurrent,
 	})
 	if err != nil {
@@ -196,7 +196,7 @@ func (o serveOptions) serve(ctx context.Context, config *rest.Config, log *slog.
 	if err := mgr.AddReadyzCheck("synced", synced(mgr)); err != nil {
 		return err
 	}
-	if err := mgr.Add(memoryTidier{trim: store.Trim}); err != nil {
+	if err := mgr.Add(memoryTidier{trim: store.Git.Trim}); err != nil {
 		return err
 	}
 	if o.hintAddr != "0" {

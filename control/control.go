@@ -28,7 +28,7 @@ import (
 	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
-	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 	"plumb.dev/plumb/watch/health/lua"
 )
 
@@ -85,7 +85,7 @@ type Controllers interface {
 
 // Options are what is served with.
 type Options struct {
-	Git       *git.Store
+	Stores    *stores.Stores
 	Clientset kubernetes.Interface
 	Events    record.EventRecorder
 	Log       *slog.Logger
@@ -130,7 +130,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, dialects []Dialect, o Options)
 		return nil, err
 	}
 	c.Sources = source.NewKeeper(ctx, source.Options{
-		Stores: []source.Store{o.Git}, Log: o.Log, Published: c.Engine.Published, Changed: c.wake, Looked: c.looked,
+		Stores: o.Stores.All(), Log: o.Log, Published: c.Engine.Published, Changed: c.wake, Looked: c.looked,
 	})
 	c.Refs = lookup.New(ctx, o.Clientset, c.wake)
 	for _, d := range dialects {

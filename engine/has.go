@@ -16,8 +16,16 @@ const kindsTold = 2 * time.Second
 // changed: its own version, and what others serve for it, may.
 const hasFor = 10 * time.Minute
 
-// what returns what the cluster has, for renders that go by it.
-func (p *place) what(ctx context.Context) (*render.Cluster, error) {
+// whatHas returns what the cluster of a target has, for renders that go by it; nil
+// if there is none.
+func (e *Engine) whatHas(ctx context.Context, t Target) (*render.Cluster, error) {
+	if t.Config == nil && e.o.Config == nil && e.known(t) == nil {
+		return nil, nil
+	}
+	p, err := e.place(t, "")
+	if err != nil {
+		return nil, err
+	}
 	s, err := p.Served(ctx, p.hasSince(time.Now()))
 	if err != nil {
 		return nil, err
@@ -43,12 +51,17 @@ func (p *place) hasSince(now time.Time) time.Time {
 	return since
 }
 
+// known is the place of a target, if there is one already.
+func (e *Engine) known(t Target) *place {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.at[t.Cluster]
+}
+
 // knownToHave is what the cluster of a target is known to have; nil: nothing is. It
 // asks for nothing.
 func (e *Engine) knownToHave(t Target) *render.Cluster {
-	e.mu.Lock()
-	p := e.at[t.Cluster]
-	e.mu.Unlock()
+	p := e.known(t)
 	if p == nil || p.LastServed() == nil {
 		return nil
 	}

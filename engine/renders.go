@@ -84,11 +84,8 @@ func (u Unit) renders(f func(key string, t tree.Tree, o render.Options) (render.
 func (e *Engine) renders(ctx context.Context, u Unit, as string) (Results, error) {
 	return u.renders(func(key string, t tree.Tree, o render.Options) (render.Result, error) {
 		if o.Builder.AsksCluster() {
-			p, err := e.place(u.Target, "")
-			if err != nil {
-				return render.Result{}, err
-			}
-			if o.Cluster, err = p.what(ctx); err != nil {
+			var err error
+			if o.Cluster, err = e.whatHas(ctx, u.Target); err != nil {
 				return render.Result{}, err
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/argocd"
 	"plumb.dev/plumb/control/flux"
+	"plumb.dev/plumb/render/helm"
 	"plumb.dev/plumb/render/kustomize"
 )
 
@@ -20,6 +21,7 @@ import (
 var version = "dev"
 
 func main() {
+	helm.Quiet()
 	stderr, flush := kustomize.Quiet()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ofFlux := &flux.Options{OwnNamespace: cli.OwnNamespace()}

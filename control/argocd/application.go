@@ -239,11 +239,12 @@ func checkSource(s api.Source) error {
 			Next: fault.Stall, Reason: fault.UnsupportedField, Err: errors.New("plugin: plumb runs no programs of others to make objects"),
 			Hint: "commit what the plugin makes, or leave this Application to Argo CD",
 		}
-	case s.Chart != "":
-		return &fault.Error{
-			Next: fault.Stall, Reason: fault.BuildFailed, Err: errors.New("this version of plumb takes Helm charts from Git alone"),
-			Hint: "leave this Application to Argo CD until one does",
-		}
+	case s.Chart != "" && s.Path != "":
+		return invalid("it has both chart and path; leave one of them out")
+	case s.Chart != "" && s.Ref != "":
+		return invalid("it has both chart and ref; files of a chart are for that chart alone")
+	case s.Chart != "" && (s.Kustomize != nil || s.Directory != nil):
+		return invalid("it has a chart, and kustomize or directory; leave one of them out")
 	case s.Kustomize != nil && s.Directory != nil:
 		return invalid("it has both kustomize and directory; leave one of them out")
 	case s.Helm != nil && (s.Kustomize != nil || s.Directory != nil):
@@ -252,7 +253,7 @@ func checkSource(s api.Source) error {
 		return invalid("the ref %q is made of other characters than letters, digits, - and _", s.Ref)
 	case s.TagPrefix != "":
 		return unsupported("tagPrefix", "this version of plumb knows no tags with a prefix")
-	case s.Path == "" && s.Ref == "":
+	case s.Path == "" && s.Ref == "" && s.Chart == "":
 		return invalid("it has no path, no chart and no ref")
 	}
 	return nil

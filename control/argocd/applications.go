@@ -103,7 +103,7 @@ func (r *applications) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Re
 	}
 	again, blocked := r.put(a, in, kept)
 	c := concernOf(a)
-	r.known.concerned(a.key(), c, in.print(c, r.sources.store))
+	r.known.concerned(a.key(), c, in.print(c, r.sources.stores))
 	if in != r.around.now() {
 		r.queue.Add(a.key()) // it has changed meanwhile
 	}

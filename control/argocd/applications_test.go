@@ -53,7 +53,7 @@ func TestAnOperationThatCannotBeIsRefused(t *testing.T) {
 		"a misspelt option":  {"{sync: {syncOptions: [Prun=true]}}", "operation.sync.syncOptions: \"Prun=true\""},
 		"a pause of no time": {"{sync: {}, retry: {backoff: {duration: soon}}}", "operation.retry.backoff.duration"},
 		"too many revisions": {"{sync: {revisions: [a, b]}}", "it names 2, and there are 1 sources"},
-		"another's chart":    {"{sync: {source: {repoURL: x, chart: c}}}", "takes Helm charts from Git alone"},
+		"another's chart":    {"{sync: {source: {repoURL: x, chart: c, path: p}}}", "it has both chart and path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, app(t, spec("")+"\noperation: "+c.op))
@@ -219,7 +219,7 @@ func TestAUnitIsPutWhenItIsAnother(t *testing.T) {
 		t.Error("it is not put")
 	}
 	w.eventually(t, func() string { // until it is known that there is no such server
-		if st, _ := w.sources.keeper.State(want{remote: git.Remote{URL: "https://127.0.0.1:1/x"}, target: ""}.name()); st.Err == nil {
+		if st, _ := w.sources.keeper.State(want{Repository: at("https://127.0.0.1:1/x"), target: ""}.name()); st.Err == nil {
 			return "nothing is known of the source"
 		}
 		return ""

@@ -31,7 +31,7 @@ type controllers struct{ units *applications }
 // Setup implements [control.Dialect].
 func (o *Options) Setup(ctx context.Context, mgr manager.Manager, p control.Parts) (control.Controllers, error) {
 	r := &applications{
-		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), engine: p.Engine, sources: newShared(p.Sources, p.Git),
+		o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), engine: p.Engine, sources: newShared(p.Sources, p.Stores),
 		events: p.Events, log: p.Log, queue: &control.Queue{},
 	}
 	if o.Namespace == "" {

@@ -10,16 +10,21 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"plumb.dev/plumb/control/argocd/settings"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/helm"
+	"plumb.dev/plumb/source/oci"
+	"plumb.dev/plumb/source/stores"
 )
 
 // A want is what an Application wants of a repository.
 type want struct {
-	remote git.Remote
-	target string // a branch, a tag, a range, a commit, or HEAD
+	settings.Repository
+	chart  string // empty: none
+	target string // a branch, a tag, a range, a commit, or HEAD; of a chart a version or range
 	// access names the Secrets that remote is from: what they say may change, and
 	// who goes by others is not given what they show.
 	access   string
@@ -29,16 +34,30 @@ type want struct {
 // name is what the keeper calls it: the same for all who want the same, and may
 // have it.
 func (w want) name() string {
-	if w.access == "" {
-		return sourceName + "/" + digest(w.remote.URL, w.target)
+	texts := []string{w.Address(), w.target}
+	if w.chart != "" {
+		texts = append(texts, w.chart)
 	}
-	return sourceName + "/" + digest(w.remote.URL, w.target, w.access)
+	if w.access != "" {
+		texts = append(texts, w.access)
+	}
+	return sourceName + "/" + digest(texts...)
 }
 
 // from is where it is had, with the submodules of a repository, as Argo CD has
 // them.
-func (w want) from(store *git.Store) git.Source {
-	return git.Source{Store: store, Remote: w.remote, Ref: refOf(w.target), FetchOptions: git.FetchOptions{RecurseSubmodules: true}}
+func (w want) from(s *stores.Stores) source.Fetcher {
+	switch {
+	case w.Registry != nil && w.chart != "":
+		at := *w.Registry
+		at.URL += "/" + w.chart
+		return oci.Source{Store: s.Archives, Clients: s.Registries, Remote: at, Ref: oci.Ref{SemVer: strings.TrimSpace(w.target)}, Layer: oci.Layer{Kind: oci.Chart}}
+	case w.Registry != nil:
+		return oci.Source{Store: s.Archives, Clients: s.Registries, Remote: *w.Registry, Ref: oci.Ref{Short: strings.TrimSpace(w.target)}, Layer: oci.Layer{Kind: oci.Only}}
+	case w.chart != "":
+		return helm.Chart{Store: s.Charts, Repo: *w.Charts, Name: w.chart, Version: strings.TrimSpace(w.target)}
+	}
+	return git.Source{Store: s.Git, Remote: *w.Git, Ref: refOf(w.target), FetchOptions: git.FetchOptions{RecurseSubmodules: true}}
 }
 
 // refOf is what a target stands for.
@@ -65,7 +84,7 @@ func isRange(target string) bool {
 // shared are the sources that Applications want, each once whoever wants it.
 type shared struct {
 	keeper *source.Keeper
-	store  *git.Store
+	stores *stores.Stores
 
 	mu     sync.Mutex
 	byName map[string]*wanted
@@ -80,9 +99,9 @@ type wanted struct {
 	users map[string]bool
 }
 
-func newShared(k *source.Keeper, s *git.Store) *shared {
+func newShared(k *source.Keeper, s *stores.Stores) *shared {
 	return &shared{
-		keeper: k, store: s, byName: make(map[string]*wanted), of: make(map[string]map[string]bool),
+		keeper: k, stores: s, byName: make(map[string]*wanted), of: make(map[string]map[string]bool),
 		asked: uint64(time.Now().UnixNano()), last: make(map[string]string),
 	}
 }
@@ -101,7 +120,7 @@ func (s *shared) set(unit string, wants []want) {
 			s.byName[name] = have
 		}
 		have.users[unit] = true
-		from := w.from(s.store)
+		from := w.from(s.stores)
 		requested := have.spec.Requested
 		if !s.of[unit][name] {
 			requested = max(requested, s.last[unit])
@@ -218,10 +237,14 @@ func (s *shared) missing(u engine.Unit) (text string) {
 	return text
 }
 
-// hashOf is the commit of a revision: main@sha1:… stands for that.
+// hashOf is what a revision stands for whatever it is called: the commit of
+// main@sha1:…, and the digest of v1@sha256:….
 func hashOf(revision string) string {
 	if i := strings.LastIndex(revision, "sha1:"); i >= 0 {
 		return revision[i+len("sha1:"):]
+	}
+	if i := strings.LastIndex(revision, "@sha256:"); i >= 0 {
+		return revision[i+1:]
 	}
 	return revision
 }

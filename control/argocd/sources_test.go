@@ -61,7 +61,7 @@ func TestTheCommitOfARevision(t *testing.T) {
 func TestSourcesAreShared(t *testing.T) {
 	w := newWorld(t)
 	s := w.sources
-	main, next := want{remote: git.Remote{URL: "https://git.example.com/a"}, target: "main"}, want{remote: git.Remote{URL: "https://git.example.com/a"}, target: "next"}
+	main, next := want{Repository: at("https://git.example.com/a"), target: "main"}, want{Repository: at("https://git.example.com/a"), target: "next"}
 	has := func(wants ...want) {
 		t.Helper()
 		for _, x := range []want{main, next} {
@@ -97,7 +97,7 @@ func TestWhatIsAskedForIsWhatIsWantedBySoonToo(t *testing.T) {
 	w := newWorld(t)
 	s := w.sources
 	request := s.ask("a")
-	s.set("a", []want{{remote: git.Remote{URL: "https://127.0.0.1:1/a"}, target: "main"}})
+	s.set("a", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
 	if s.answered("a", request) {
 		t.Error("it is answered before it was asked")
 	}
@@ -117,8 +117,8 @@ func TestWhatIsAskedForIsWhatIsWantedBySoonToo(t *testing.T) {
 func TestAnswersAreOfARequestOrLater(t *testing.T) {
 	w := newWorld(t)
 	s := w.sources
-	s.set("a", []want{{remote: git.Remote{URL: "https://127.0.0.1:1/a"}, target: "main"}})
-	s.set("b", []want{{remote: git.Remote{URL: "https://127.0.0.1:1/a"}, target: "main"}})
+	s.set("a", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
+	s.set("b", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
 	first, second := s.ask("a"), s.ask("b")
 	if first >= second {
 		t.Fatalf("%s, and then %s", first, second)
@@ -132,7 +132,10 @@ func TestAnswersAreOfARequestOrLater(t *testing.T) {
 	if s.answered("a", s.ask("a")+"0") {
 		t.Error("it is answered before it was asked")
 	}
-	if _, err := s.failing([]string{want{remote: git.Remote{URL: "https://127.0.0.1:1/a"}, target: "main"}.name()}, false); err == nil {
+	if _, err := s.failing([]string{want{Repository: at("https://127.0.0.1:1/a"), target: "main"}.name()}, false); err == nil {
 		t.Error("a source that never was there has time")
 	}
 }
+
+// at is a Git repository.
+func at(url string) settings.Repository { return settings.Repository{Git: &git.Remote{URL: url}} }

@@ -169,7 +169,7 @@ func (r *applications) survey(ctx context.Context) error {
 		return nil
 	}
 	r.o.common.Store(after.common)
-	keys := r.known.concerns(func(c concern) string { return after.print(c, r.sources.store) })
+	keys := r.known.concerns(func(c concern) string { return after.print(c, r.sources.stores) })
 	r.queue.Add(keys...)
 	if before.Digest != after.Digest { // there may be other namespaces to look into
 		all, err := r.all(ctx)

@@ -11,7 +11,7 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
-	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 )
 
 // Terms are what an Application may do, and where: by its project, by the Secret
@@ -176,7 +176,7 @@ func concernOf(a *application) concern {
 
 // print is another one if something of what an Application uses is. It holds
 // nothing of what Secrets do.
-func (w *around) print(c concern, store *git.Store) string {
+func (w *around) print(c concern, s *stores.Stores) string {
 	if w.err != nil {
 		return w.err.Error()
 	}
@@ -189,8 +189,15 @@ func (w *around) print(c concern, store *git.Store) string {
 	texts = append(texts, p.Digest, fmt.Sprint(at.Server, at.Name, at.Namespaces, at.ClusterResources, at.Skipped, at.Target.Cluster, err))
 	for url := range strings.Lines(c.repositories) {
 		url = strings.TrimSuffix(url, "\n")
-		m, err := w.Remote(url, p.Name)
-		texts = append(texts, git.Source{Store: store, Remote: m}.Key(), w.Access(url, p.Name), fmt.Sprint(err))
+		for _, chart := range []string{"", "chart"} {
+			at, err := w.Repository(url, p.Name, chart != "")
+			if err != nil {
+				texts = append(texts, err.Error())
+				continue
+			}
+			texts = append(texts, want{Repository: at, chart: chart}.from(s).Key())
+		}
+		texts = append(texts, w.Access(url, p.Name))
 	}
 	return digest(texts...)
 }

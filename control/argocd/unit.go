@@ -107,11 +107,14 @@ func (o *Options) made(a *application, in *around, sources []api.Source, revisio
 		return m, err
 	}
 	for i, s := range sources {
-		remote, err := in.Remote(s.RepoURL, a.project())
+		at, err := in.Repository(s.RepoURL, a.project(), s.Chart != "")
 		if err != nil {
 			return m, fmt.Errorf("%s: %w", a.sourceField(i), err)
 		}
-		w := want{remote: remote, target: s.TargetRevision, access: in.Access(s.RepoURL, a.project()), interval: in.interval()}
+		if s.Helm != nil && at.Charts != nil {
+			at.Charts.PassCredentials = s.Helm.PassCredentials
+		}
+		w := want{Repository: at, chart: s.Chart, target: s.TargetRevision, access: in.Access(s.RepoURL, a.project()), interval: in.interval()}
 		if i < len(revisions) && revisions[i] != "" {
 			w.target = revisions[i]
 		}

@@ -18,7 +18,7 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/source"
-	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 	"plumb.dev/plumb/tree"
 )
 
@@ -260,12 +260,12 @@ func (o *Options) Units(all []unstructured.Unstructured, r view.Reader, at []*so
 }
 
 // Artifact implements [view.Dialect]. There are no custom resources of sources.
-func (o *Options) Artifact(_ context.Context, u *unstructured.Unstructured, _ view.Reader, _ *git.Store, _ view.Want) (*source.Artifact, error) {
+func (o *Options) Artifact(_ context.Context, u *unstructured.Unstructured, _ view.Reader, _ *stores.Stores, _ view.Want) (*source.Artifact, error) {
 	return nil, fmt.Errorf("%s is no source", object.RefOf(u))
 }
 
 // Artifacts implements [view.Dialect].
-func (o *Options) Artifacts(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *git.Store, w view.Want) (all []*source.Artifact, err error) {
+func (o *Options) Artifacts(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *stores.Stores, w view.Want) (all []*source.Artifact, err error) {
 	a := read(u)
 	if _, err := a.check(); err != nil {
 		return nil, err

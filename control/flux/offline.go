@@ -15,6 +15,7 @@ import (
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 	"plumb.dev/plumb/tree"
 )
 
@@ -77,18 +78,18 @@ func (o Options) Units(all []unstructured.Unstructured, r view.Reader, at []*sou
 
 // Artifact makes the artifact of a GitRepository as the controller does, with
 // the credentials that r may read.
-func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *git.Store, want view.Want) (*source.Artifact, error) {
+func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *stores.Stores, want view.Want) (*source.Artifact, error) {
 	return o.artifact(ctx, u, r, store, want, nil)
 }
 
 // Artifacts implements [view.Dialect]. The sources of Kustomizations are custom
 // resources.
-func (o Options) Artifacts(_ context.Context, u *unstructured.Unstructured, _ view.Reader, _ *git.Store, _ view.Want) ([]*source.Artifact, error) {
+func (o Options) Artifacts(_ context.Context, u *unstructured.Unstructured, _ view.Reader, _ *stores.Stores, _ view.Want) ([]*source.Artifact, error) {
 	return nil, fmt.Errorf("%s is made from another custom resource", object.RefOf(u))
 }
 
 // artifact is Artifact for a GitRepository that those of way include.
-func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *git.Store, want view.Want, way []string) (*source.Artifact, error) {
+func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *stores.Stores, want view.Want, way []string) (*source.Artifact, error) {
 	g, err := decodeGitRepository(u)
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r v
 	if err != nil {
 		return nil, err
 	}
-	from := git.Source{Store: store, Remote: remote, FetchOptions: git.FetchOptions{RecurseSubmodules: g.Spec.RecurseSubmodules}}
+	from := git.Source{Store: store.Git, Remote: remote, FetchOptions: git.FetchOptions{RecurseSubmodules: g.Spec.RecurseSubmodules}}
 	c, err := from.Fetch(ctx, source.Revision{Name: head.Revision, Detail: head})
 	if err != nil {
 		return nil, err
@@ -159,21 +160,21 @@ func (o Options) Directory(ref object.Ref, dir tree.Tree, revision string) (*sou
 var hash = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
 // wanted finds out which commit a revision stands for.
-func wanted(ctx context.Context, store *git.Store, remote git.Remote, revision string) (git.Head, error) {
+func wanted(ctx context.Context, store *stores.Stores, remote git.Remote, revision string) (git.Head, error) {
 	if i := strings.LastIndex(revision, "sha1:"); i >= 0 && hash.MatchString(revision[i+5:]) {
 		return git.Head{Revision: revision, Hash: revision[i+5:]}, nil
 	}
 	switch {
 	case hash.MatchString(revision):
-		return store.Resolve(ctx, remote, git.Ref{Commit: revision})
+		return store.Git.Resolve(ctx, remote, git.Ref{Commit: revision})
 	case strings.HasPrefix(revision, "refs/"):
-		return store.Resolve(ctx, remote, git.Ref{Name: revision})
+		return store.Git.Resolve(ctx, remote, git.Ref{Name: revision})
 	}
-	head, err := store.Resolve(ctx, remote, git.Ref{Branch: revision})
+	head, err := store.Git.Resolve(ctx, remote, git.Ref{Branch: revision})
 	if !fault.Is(err, git.ReasonReferenceNotFound) {
 		return head, err
 	}
-	if head, err := store.Resolve(ctx, remote, git.Ref{Tag: revision}); !fault.Is(err, git.ReasonReferenceNotFound) {
+	if head, err := store.Git.Resolve(ctx, remote, git.Ref{Tag: revision}); !fault.Is(err, git.ReasonReferenceNotFound) {
 		return head, err
 	}
 	return git.Head{}, &fault.Error{

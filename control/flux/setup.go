@@ -34,7 +34,7 @@ func (o Options) Setup(_ context.Context, mgr ctrl.Manager, p control.Parts) (co
 			engine: p.Engine, refs: p.Refs, events: p.Events, log: p.Log, queue: &control.Queue{},
 		},
 		sources: &gitRepositories{
-			client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Git, keeper: p.Sources, refs: p.Refs,
+			client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Stores.Git, keeper: p.Sources, refs: p.Refs,
 			events: p.Events, log: p.Log, queue: &control.Queue{}, host: p.ArtifactHost,
 		},
 	}

@@ -25,7 +25,7 @@ import (
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/internal/gittest"
 	"plumb.dev/plumb/internal/kubetest"
-	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 )
 
 const definition = `
@@ -89,12 +89,12 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	store, err := git.NewStore(w.data, git.Options{})
+	store, err := stores.Open(w.data)
 	if err != nil {
 		w.Fatal(err)
 	}
 	_, err = control.Setup(ctx, mgr, []control.Dialect{dialect{}}, control.Options{
-		Git: store, Clientset: clientset, Events: record.NewFakeRecorder(1000), Log: slog.New(slog.DiscardHandler), RenderMemory: 1 << 20, Concurrent: 4,
+		Stores: store, Clientset: clientset, Events: record.NewFakeRecorder(1000), Log: slog.New(slog.DiscardHandler), RenderMemory: 1 << 20, Concurrent: 4,
 	})
 	if err != nil {
 		w.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/source"
-	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 	"plumb.dev/plumb/tree"
 )
 
@@ -46,11 +46,11 @@ type Dialect interface {
 
 	// Artifact makes the artifact of a source, with the credentials that r
 	// may read. The store is not used for a directory.
-	Artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want) (*source.Artifact, error)
+	Artifact(ctx context.Context, u *unstructured.Unstructured, r Reader, store *stores.Stores, want Want) (*source.Artifact, error)
 
 	// Artifacts makes those of a unit whose kind is [Kind.Inline], one for each of
 	// its sources.
-	Artifacts(ctx context.Context, u *unstructured.Unstructured, r Reader, store *git.Store, want Want) ([]*source.Artifact, error)
+	Artifacts(ctx context.Context, u *unstructured.Unstructured, r Reader, store *stores.Stores, want Want) ([]*source.Artifact, error)
 
 	// Directory makes the artifact of a directory, as if it were all of a
 	// source of that name which selects nothing.

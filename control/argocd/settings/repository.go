@@ -13,6 +13,9 @@ import (
 	"plumb.dev/plumb/control/argocd/address"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/helm"
+	"plumb.dev/plumb/source/oci"
+	"plumb.dev/plumb/source/web"
 )
 
 // A repository is a Secret of the types repository and repo-creds.
@@ -43,7 +46,7 @@ var repositoryKeys = map[string]use{
 	"username": credential, "password": credential, "bearerToken": credential, "sshPrivateKey": credential,
 	"tlsClientCertData": credential, "tlsClientCertKey": credential,
 	"name": without, "type": without, "depth": without, "forceHttpBasicAuth": without, "webhookManifestCacheWarmDisabled": without,
-	"enableOCI": without, "insecureOCIForceHttp": without,
+	"enableOCI": without, "insecureOCIForceHttp": honoured,
 	"insecure": flagged, "insecureIgnoreHostKey": flagged, "enableLfs": flagged,
 	"githubAppID": foreign, "githubAppInstallationID": foreign, "githubAppPrivateKey": foreign, "githubAppEnterpriseBaseUrl": foreign,
 	"gcpServiceAccountKey": foreign, "useAzureWorkloadIdentity": foreign,
@@ -107,6 +110,68 @@ func (r repository) unsupported(known map[string]use) error {
 func (r repository) hasCredentials() bool {
 	for key, u := range repositoryKeys {
 		if (u == credential || u == foreign) && len(r.data[key]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// A Repository is where a source is, and how to reach it: one of the three is set.
+type Repository struct {
+	Git      *git.Remote
+	Charts   *helm.Repository
+	Registry *oci.Remote
+}
+
+// Address is where it is.
+func (r Repository) Address() string {
+	switch {
+	case r.Charts != nil:
+		return r.Charts.URL
+	case r.Registry != nil:
+		return r.Registry.URL
+	}
+	return r.Git.URL
+}
+
+// Repository returns where a source is, and how to reach it for an Application of a
+// project, as [Settings.Remote] does. One that is oci://…, or has no scheme as
+// Argo CD writes registries, is a registry; of the others those with charts are
+// Helm repositories.
+func (s *Settings) Repository(repoURL, project string, charts bool) (r Repository, err error) {
+	a, err := address.Parse(repoURL)
+	if err != nil {
+		return r, err
+	}
+	m, err := s.Remote(repoURL, project)
+	if err != nil {
+		return r, err
+	}
+	certs := web.TLS{CA: m.Auth.CA, ClientCert: m.Auth.ClientCert, ClientKey: m.Auth.ClientKey}
+	switch a.Scheme() {
+	case "oci", "":
+		r.Registry = &oci.Remote{
+			URL: "oci://" + strings.TrimSuffix(strings.TrimPrefix(a.Fetch(), "oci://"), "/"), TLS: certs, Proxy: m.Proxy,
+			Auth: oci.Auth{Username: m.Auth.Username, Password: m.Auth.Password}, Insecure: s.plain(a, project),
+		}
+		return r, nil
+	}
+	if !charts {
+		r.Git = &m
+		return r, nil
+	}
+	r.Charts = &helm.Repository{
+		URL: a.Fetch(), TLS: certs, Proxy: m.Proxy,
+		Credentials: web.Credentials{Username: m.Auth.Username, Password: m.Auth.Password, BearerToken: m.Auth.BearerToken},
+	}
+	return r, nil
+}
+
+// plain reports whether a registry is spoken to without TLS.
+func (s *Settings) plain(a address.Address, project string) bool {
+	own, from := s.about(a, project)
+	for _, r := range []*repository{own, from} {
+		if r != nil && strings.EqualFold(strings.TrimSpace(string(r.data["insecureOCIForceHttp"])), "true") {
 			return true
 		}
 	}
