@@ -39,6 +39,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"weak"
 
@@ -119,6 +120,17 @@ var _ source.Store = (*Store)(nil)
 type place struct {
 	readers readers
 	open    map[string]weak.Pointer[Tree] // by file
+	broken  map[string]*atomic.Bool       // what was found out of files, also when nobody holds their Trees any more
+}
+
+// opened remembers what is in a file now.
+func (p *place) opened(file string, t *Tree) {
+	for other, t := range p.open {
+		if t.Value() == nil {
+			delete(p.open, other)
+		}
+	}
+	p.open[file], p.broken[file] = weak.Make(t), t.broken
 }
 
 // Open opens the store in dir, which is made if it isn't there. It fails if
@@ -170,7 +182,7 @@ func (s *Store) path(placed, file string) string { return filepath.Join(s.dir, p
 func (s *Store) at(placed string) *place {
 	p := s.places[placed]
 	if p == nil {
-		p = &place{readers: readReaders(filepath.Join(s.dir, placed)), open: make(map[string]weak.Pointer[Tree])}
+		p = &place{readers: readReaders(filepath.Join(s.dir, placed)), open: make(map[string]weak.Pointer[Tree]), broken: make(map[string]*atomic.Bool)}
 		s.places[placed] = p
 	}
 	return p
@@ -189,12 +201,10 @@ func (s *Store) load(at Slot) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	for other, t := range p.open {
-		if t.Value() == nil {
-			delete(p.open, other)
-		}
+	if known := p.broken[f]; known != nil {
+		t.broken = known
 	}
-	p.open[f] = weak.Make(t)
+	p.opened(f, t)
 	return t, nil
 }
 
@@ -329,7 +339,7 @@ func (s *Store) Put(at Slot, l Limits, fill func(*Builder) error) (*Tree, error)
 	if err := s.replace(at, f.Name(), other); err != nil {
 		return nil, fmt.Errorf("archive store: %w", err)
 	}
-	s.at(at.Place).open[file(at.Name)] = weak.Make(t)
+	s.at(at.Place).opened(file(at.Name), t)
 	s.thin(at.Place, file(at.Name))
 	return t, s.grant(at)
 }
@@ -370,6 +380,7 @@ func (s *Store) thin(placed, but string) {
 	for _, info := range idle[min(maxKept, len(idle)):] {
 		if p.readers.forget(filepath.Join(s.dir, placed), info.Name()) == nil {
 			os.Remove(s.path(placed, info.Name()))
+			delete(p.broken, info.Name())
 		}
 	}
 }

@@ -25,7 +25,7 @@ type Tree struct {
 	nodes  []node // a directory's entries follow each other, sorted by name; the first is the root
 	names  string
 	sum    [sha256.Size]byte // of the list of all this
-	broken atomic.Bool
+	broken *atomic.Bool
 }
 
 var _ tree.Tree = (*Tree)(nil)
@@ -183,7 +183,7 @@ func openTree(name string) (t *Tree, err error) {
 	if _, err := f.ReadAt(b, end-length); err != nil {
 		return nil, err
 	}
-	t = &Tree{f: f, sum: sha256.Sum256(b)}
+	t = &Tree{f: f, sum: sha256.Sum256(b), broken: new(atomic.Bool)}
 	if !bytes.Equal(t.sum[:], tail[8:8+sha256.Size]) {
 		return nil, errBroken
 	}

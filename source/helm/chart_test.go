@@ -331,12 +331,15 @@ func TestA08RefusalsKeepWhatIsThereAndSayWhenToComeBack(t *testing.T) {
 		answer         http.HandlerFunc
 		index, archive fault.Reason
 	}{
-		"401":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, web.ReasonAuthFailed, web.ReasonAuthFailed},
-		"403":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, web.ReasonAuthFailed, web.ReasonAuthFailed},
-		"404":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, web.ReasonNotFound, web.ReasonNotFound},
-		"500":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, web.ReasonServerError, web.ReasonServerError},
-		"429":          {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "9"); w.WriteHeader(429) }, web.ReasonRateLimited, web.ReasonRateLimited},
-		"304":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, web.ReasonServerError, web.ReasonRedirectRefused},
+		"401": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, web.ReasonAuthFailed, web.ReasonAuthFailed},
+		"403": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, web.ReasonAuthFailed, web.ReasonAuthFailed},
+		"404": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, web.ReasonNotFound, web.ReasonNotFound},
+		"500": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, web.ReasonServerError, web.ReasonServerError},
+		"429": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "9")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, web.ReasonRateLimited, web.ReasonRateLimited},
+		"304":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }, web.ReasonServerError, web.ReasonRedirectRefused},
 		"a login page": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>log in</html>") }, helm.ReasonNotARepository, helm.ReasonCorrupt},
 		"nothing":      {func(http.ResponseWriter, *http.Request) {}, helm.ReasonInvalidIndex, helm.ReasonCorrupt},
 		"no zip": {func(w http.ResponseWriter, _ *http.Request) {
@@ -542,11 +545,14 @@ func TestA11NoSecretIsInWhatIsSaid(t *testing.T) {
 	for _, f := range []source.Fetcher{helm.Chart{Store: s, Repo: repo, Name: "web"}, helm.Index{Store: s, Repo: repo}} {
 		texts := []string{f.Key(), f.Place(), f.URL(), f.Server(), fmt.Sprintf("%v %+v %#v", f, f, f), fmt.Sprintf("%v %+v %#v", repo, repo, repo), fmt.Sprint(slog.AnyValue(repo).Resolve())}
 		for name, answer := range map[string]http.HandlerFunc{
-			"401":  func(w http.ResponseWriter, q *http.Request) { w.WriteHeader(401); io.WriteString(w, "canary-body") },
+			"401": func(w http.ResponseWriter, q *http.Request) {
+				w.WriteHeader(http.StatusUnauthorized)
+				io.WriteString(w, "canary-body")
+			},
 			"echo": func(w http.ResponseWriter, q *http.Request) { fmt.Fprintf(w, "<%v canary-body>", q.Header) },
 			"yaml": func(w http.ResponseWriter, q *http.Request) { io.WriteString(w, "canary-pass: [canary-query") },
 			"away": func(w http.ResponseWriter, q *http.Request) {
-				http.Redirect(w, q, "http://ada:canary-pass@host.example/?canary-query", 302)
+				http.Redirect(w, q, "http://ada:canary-pass@host.example/?canary-query", http.StatusFound)
 			},
 			"hung": func(w http.ResponseWriter, q *http.Request) { <-q.Context().Done() },
 			"gone": func(w http.ResponseWriter, q *http.Request) { panic(http.ErrAbortHandler) },
