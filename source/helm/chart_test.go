@@ -320,11 +320,15 @@ func TestAVersionThatIsPublishedAgainIsFetchedAgain(t *testing.T) {
 func TestA08RefusalsKeepWhatIsThereAndSayWhenToComeBack(t *testing.T) {
 	r := newRepository(t)
 	r.publish(published{"web", "1.0.0", some})
-	c := helm.Chart{Store: newStore(t, helm.Options{StallTimeout: 200 * time.Millisecond}), Repo: helm.Repository{URL: r.url()}, Name: "web"}
+	c := helm.Chart{Store: newStore(t, helm.Options{}), Repo: helm.Repository{URL: r.url()}, Name: "web"}
 	rev, _ := get(t, c)
-	fresh := func() helm.Chart {
+	fresh := func(reason fault.Reason) helm.Chart {
+		o := helm.Options{}
+		if reason == web.ReasonTimeout {
+			o.StallTimeout = 300 * time.Millisecond
+		}
 		c := c
-		c.Store = newStore(t, helm.Options{StallTimeout: 200 * time.Millisecond})
+		c.Store = newStore(t, o)
 		return c
 	}
 	for name, f := range map[string]struct {
@@ -357,20 +361,22 @@ func TestA08RefusalsKeepWhatIsThereAndSayWhenToComeBack(t *testing.T) {
 		t.Run("index "+name, func(t *testing.T) {
 			r.set(func() { r.instead = f.answer })
 			defer r.set(func() { r.instead = nil })
-			_, err := fresh().Resolve(t.Context())
+			_, err := fresh(f.index).Resolve(t.Context())
 			got := wantFault(t, err, fault.Retry, f.index)
 			if name == "429" && got.After != 9*time.Second {
 				t.Errorf("to come back after %s", got.After)
 			}
-			if _, err := c.Resolve(t.Context()); err == nil && name != "304" {
-				t.Error("no error where something is known")
+			if f.index != web.ReasonTimeout {
+				if _, err := c.Resolve(t.Context()); err == nil && name != "304" {
+					t.Error("no error where something is known")
+				}
 			}
 			if _, err := c.Open(source.Revision{Name: rev.Name}); err != nil {
 				t.Errorf("what was there: %v", err)
 			}
 		})
 		t.Run("archive "+name, func(t *testing.T) {
-			c := fresh()
+			c := fresh(f.archive)
 			rev, err := c.Resolve(t.Context())
 			if err != nil {
 				t.Fatal(err)
