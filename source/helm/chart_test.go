@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,8 +197,10 @@ func TestManyChartsOfOneRepositoryShareItsIndex(t *testing.T) {
 			r.publish(list...)
 			r.set(func() { r.index += "pad: " + strings.Repeat("x", c.size) + "\n" })
 			inner := r.say
+			var delay atomic.Int64
+			delay.Store(int64(300 * time.Millisecond))
 			r.say = func(w http.ResponseWriter, q *http.Request, index string) bool {
-				time.Sleep(20 * time.Millisecond) // so that all ask meanwhile
+				time.Sleep(time.Duration(delay.Load())) // so that all ask meanwhile
 				return inner(w, q, index)
 			}
 			s := newStore(t, helm.Options{})
@@ -211,6 +214,7 @@ func TestManyChartsOfOneRepositoryShareItsIndex(t *testing.T) {
 				wg.Go(func() { resolve(i) })
 			}
 			wg.Wait()
+			delay.Store(0)
 			requests, _ := r.taken()
 			sent := 0
 			count := func(requests []string) {
