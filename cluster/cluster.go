@@ -36,6 +36,7 @@ type Cluster struct {
 	http   *http.Client
 	asks   *discovery.DiscoveryClient
 	bound  *bound // nil: plumb's own
+	served catalogue
 
 	mu      sync.Mutex
 	kinds   *kinds

@@ -72,6 +72,9 @@ func (w *pass) meet(ctx context.Context) error {
 	if len(st.unlabelled) == before {
 		return nil
 	}
+	if len(st.unlabelled) == 0 {
+		st.unlabelled = map[object.Ref]bool{} // a map keeps the room that it has had
+	}
 	_, err = w.follow(ctx, u, st, w.place, w.items)
 	return err
 }

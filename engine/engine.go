@@ -77,6 +77,8 @@ type place struct {
 
 	mu     sync.Mutex
 	denied map[string]bool // units that wait for rights
+	has    *render.Cluster // made of
+	hasOf  *cluster.Served
 }
 
 // A state is what the engine remembers of a unit. Only Run for that unit
@@ -93,6 +95,7 @@ type state struct {
 	source   *desired       // of prepared
 	repeated []object.Ref   // of prepared: what is there more than once
 	renders  int            // how many renderings are kept
+	asksAPIs bool           // a render goes by what the cluster has
 	missing  []watch.Target // of kinds that the cluster does not have
 	unlisted int            // of prepared: how many are in no inventory
 	ignores  *ignores       // what differs and does not count; nil: nothing has been asked
@@ -237,7 +240,7 @@ func (e *Engine) Rests(unit string) bool {
 		p = e.at[st.cluster]
 	}
 	e.mu.Unlock()
-	if p == nil || st.prepFor == "" || len(st.prepared) != len(st.inventory)+st.unlisted || len(st.fights) > 0 {
+	if p == nil || p.news(st) || st.prepFor == "" || len(st.prepared) != len(st.inventory)+st.unlisted || len(st.fights) > 0 {
 		return false
 	}
 	if synced, err := p.watch.Synced(unit); !synced || err != nil {
@@ -368,7 +371,6 @@ func (w *pass) forward(ctx context.Context) (err error) {
 	if err := w.observeDesired(ctx); err != nil {
 		return err
 	}
-	defer w.st.source.pack()
 	defer func() { err = w.explain(ctx, w.unit, w.st, w.place, err) }()
 	if err := w.observeLive(ctx); err != nil {
 		return err

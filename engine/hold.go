@@ -35,7 +35,6 @@ func (w *pass) stay(ctx context.Context) error {
 	if err := w.observeLast(ctx); err != nil || len(w.items) == 0 {
 		return err
 	}
-	defer w.st.source.pack()
 	if _, err := w.follow(ctx, w.unit, w.st, w.place, w.items); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"reflect"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -48,9 +49,13 @@ func marksOf(u Unit) (marks [][]string) {
 }
 
 // policy is what an object says about itself, and what does not count of it. ref
-// is what it is called on the cluster.
-func (i *ignores) policy(u Unit, o *unstructured.Unstructured, ref object.Ref) apply.Policy {
+// is what it is called on the cluster, and varying what of it another render would
+// have otherwise: that is kept.
+func (i *ignores) policy(u Unit, o *unstructured.Unstructured, ref object.Ref, varying []string) apply.Policy {
 	p := u.policy(o)
+	if len(varying) > 0 {
+		p.Ignores = p.Ignores.And(ignore.Rule{From: "what is random in the chart", Pointers: asStored(ref, varying), Apply: true})
+	}
 	if len(u.Ignores) == 0 && p.Ignores == nil {
 		return p
 	}
@@ -88,5 +93,21 @@ func (w *pass) ignored(live map[object.Ref]*unstructured.Unstructured) (out []Ig
 		}
 	}
 	slices.SortFunc(out, func(a, b Ignored) int { return object.Compare(a.Ref, b.Ref) })
+	return out
+}
+
+// asStored are JSON pointers as the server stores what they name, see
+// [encodeStringData].
+func asStored(ref object.Ref, pointers []string) []string {
+	if ref.Group != "" || ref.Kind != "Secret" {
+		return pointers
+	}
+	out := make([]string, len(pointers))
+	for i, p := range pointers {
+		out[i] = p
+		if rest, ok := strings.CutPrefix(p, "/stringData"); ok {
+			out[i] = "/data" + rest
+		}
+	}
 	return out
 }

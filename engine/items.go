@@ -17,6 +17,7 @@ import (
 	"plumb.dev/plumb/apply"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/watch"
 	"plumb.dev/plumb/watch/health"
 )
@@ -30,6 +31,7 @@ func (e *Engine) render(ctx context.Context, u Unit, st *state) (Results, error)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.lastRendered, st.renders = u.Revision(), max(st.renders, len(rs))
+	st.asksAPIs = slices.ContainsFunc(rs, func(r render.Result) bool { return r.Asked.APIs })
 	return rs, nil
 }
 
@@ -44,10 +46,6 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 		return st.prepared, nil, nil
 	}
 	st.hooks = nil
-	sets, err := rs.sets()
-	if err != nil {
-		return nil, nil, err
-	}
 	all, repeated, err := locateAll(ctx, p, u, rs)
 	if err != nil {
 		return nil, nil, err
@@ -57,16 +55,20 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 		return nil, nil, err
 	}
 	st.missing, st.repeated = nil, repeated
-	src := &desired{rs: rs, marks: u.Objects.Marks(u)}
+	src := &desired{rs: slices.Clone(rs), marks: u.Objects.Marks(u)}
 	items, unknown = make([]apply.Item, 0, len(all)+1), make([]apply.Item, 0, len(all)) // which don't move: the items refer to themselves
 	for _, at := range all {
-		o, is, ref := sets[at.part][at.i], rs[at.part].Items[at.i], at.ref
+		is, ref := rs[at.part].Items[at.i], at.ref
+		o, err := src.object(at.part, at.i)
+		if err != nil {
+			return nil, nil, err
+		}
 		to := &items
 		if at.unknown {
 			to = &unknown
-			st.missing = append(st.missing, watch.Target{Ref: ref, Version: o.GroupVersionKind().Version, Scope: watch.Scope{Selector: u.Objects.Selector()}, Managers: u.Managers})
+			st.missing = append(st.missing, watch.Target{Ref: ref, Version: is.Version, Scope: watch.Scope{Selector: u.Objects.Selector()}, Managers: u.Managers})
 		}
-		item := apply.Item{Ref: ref, Version: o.GroupVersionKind().Version, Digest: is.Digest, Policy: rules.policy(u, o, ref)}
+		item := apply.Item{Ref: ref, Version: is.Version, Digest: is.Digest, Policy: rules.policy(u, o, ref, rs[at.part].Varying(is.Ref))}
 		if err := nameless(o, &item); err != nil {
 			return nil, nil, err
 		}
@@ -77,8 +79,8 @@ func (e *Engine) items(ctx context.Context, u Unit, st *state, p *place, rs Resu
 			continue
 		}
 		*to = append(*to, item)
-		it := &(*to)[len(*to)-1]
-		it.Object = func() *unstructured.Unstructured { return finish(src, at.part, at.i, it.Ref) }
+		it, part, i := &(*to)[len(*to)-1], at.part, at.i // not at, of which more would be kept
+		it.Object = func() *unstructured.Unstructured { return finish(src, part, i, it.Ref) }
 	}
 	for i, by := 0, apply.Definitions(items); i < len(unknown); i++ {
 		if ref := &unknown[i].Ref; by[ref.GroupKind()].Namespaced && ref.Namespace == "" {
@@ -192,7 +194,7 @@ func locate(ctx context.Context, k Kinds, u Unit, ref object.Ref, version string
 	return ref, nil
 }
 
-// desired is a render as long as a unit is held true to it. Between two runs
+// desired is a render as long as a unit is held true to it. Between two looks
 // it is packed.
 type desired struct {
 	marks func(object.Ref) Marks
@@ -204,18 +206,32 @@ type desired struct {
 func (d *desired) object(part, i int) (*unstructured.Unstructured, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.rs[part].Object(i)
+	r, err := d.rs[part].Opened()
+	if err != nil {
+		return nil, err
+	}
+	d.rs[part] = r
+	return r.Object(i)
 }
 
 // pack lets go of what can be made again.
 func (d *desired) pack() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	packed := make(Results, len(d.rs))
 	for i, r := range d.rs {
-		packed[i] = r.Packed()
+		d.rs[i] = r.Packed()
 	}
-	d.rs = packed
+}
+
+// pack has what a unit is held true to take less memory, once a look at it is
+// over.
+func (e *Engine) pack(unit string) {
+	e.mu.Lock()
+	st := e.states[unit]
+	e.mu.Unlock()
+	if st != nil && st.source != nil {
+		st.source.pack()
+	}
 }
 
 // finish returns the i-th object of a rendering as it is applied.

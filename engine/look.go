@@ -65,6 +65,7 @@ func (e *Engine) look(ctx context.Context, name string) (r loop.Result) {
 			r = e.broken(ctx, t, u, v)
 		}
 	}()
+	defer e.pack(name)
 	rec := &reconciliation{t: t, put: u, u: u, wakes: wakes, asked: u.Requested != "" && u.Requested != t.handled, began: time.Now()}
 	if u.Leaving {
 		return e.seeOff(ctx, rec)

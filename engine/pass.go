@@ -77,6 +77,12 @@ func (w *pass) end(err error) (Outcome, error) {
 			w.out.Next = sooner(w.out.Next, now.Add(max(time.Second, since)))
 		}
 	}
+	if w.place != nil && w.place.watch != nil && w.st.asksAPIs {
+		w.place.watch.AwaitKinds(w.unit.Name)
+		if told := w.place.watch.KindsChanged().Add(kindsTold); told.After(now) {
+			w.out.Next = sooner(w.out.Next, told)
+		}
+	}
 	w.out.conclude(err)
 	return w.out, err
 }

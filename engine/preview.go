@@ -34,7 +34,7 @@ func Desired(ctx context.Context, k Kinds, u Unit, rs Results) (object.Set, erro
 	if err != nil {
 		return nil, err
 	}
-	out, src := make(object.Set, len(all)), &desired{rs: rs, marks: u.Objects.Marks(u)}
+	out, src := make(object.Set, len(all)), &desired{rs: slices.Clone(rs), marks: u.Objects.Marks(u)}
 	for i, at := range all {
 		out[i] = finish(src, at.part, at.i, at.ref)
 	}

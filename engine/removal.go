@@ -51,7 +51,6 @@ func (w *pass) removalPhase(ctx context.Context) error {
 	if err := w.observeDesired(ctx); err != nil {
 		return err
 	}
-	defer w.st.source.pack()
 	w.items, w.unknown, w.out.Left = nil, nil, nil // of which nothing is wanted any more
 	w.applier = w.actor(ctx)
 	if w.unit.Removal.Clean {

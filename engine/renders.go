@@ -20,14 +20,40 @@ import (
 // objects.
 type Rendering struct {
 	From int // which of the unit's sources
+	// Mounts are others of its sources that are read together with that one.
+	Mounts []Mount
 	render.Options
+}
+
+// A Mount is one of a unit's sources, as a directory of another.
+type Mount struct {
+	From int
+	At   string
+}
+
+// tree is what a rendering reads of artifacts.
+func (r Rendering) tree(artifacts []*source.Artifact) (tree.Tree, error) {
+	base := artifacts[r.From].Tree
+	if len(r.Mounts) == 0 {
+		return base, nil
+	}
+	mounts := make([]tree.Mount, len(r.Mounts))
+	for i, m := range r.Mounts {
+		mounts[i] = tree.Mount{At: m.At, Tree: artifacts[m.From].Tree}
+	}
+	return tree.Overlay(base, mounts)
+}
+
+// reads reports whether a rendering reads one of a unit's sources.
+func (r Rendering) reads(sources []string, name string) bool {
+	return sources[r.From] == name || slices.ContainsFunc(r.Mounts, func(m Mount) bool { return sources[m.From] == name })
 }
 
 // Results are what the renderings of a unit come to, in their order. Of an
 // object that several have, the last one counts.
 type Results []render.Result
 
-// Render renders a unit from its artifacts.
+// Render renders a unit from its artifacts, without a cluster.
 func Render(ctx context.Context, u Unit) (Results, error) {
 	return u.renders(func(_ string, t tree.Tree, o render.Options) (render.Result, error) { return render.Objects(ctx, t, o) })
 }
@@ -42,8 +68,11 @@ func (u Unit) renders(f func(key string, t tree.Tree, o render.Options) (render.
 	for i, r := range u.Renders {
 		a := u.Artifacts[r.From]
 		r.Revision = hashOf(a.Revision)
-		var err error
-		if rs[i], err = f(u.renderKey(i), a.Tree, r.Options); err != nil {
+		t, err := r.tree(u.Artifacts)
+		if err == nil {
+			rs[i], err = f(u.renderKey(i), t, r.Options)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("render %q at %s: %w", r.Path, a.Revision, err)
 		}
 	}
@@ -54,6 +83,15 @@ func (u Unit) renders(f func(key string, t tree.Tree, o render.Options) (render.
 // that is kept as.
 func (e *Engine) renders(ctx context.Context, u Unit, as string) (Results, error) {
 	return u.renders(func(key string, t tree.Tree, o render.Options) (render.Result, error) {
+		if o.Builder.AsksCluster() {
+			p, err := e.place(u.Target, "")
+			if err != nil {
+				return render.Result{}, err
+			}
+			if o.Cluster, err = p.what(ctx); err != nil {
+				return render.Result{}, err
+			}
+		}
 		r, kept, err := e.cache.Objects(ctx, key+as, t, o)
 		for _, w := range r.Warnings {
 			if !kept && e.o.Log != nil { // a preview has none
@@ -100,22 +138,17 @@ func (rs Results) items() (all []render.Item) {
 	return all
 }
 
-// sets are the objects of each of them.
-func (rs Results) sets() (sets []object.Set, err error) {
-	sets = make([]object.Set, len(rs))
-	for i, r := range rs {
-		if sets[i], err = r.Objects(); err != nil {
-			return nil, err
-		}
-	}
-	return sets, nil
-}
-
 // Objects are those of all, as they were rendered. They may be shared, and may
 // not be changed.
-func (rs Results) Objects() (object.Set, error) {
-	sets, err := rs.sets()
-	return slices.Concat(sets...), err
+func (rs Results) Objects() (all object.Set, err error) {
+	for _, r := range rs {
+		set, err := r.Objects()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, set...)
+	}
+	return all, nil
 }
 
 // paths are the directories that a unit is rendered from.
@@ -164,8 +197,23 @@ func (e *Engine) stands(u Unit, name string, a *source.Artifact, d *tree.Diff) b
 	if !slices.Contains(u.Sources, name) {
 		return false // it is that of an operation
 	}
+	has := e.knownToHave(u.Target)
 	for i, r := range u.Renders {
-		if u.Sources[r.From] == name && !e.cache.Stands(u.renderKey(i), hashOf(a.Revision), a.Tree, d) {
+		if !r.reads(u.Sources, name) {
+			continue
+		}
+		main, t, changed := a, a.Tree, d
+		if len(r.Mounts) > 0 {
+			artifacts, err := e.artifacts(context.Background(), u)
+			if err != nil {
+				return false
+			}
+			if t, err = r.tree(artifacts); err != nil {
+				return false
+			}
+			main, changed = artifacts[r.From], nil // d is of one of them
+		}
+		if !e.cache.Stands(u.renderKey(i), hashOf(main.Revision), has, t, changed) {
 			return false
 		}
 	}

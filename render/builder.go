@@ -21,6 +21,9 @@ type Builder interface {
 	// Probes are names that it looks for in each directory.
 	Probes() []string
 
+	// AsksCluster reports whether a build may go by what the cluster has.
+	AsksCluster() bool
+
 	// Open reports whether it opens connections and starts programs.
 	Open() bool
 
@@ -46,6 +49,17 @@ type Input struct {
 
 	// GenerateNames is that of [Options].
 	GenerateNames bool
+
+	// Cluster is that of [Options]; nil: there is none. What a builder goes by of
+	// it, it says in [Built.Asked].
+	Cluster *Cluster
+}
+
+// Varying is what of an object is another in each build of the same: what it has
+// is good as it is.
+type Varying struct {
+	Ref      object.Ref
+	Pointers []string // JSON pointers (RFC 6901)
 }
 
 // Built is what a Builder made of a directory.
@@ -70,6 +84,12 @@ type Built struct {
 
 	// Revised: it depends on the revision. The builder need not say so.
 	Revised bool
+
+	// Asked is what it has gone by of the cluster.
+	Asked Asked
+
+	// Varies are fields that another build of the same would give other values.
+	Varies []Varying
 
 	// Spent: the build has changed what is global in its process. It has put
 	// that back, but a process of its own had better end.

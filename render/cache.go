@@ -44,7 +44,7 @@ func (c *Cache) RenderBy(w *Workers) { c.render = w.Objects }
 // hit decodes nothing.
 func (c *Cache) Objects(ctx context.Context, key string, t tree.Tree, o Options) (r Result, hit bool, err error) {
 	digest, root := o.Digest(), tree.RootID(t)
-	if e, ok := c.kept.Get(key); ok && e.options == digest && e.result.isOf(o.Revision) {
+	if e, ok := c.kept.Get(key); ok && e.options == digest && e.result.isOf(o.Revision, o.Cluster) {
 		if *e.at.Load() == root && root != "" {
 			return e.result, true, nil
 		}
@@ -54,7 +54,7 @@ func (c *Cache) Objects(ctx context.Context, key string, t tree.Tree, o Options)
 		}
 	}
 	if c.folder != nil {
-		if r, ok := c.folder.load(key, digest); ok && r.isOf(o.Revision) {
+		if r, ok := c.folder.load(key, digest); ok && r.isOf(o.Revision, o.Cluster) {
 			if _, holds := r.Trace.Holds(t); holds {
 				c.put(key, digest, r, t)
 				return r, true, nil
@@ -94,13 +94,13 @@ func (c *Cache) drop(key string) {
 	}
 }
 
-// Stands reports whether what is kept for a key would be given for a tree and
-// its revision, if the options are still the same. Where d, which may be nil, is how that tree
+// Stands reports whether what is kept for a key would be given for a tree, its
+// revision and a cluster, if the options are still the same. Where d, which may be nil, is how that tree
 // differs from the one for which it was given last, that takes less than a
 // microsecond.
-func (c *Cache) Stands(key, revision string, t tree.Tree, d *tree.Diff) bool {
+func (c *Cache) Stands(key, revision string, of *Cluster, t tree.Tree, d *tree.Diff) bool {
 	e, ok := c.kept.Get(key)
-	if !ok || !e.result.isOf(revision) {
+	if !ok || !e.result.isOf(revision, of) {
 		return false
 	}
 	if d != nil && *e.at.Load() == d.From && e.result.Trace.Stands(*d) {

@@ -74,6 +74,9 @@ type page struct {
 	Trace        tree.Trace
 	Revised      bool
 	Revision     string
+	Asked        Asked
+	Answered     string
+	Varies       []Varying
 	Warnings     []string
 	Packed       []byte
 	Ends         []int
@@ -99,6 +102,7 @@ func (f *Folder) load(key, options string) (Result, bool) {
 	}
 	return Result{
 		Items: p.Items, Digest: p.Digest, Kind: p.Kind, Trace: p.Trace, Revised: p.Revised, Revision: p.Revision,
+		Asked: p.Asked, Answered: p.Answered, Varies: p.Varies,
 		Cacheable: true, Warnings: p.Warnings,
 		body: &body{packed: p.Packed, ends: p.Ends},
 	}, true
@@ -110,7 +114,7 @@ func (f *Folder) save(key, options string, r Result) error {
 	var b bytes.Buffer
 	b.Write(make([]byte, sha256.Size))
 	p := page{
-		Key: key, Options: options, Items: r.Items, Digest: r.Digest, Kind: r.Kind, Trace: r.Trace, Revised: r.Revised, Revision: r.Revision, Warnings: r.Warnings,
+		Key: key, Options: options, Items: r.Items, Digest: r.Digest, Kind: r.Kind, Trace: r.Trace, Revised: r.Revised, Revision: r.Revision, Asked: r.Asked, Answered: r.Answered, Varies: r.Varies, Warnings: r.Warnings,
 		Packed: r.body.packed, Ends: r.body.ends,
 	}
 	if err := gob.NewEncoder(&b).Encode(p); err != nil {

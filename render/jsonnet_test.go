@@ -117,7 +117,7 @@ func TestOnlyWhatLooksAtTheRevisionDependsOnIt(t *testing.T) {
 		if step.restart {
 			c = start()
 		}
-		stands := c.Stands("looks", step.revision, at, nil)
+		stands := c.Stands("looks", step.revision, nil, at, nil)
 		if got, hit := render1("looks", step.revision, looks); got != step.looks || hit != step.hit {
 			t.Errorf("%+v: %s, used again is %v", step, got, hit)
 		}

@@ -53,7 +53,7 @@ func TestCachedEqualsColdOverAHistory(t *testing.T) {
 		restarted.KeepIn(folder, func(err error) { t.Error(err) })
 		broken := 0
 		for name, o := range units() {
-			stands := i%2 == 0 && cache.Stands(name, "", at, change)
+			stands := i%2 == 0 && cache.Stands(name, "", nil, at, change)
 			r, hit, err := cache.Objects(t.Context(), name, at, o.Render())
 			if stands {
 				stood++

@@ -73,6 +73,10 @@ type Options struct {
 	// a render makes of it is traced, as what it makes of a file is.
 	Revision string `json:"-"`
 
+	// Cluster is the one that the objects are for; nil: there is none, or the
+	// builder does not ask. What a render makes of it is traced.
+	Cluster *Cluster `json:"-"`
+
 	// Labels and Annotations are set on the metadata of every object once it
 	// is built. They don't reach selectors or templates.
 	Labels      map[string]string
@@ -113,8 +117,8 @@ type Substitution struct {
 	DisabledKey string
 }
 
-// Digest identifies the options, but for the revision, and the builder: equal
-// digests, equal trees and equal revisions give equal results. As it covers the variables, it is as secret as
+// Digest identifies the options, but for revision and cluster, and the builder:
+// equal digests, trees, revisions and clusters give equal results. As it covers the variables, it is as secret as
 // they are guessable: for comparing, not for showing.
 func (o Options) Digest() string {
 	b, err := json.Marshal(o)
@@ -172,6 +176,7 @@ func resultOf(ctx context.Context, o Options, l limits, build func() (Built, tre
 	if r.Revised = built.Revised; r.Revised {
 		r.Revision = o.Revision
 	}
+	r.Asked, r.Answered, r.Varies = built.Asked, built.Asked.of(o.Cluster), built.Varies
 	r.Cacheable = !built.Foreign
 	r.Secret = built.Secret || o.secret()
 	for _, w := range built.Warnings {
@@ -195,7 +200,7 @@ func build(ctx context.Context, t tree.Tree, o Options) (b Built, trace tree.Tra
 	}
 	revised := false
 	revision := func() string { revised = true; return o.Revision }
-	if b, err = o.Builder.Build(ctx, Input{Tree: tracer, Dir: dir, Revision: revision, GenerateNames: o.GenerateNames}); err != nil {
+	if b, err = o.Builder.Build(ctx, Input{Tree: tracer, Dir: dir, Revision: revision, GenerateNames: o.GenerateNames, Cluster: o.Cluster}); err != nil {
 		return Built{}, trace, err
 	}
 	b.Revised = revised

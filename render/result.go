@@ -40,6 +40,15 @@ type Result struct {
 	Revised  bool
 	Revision string
 
+	// Asked is what the render has gone by of the cluster, and Answered what that was:
+	// it is good for all clusters that say the same.
+	Asked    Asked
+	Answered string
+
+	// Varies are fields that another render of the same would give other values:
+	// an object has them when it is made, and what it has then is good.
+	Varies []Varying
+
 	// Secret: the objects, or what they were made with, hold what may not be
 	// stored.
 	Secret bool
@@ -52,6 +61,13 @@ type Result struct {
 
 	set  object.Set // as rendered; nil if it came from a cache
 	body *body
+	open *opened // nil: it is packed
+}
+
+// opened is what is at hand of a body that was unpacked.
+type opened struct {
+	json []byte
+	set  object.Set // as far as somebody has asked for it
 }
 
 // An Item says which object is at a place, and identifies its content.
@@ -61,8 +77,20 @@ type Item struct {
 	Digest  string // of its canonical JSON: 32 bytes, to compare
 }
 
-// isOf reports whether the result is good for a revision.
-func (r Result) isOf(revision string) bool { return !r.Revised || r.Revision == revision }
+// isOf reports whether the result is good for a revision and a cluster.
+func (r Result) isOf(revision string, c *Cluster) bool {
+	return (!r.Revised || r.Revision == revision) && r.Answered == r.Asked.of(c)
+}
+
+// Varying are the fields that vary of an object, as JSON pointers.
+func (r Result) Varying(ref object.Ref) []string {
+	for _, v := range r.Varies {
+		if v.Ref == ref {
+			return v.Pointers
+		}
+	}
+	return nil
+}
 
 // Objects returns the objects, in the order of Items. They may be shared, and
 // may not be changed.
@@ -89,18 +117,39 @@ func (r Result) Object(i int) (*unstructured.Unstructured, error) {
 	if r.set != nil {
 		return r.set[i], nil
 	}
-	b, err := r.body.json()
-	if err != nil {
-		return nil, err
+	if r.open == nil {
+		b, err := r.body.json()
+		if err != nil {
+			return nil, err
+		}
+		return r.body.object(b, i)
 	}
-	return r.body.object(b, i)
+	if r.open.set[i] == nil {
+		u, err := r.body.object(r.open.json, i)
+		if err != nil {
+			return nil, err
+		}
+		r.open.set[i] = u
+	}
+	return r.open.set[i], nil
 }
 
 // Packed returns the result without what can be made again from the rest: it
 // takes less memory, and an object of it more time.
 func (r Result) Packed() Result {
-	r.set = nil
+	r.set, r.open = nil, nil
 	return r
+}
+
+// Opened is the reverse of Packed: each object is made once, when it is asked
+// for. What it returns is not safe for concurrent use.
+func (r Result) Opened() (Result, error) {
+	if r.set != nil || r.open != nil {
+		return r, nil
+	}
+	b, err := r.body.json()
+	r.open = &opened{b, make(object.Set, len(r.Items))}
+	return r, err
 }
 
 // A body is objects as compressed JSON, one after the other.

@@ -68,6 +68,8 @@ type request struct {
 	Revision      string
 	GenerateNames bool
 	Builder       []byte // as JSON
+	Version       string // of Kubernetes, if the builder asks
+	APIs          []string
 	Place         *place
 }
 
@@ -85,6 +87,8 @@ type response struct {
 	Secret   bool
 	Foreign  bool
 	Revised  bool
+	Asked    Asked
+	Varies   []Varying
 	Warnings []string
 	Trace    []tree.Sighting
 	Place    string
@@ -140,7 +144,7 @@ func answer(ctx context.Context, t tree.Tree, input []byte, decode func([]byte) 
 	if err := cbor.Unmarshal(input, &q); err != nil {
 		return response{Fault: speak(err)}, true
 	}
-	o := Options{Path: q.Path, Revision: q.Revision, GenerateNames: q.GenerateNames}
+	o := Options{Path: q.Path, Revision: q.Revision, GenerateNames: q.GenerateNames, Cluster: NewCluster(q.Version, q.APIs)}
 	var err error
 	if o.Builder, err = decode(q.Builder); err != nil {
 		return response{Fault: speak(err)}, true
@@ -153,7 +157,7 @@ func answer(ctx context.Context, t tree.Tree, input []byte, decode func([]byte) 
 		return response{Place: built.placeOf(q.Place.Ref, q.Place.Field)}, built.Spent
 	}
 	r = response{
-		Kind: built.Kind, Own: built.Own, Secret: built.Secret, Foreign: built.Foreign, Revised: built.Revised,
+		Kind: built.Kind, Own: built.Own, Secret: built.Secret, Foreign: built.Foreign, Revised: built.Revised, Asked: built.Asked, Varies: built.Varies,
 		Warnings: built.Warnings, Trace: trace.Sightings(),
 	}
 	written := 0
@@ -191,7 +195,7 @@ func (w *Workers) build(ctx context.Context, t tree.Tree, o Options) (b Built, t
 		return b, trace, errors.New("the worker has seen another tree")
 	}
 	b = Built{
-		Kind: r.Kind, Own: r.Own, Secret: r.Secret, Foreign: r.Foreign, Revised: r.Revised, Warnings: r.Warnings,
+		Kind: r.Kind, Own: r.Own, Secret: r.Secret, Foreign: r.Foreign, Revised: r.Revised, Asked: r.Asked, Varies: r.Varies, Warnings: r.Warnings,
 		Objects: make([]*unstructured.Unstructured, len(r.Objects)),
 	}
 	for i, text := range r.Objects {
@@ -214,6 +218,9 @@ func (w *Workers) build(ctx context.Context, t tree.Tree, o Options) (b Built, t
 // ask has a worker answer a request. What is a fault there is one here.
 func (w *Workers) ask(ctx context.Context, t tree.Tree, o Options, at *place) (r response, err error) {
 	q := request{Path: o.Path, Revision: o.Revision, GenerateNames: o.GenerateNames, Place: at}
+	if o.Builder.AsksCluster() {
+		q.Version, q.APIs = o.Cluster.Version(), o.Cluster.APIs()
+	}
 	if q.Builder, err = json.Marshal(o.Builder); err != nil {
 		return r, err
 	}

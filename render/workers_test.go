@@ -194,10 +194,11 @@ func decodeHostile(b []byte) (render.Builder, error) {
 	return hostile{strings.Trim(string(b), "{}\":Does")}, nil
 }
 
-func (h hostile) Kind() string     { return hostileKind }
-func (h hostile) Probes() []string { return nil }
-func (h hostile) Open() bool       { return false }
-func (h hostile) Version() string  { return "1" }
+func (h hostile) Kind() string      { return hostileKind }
+func (h hostile) Probes() []string  { return nil }
+func (h hostile) AsksCluster() bool { return false }
+func (h hostile) Open() bool        { return false }
+func (h hostile) Version() string   { return "1" }
 func (h hostile) Build(_ context.Context, in render.Input) (render.Built, error) {
 	b, err := in.Tree.ReadFile(path.Join(in.Dir, "a.yaml"))
 	if err != nil {

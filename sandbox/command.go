@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plumb.dev/plumb/sandbox/internal/chartserver"
 	"plumb.dev/plumb/sandbox/internal/cluster"
 	"plumb.dev/plumb/sandbox/internal/gitserver"
 )
@@ -16,11 +17,11 @@ import (
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "plumb-sandbox",
-		Short:         "A Kubernetes cluster and a Git server on this machine, for demos and tests",
+		Short:         "A Kubernetes cluster, a Git server and Helm charts on this machine, for demos and tests",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), gitCommand())
+	root.AddCommand(upCommand(), gitCommand(), chartsCommand())
 	return root
 }
 
@@ -68,6 +69,33 @@ func gitCommand() *cobra.Command {
 	flags.StringVar(&o.Password, "password", "", "the user's password")
 	flags.StringVar(&o.Token, "token", "", "ask for this token: as a bearer token, or as the password of any user")
 	flags.StringArrayVar(&o.Hints, "hint", nil, `URL that gets a POST of {"url","ref","revision"} after each push (may be repeated)`)
+	flags.StringVar(&o.TLSCert, "tls-cert", "", "serve HTTPS with this certificate file")
+	flags.StringVar(&o.TLSKey, "tls-key", "", "the certificate's key file")
+	require(cmd, "root")
+	return cmd
+}
+
+func chartsCommand() *cobra.Command {
+	o := chartserver.Options{Out: os.Stdout}
+	cmd := &cobra.Command{
+		Use:   "charts --root DIR",
+		Short: "Serve the Helm charts below a folder, as repositories over HTTP and from an OCI registry",
+		Long: `Serve the Helm charts below a folder, as repositories over HTTP and from an OCI registry.
+
+A chart is a folder with a Chart.yaml. It is packed when it is asked for, with what it depends on by file://.
+Every folder is a repository of the charts below it: /index.yaml has all of them, /team/index.yaml those of team/.
+The registry, at the same address, has each chart that is there at the start as charts/NAME:VERSION, and takes more by push.`,
+		Args: cobra.NoArgs,
+	}
+	run := foreground(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		return run(func(ctx context.Context) error { return chartserver.Serve(ctx, o) })
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Root, "root", "", "folder of the charts")
+	flags.StringVar(&o.Addr, "addr", "127.0.0.1:0", "host:port to listen on (port 0 picks a free one)")
+	flags.StringVar(&o.Username, "username", "", "ask for this user, by basic auth")
+	flags.StringVar(&o.Password, "password", "", "the user's password")
 	flags.StringVar(&o.TLSCert, "tls-cert", "", "serve HTTPS with this certificate file")
 	flags.StringVar(&o.TLSKey, "tls-key", "", "the certificate's key file")
 	require(cmd, "root")

@@ -2,9 +2,10 @@
 // plumb's demo and tests. It is one program that needs nothing else installed
 // but git.
 //
-//	plumb-sandbox up --dir DIR --kubeconfig FILE     a cluster
-//	plumb-sandbox git --root DIR --addr HOST:PORT    a Git server
-//	plumb-sandbox kubectl …                          kubectl, of the same release
+//	plumb-sandbox up --dir DIR --kubeconfig FILE      a cluster
+//	plumb-sandbox git --root DIR --addr HOST:PORT     a Git server
+//	plumb-sandbox charts --root DIR --addr HOST:PORT  Helm repositories and an OCI registry
+//	plumb-sandbox kubectl …                           kubectl, of the same release
 //
 // The cluster's control plane is the real one: etcd, kube-apiserver,
 // kube-controller-manager and kube-scheduler, linked from their Go modules,
@@ -20,7 +21,7 @@
 //	                                        restarted always, as a Deployment's is, it is
 //	                                        Running, not ready, in CrashLoopBackOff
 //
-// Both servers run in the foreground, print one line that begins with "ready"
+// All of them run in the foreground, print one line that begins with "ready"
 // on stdout when they are, and leave no process behind, however they end. A
 // cluster is for one machine and one user: etcd doesn't wait for the disk, so
 // a cluster survives the death of any of its processes, but not of the

@@ -176,14 +176,14 @@ func (f *filter) unequal(g *filter, dir string) (x, y []Entry, ok bool, err erro
 func (t Trace) Stands(d Diff) bool {
 	if len(d.names) < len(t.seen) {
 		for name := range d.names {
-			if _, ok := t.seen[name]; ok {
+			if t.has(name) {
 				return false
 			}
 		}
 		return true
 	}
-	for name := range t.seen {
-		if _, ok := d.names[name]; ok {
+	for _, s := range t.seen {
+		if _, ok := d.names[s.Name]; ok {
 			return false
 		}
 	}

@@ -7,6 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -14,18 +17,19 @@ import (
 // listed, and the names it asked for and did not find. It answers in a few
 // microseconds whether a reader would see the same in another tree.
 type Trace struct {
-	seen map[string]sighting
+	seen []Sighting // sorted by name
 }
 
-// A sighting is what was learned of one name. Content is recorded only if it
+// A Sighting is what a trace holds of one name. Content is recorded only if it
 // was read and a listing only if it was listed: a file that changes in a
 // directory that was merely listed leaves the trace standing.
-type sighting struct {
-	missing bool
-	kind    Kind
-	content ID // of a file or link that was read
-	listing ID // of a directory that was listed: its names and kinds
-	subtree ID // of that directory as a whole; a shortcut, not a condition
+type Sighting struct {
+	Name    string
+	Missing bool
+	Kind    Kind
+	Content ID // of a file or link that was read
+	Listing ID // of a directory that was listed: its names and kinds
+	Subtree ID // of that directory as a whole; a shortcut, not a condition
 }
 
 // Len returns the number of names in the trace.
@@ -34,87 +38,81 @@ func (t Trace) Len() int { return len(t.seen) }
 // MarshalBinary implements [encoding.BinaryMarshaler].
 func (t Trace) MarshalBinary() ([]byte, error) {
 	var b bytes.Buffer
-	seen := make(map[string]storedSighting, len(t.seen))
-	for name, s := range t.seen {
-		seen[name] = storedSighting{s.missing, s.kind, s.content, s.listing, s.subtree}
-	}
-	err := gob.NewEncoder(&b).Encode(seen)
+	err := gob.NewEncoder(&b).Encode(t.seen)
 	return b.Bytes(), err
 }
 
 // UnmarshalBinary implements [encoding.BinaryUnmarshaler].
 func (t *Trace) UnmarshalBinary(b []byte) error {
-	var seen map[string]storedSighting
+	var seen []Sighting
 	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&seen); err != nil {
 		return err
 	}
-	t.seen = make(map[string]sighting, len(seen))
-	for name, s := range seen {
-		t.seen[name] = sighting{s.Missing, s.Kind, s.Content, s.Listing, s.Subtree}
-	}
+	*t = TraceOf(seen)
 	return nil
 }
 
-// A storedSighting is a sighting as it is encoded.
-type storedSighting struct {
-	Missing                   bool
-	Kind                      Kind
-	Content, Listing, Subtree ID
-}
+// Sightings returns what the trace holds, sorted by name.
+func (t Trace) Sightings() []Sighting { return slices.Clone(t.seen) }
 
-// A Sighting is what a trace holds of one name, for who passes it on.
-type Sighting struct {
-	Name                      string
-	Missing                   bool
-	Kind                      Kind
-	Content, Listing, Subtree ID
-}
-
-// Sightings returns what the trace holds, in any order.
-func (t Trace) Sightings() []Sighting {
-	all := make([]Sighting, 0, len(t.seen))
-	for name, s := range t.seen {
-		all = append(all, Sighting{name, s.missing, s.kind, s.content, s.listing, s.subtree})
-	}
-	return all
-}
-
-// TraceOf is the reverse of Sightings.
+// TraceOf is the reverse of Sightings. A trace is kept for long, and all its text
+// is in one place then.
 func TraceOf(all []Sighting) Trace {
-	seen := make(map[string]sighting, len(all))
+	var text strings.Builder
 	for _, s := range all {
-		seen[s.Name] = sighting{s.Missing, s.Kind, s.Content, s.Listing, s.Subtree}
+		for _, part := range s.texts() {
+			text.WriteString(part)
+		}
 	}
+	seen, rest := slices.Clone(all), text.String()
+	cut := func(of string) (same string) {
+		same, rest = rest[:len(of)], rest[len(of):]
+		return same
+	}
+	for i, s := range seen {
+		seen[i].Name, seen[i].Content, seen[i].Listing, seen[i].Subtree = cut(s.Name), ID(cut(string(s.Content))), ID(cut(string(s.Listing))), ID(cut(string(s.Subtree)))
+	}
+	slices.SortFunc(seen, func(a, b Sighting) int { return strings.Compare(a.Name, b.Name) })
 	return Trace{seen: seen}
+}
+
+func (s Sighting) texts() [4]string {
+	return [4]string{s.Name, string(s.Content), string(s.Listing), string(s.Subtree)}
+}
+
+// has reports whether a name is in the trace.
+func (t Trace) has(name string) bool {
+	_, ok := slices.BinarySearchFunc(t.seen, name, func(s Sighting, name string) int { return strings.Compare(s.Name, name) })
+	return ok
 }
 
 // Holds reports whether a reader that left this trace would see the same in
 // at. Where it would not, changed is one of the names that differ.
 func (t Trace) Holds(at Tree) (changed string, ok bool) {
-	for name, s := range t.seen {
-		if !s.holds(at, name) {
-			return name, false
+	for _, s := range t.seen {
+		if !s.holds(at) {
+			return s.Name, false
 		}
 	}
 	return "", true
 }
 
-func (s sighting) holds(at Tree, name string) bool {
-	e, err := at.Lookup(name)
+func (s Sighting) holds(at Tree) bool {
+	e, err := at.Lookup(s.Name)
 	if err != nil {
-		return s.missing && errors.Is(err, fs.ErrNotExist)
+		return s.Missing && errors.Is(err, fs.ErrNotExist)
 	}
-	if s.missing || e.Kind != s.kind {
+	if s.Missing || e.Kind != s.Kind {
 		return false
 	}
-	if s.content != "" && s.content != e.ID {
+	if s.Content != "" && s.Content != e.ID {
 		return false
 	}
-	if s.listing == "" || (s.subtree != "" && s.subtree == e.ID) {
+	if s.Listing == "" || (s.Subtree != "" && s.Subtree == e.ID) {
 		return true
 	}
-	entries, err := at.ReadDir(name)
-	return err == nil && listingID(entries) == s.listing
+	entries, err := at.ReadDir(s.Name)
+	return err == nil && listingID(entries) == s.Listing
 }
 
 func listingID(entries []Entry) ID {
@@ -134,13 +132,13 @@ type Tracer struct {
 	tree Tree
 
 	mu   sync.Mutex
-	seen map[string]sighting
+	seen map[string]Sighting
 	err  error
 }
 
 // NewTracer returns a Tracer over t.
 func NewTracer(t Tree) *Tracer {
-	return &Tracer{tree: t, seen: make(map[string]sighting)}
+	return &Tracer{tree: t, seen: make(map[string]Sighting)}
 }
 
 // Trace returns what has been seen so far. ok is false if a read failed for
@@ -149,22 +147,19 @@ func NewTracer(t Tree) *Tracer {
 func (r *Tracer) Trace() (t Trace, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	seen := make(map[string]sighting, len(r.seen))
-	for k, v := range r.seen {
-		seen[k] = v
-	}
-	return Trace{seen: seen}, r.err == nil
+	return TraceOf(slices.Collect(maps.Values(r.seen))), r.err == nil
 }
 
-func (r *Tracer) note(name string, err error, learn func(*sighting)) {
+func (r *Tracer) note(name string, err error, learn func(*Sighting)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.seen[name]
+	s.Name = name
 	switch {
 	case err == nil:
 		learn(&s)
 	case errors.Is(err, fs.ErrNotExist):
-		s.missing = true
+		s.Missing = true
 	default:
 		r.err = err
 		return
@@ -178,7 +173,7 @@ func (r *Tracer) Lookup(name string) (Entry, error) {
 		return Entry{}, &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrInvalid}
 	}
 	e, err := r.tree.Lookup(name)
-	r.note(name, err, func(s *sighting) { s.kind = e.Kind })
+	r.note(name, err, func(s *Sighting) { s.Kind = e.Kind })
 	e.ID = ""
 	return e, err
 }
@@ -187,15 +182,15 @@ func (r *Tracer) Lookup(name string) (Entry, error) {
 func (r *Tracer) ReadDir(name string) ([]Entry, error) {
 	e, err := r.tree.Lookup(name)
 	if err == nil && e.Kind != Dir {
-		r.note(name, nil, func(s *sighting) { s.kind = e.Kind })
+		r.note(name, nil, func(s *Sighting) { s.Kind = e.Kind })
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("not a directory")}
 	}
 	var entries []Entry
 	if err == nil {
 		entries, err = r.tree.ReadDir(name)
 	}
-	r.note(name, err, func(s *sighting) {
-		s.kind, s.subtree, s.listing = Dir, e.ID, listingID(entries)
+	r.note(name, err, func(s *Sighting) {
+		s.Kind, s.Subtree, s.Listing = Dir, e.ID, listingID(entries)
 	})
 	if err != nil {
 		return nil, err
@@ -211,13 +206,13 @@ func (r *Tracer) ReadDir(name string) ([]Entry, error) {
 func (r *Tracer) ReadFile(name string) ([]byte, error) {
 	e, err := r.tree.Lookup(name)
 	if err == nil && (e.Kind == Dir || e.Kind == Submodule) {
-		r.note(name, nil, func(s *sighting) { s.kind = e.Kind })
+		r.note(name, nil, func(s *Sighting) { s.Kind = e.Kind })
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is a " + e.Kind.String())}
 	}
 	var b []byte
 	if err == nil {
 		b, err = r.tree.ReadFile(name)
 	}
-	r.note(name, err, func(s *sighting) { s.kind, s.content = e.Kind, e.ID })
+	r.note(name, err, func(s *Sighting) { s.Kind, s.Content = e.Kind, e.ID })
 	return b, err
 }

@@ -63,3 +63,19 @@ func (w *Watch) kindsChanged() {
 		w.notify(u)
 	}
 }
+
+// AwaitKinds has a unit woken when a definition comes, changes or goes next,
+// whichever it is.
+func (w *Watch) AwaitKinds(unit string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.awaitKind(schema.GroupKind{}, unit)
+}
+
+// awaitKind notes that a unit waits for a kind.
+func (w *Watch) awaitKind(gk schema.GroupKind, unit string) {
+	if w.waiting[gk] == nil {
+		w.waiting[gk] = map[string]bool{}
+	}
+	w.waiting[gk][unit] = true
+}

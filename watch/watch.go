@@ -308,11 +308,7 @@ func (w *Watch) called(ctx context.Context, targets []Target) map[schema.GroupVe
 // resource returns what a target is one of, where the server calls its kind c.
 func (w *Watch) resource(unit string, t Target, c called) (r schema.GroupVersionResource, err error) {
 	if fault.Is(c.err, "UnknownKind") {
-		gk := t.Ref.GroupKind()
-		if w.waiting[gk] == nil {
-			w.waiting[gk] = map[string]bool{}
-		}
-		w.waiting[gk][unit] = true
+		w.awaitKind(t.Ref.GroupKind(), unit)
 	}
 	switch {
 	case c.err != nil:

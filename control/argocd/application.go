@@ -8,13 +8,16 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	api "plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object/ignore"
@@ -79,18 +82,21 @@ func (a *application) automated() *api.Automated {
 
 func is(b *bool) bool { return b != nil && *b }
 
-// decode decodes an Application. One that can't be decoded says why, and has
-// what could be told.
+// decode decodes an Application but for its status. One that can't be decoded says
+// why, and has what could be told.
 func decode(u *unstructured.Unstructured) *application {
-	a := &application{}
-	rest := maps.Clone(u.Object)
-	delete(rest, "status")
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(rest, &a.Application, true); err != nil {
+	a, rest := &application{}, &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+	delete(rest.Object, "status")
+	err := custom.Whole(rest)
+	if err == nil {
+		err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(rest.Object, &a.Application, true)
+	}
+	if err != nil {
 		a.Application = api.Application{}
 		a.Namespace, a.Name, a.UID, a.Generation = u.GetNamespace(), u.GetName(), u.GetUID(), u.GetGeneration()
 		a.DeletionTimestamp, a.Finalizers, a.Annotations = u.GetDeletionTimestamp(), u.GetFinalizers(), u.GetAnnotations()
 		a.ResourceVersion = u.GetResourceVersion()
-		a.unreadable = invalid("this version of plumb can't read it: %s%w", culprit(u), err)
+		a.unreadable = invalid("this version of plumb can't read it: %s%w", culprit(rest), err)
 	}
 	return a
 }
@@ -98,9 +104,14 @@ func decode(u *unstructured.Unstructured) *application {
 // decodeStatus decodes the status of u, in which there may be more than this
 // version knows.
 func decodeStatus(u *unstructured.Unstructured) (st api.ApplicationStatus, err error) {
-	m, _, err := unstructured.NestedMap(u.Object, "status")
-	if err == nil {
-		err = runtime.DefaultUnstructuredConverter.FromUnstructured(m, &st)
+	switch s := u.Object["status"].(type) {
+	case nil:
+	case string: // as the cache keeps it
+		err = utiljson.Unmarshal([]byte(s), &st)
+	case map[string]any:
+		err = runtime.DefaultUnstructuredConverter.FromUnstructured(s, &st)
+	default:
+		err = errors.New("it is no object")
 	}
 	if err != nil {
 		return api.ApplicationStatus{}, fmt.Errorf("status: %w", err)
@@ -228,19 +239,42 @@ func checkSource(s api.Source) error {
 			Next: fault.Stall, Reason: fault.UnsupportedField, Err: errors.New("plugin: plumb runs no programs of others to make objects"),
 			Hint: "commit what the plugin makes, or leave this Application to Argo CD",
 		}
-	case s.Chart != "" || s.Helm != nil:
+	case s.Chart != "":
 		return &fault.Error{
-			Next: fault.Stall, Reason: fault.BuildFailed, Err: errors.New("this version of plumb does not render Helm charts"),
+			Next: fault.Stall, Reason: fault.BuildFailed, Err: errors.New("this version of plumb takes Helm charts from Git alone"),
 			Hint: "leave this Application to Argo CD until one does",
 		}
 	case s.Kustomize != nil && s.Directory != nil:
 		return invalid("it has both kustomize and directory; leave one of them out")
+	case s.Helm != nil && (s.Kustomize != nil || s.Directory != nil):
+		return invalid("it has helm and something else; leave one of them out")
+	case s.Ref != "" && strings.ContainsFunc(s.Ref, notInRefs):
+		return invalid("the ref %q is made of other characters than letters, digits, - and _", s.Ref)
 	case s.TagPrefix != "":
 		return unsupported("tagPrefix", "this version of plumb knows no tags with a prefix")
 	case s.Path == "" && s.Ref == "":
 		return invalid("it has no path, no chart and no ref")
 	}
 	return nil
+}
+
+// notInRefs reports whether no name of a source has a character.
+func notInRefs(r rune) bool {
+	return !(r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
+}
+
+// refs are the names by which sources refer to others, and which these are.
+func refs(sources []api.Source) (names []string, mounts []engine.Mount, err error) {
+	for i, s := range sources {
+		if s.Ref == "" {
+			continue
+		}
+		if slices.Contains(names, s.Ref) {
+			return nil, nil, invalid("two sources have the ref %q", s.Ref)
+		}
+		names, mounts = append(names, s.Ref), append(mounts, engine.Mount{From: i, At: "$" + s.Ref})
+	}
+	return names, mounts, nil
 }
 
 // equal reports whether two values are the same in JSON.

@@ -45,7 +45,8 @@ type applications struct {
 	orphans *orphans
 }
 
-// newest reads an Application as it is known to be stored. It may be shared.
+// newest reads an Application as it is known to be stored. It may be shared, and
+// is as [custom.Slim] has it.
 func (r *applications) newest(ctx context.Context, key types.NamespacedName) (*unstructured.Unstructured, error) {
 	return r.latest.Newest(ctx, r.client, api.ApplicationKind, key)
 }

@@ -53,7 +53,7 @@ func TestAnOperationThatCannotBeIsRefused(t *testing.T) {
 		"a misspelt option":  {"{sync: {syncOptions: [Prun=true]}}", "operation.sync.syncOptions: \"Prun=true\""},
 		"a pause of no time": {"{sync: {}, retry: {backoff: {duration: soon}}}", "operation.retry.backoff.duration"},
 		"too many revisions": {"{sync: {revisions: [a, b]}}", "it names 2, and there are 1 sources"},
-		"another's chart":    {"{sync: {source: {repoURL: x, chart: c}}}", "does not render Helm charts"},
+		"another's chart":    {"{sync: {source: {repoURL: x, chart: c}}}", "takes Helm charts from Git alone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, app(t, spec("")+"\noperation: "+c.op))

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	api "plumb.dev/plumb/api/argocd"
@@ -139,7 +140,12 @@ func (o *Options) ServeFlags(f *pflag.FlagSet) {
 }
 
 // Slim implements [control.Dialect].
-func (o *Options) Slim(obj any) (any, error) { return custom.Slim(obj) }
+func (o *Options) Slim(obj any) (any, error) {
+	if u, ok := obj.(*unstructured.Unstructured); ok && u.GroupVersionKind() == api.ApplicationKind {
+		return custom.Slim(obj, "spec", "operation")
+	}
+	return custom.Slim(obj)
+}
 
 // serves reports whether Applications of a namespace are worked on: by flags, or
 // by what Argo CD's settings say.

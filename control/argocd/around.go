@@ -113,10 +113,8 @@ func (w *around) keep(before *around) {
 func readCommon(in surrounding) *common {
 	c := &common{Settings: settings.Read(settings.Objects{Namespace: in.namespace, ConfigMaps: in.maps}), judges: health.Table}
 	c.ignores, c.err = systemIgnores(c.Settings)
-	for _, tool := range c.Disabled {
-		if tool != "helm" && c.err == nil { // which is not there anyway
-			c.err = unsupported("ConfigMap argocd-cm: key "+tool+".enable", "this version of plumb can't do without "+tool)
-		}
+	if slices.Contains(c.Disabled, "jsonnet") {
+		c.err = errors.Join(c.err, unsupported("ConfigMap argocd-cm: key jsonnet.enable", "this version of plumb can't do without jsonnet"))
 	}
 	if in.lua == nil {
 		return c

@@ -394,7 +394,7 @@ func TestSettingsOfAllApplications(t *testing.T) {
 		t.Errorf("it says %s", all)
 	}
 	for key, value := range map[string]string{
-		"resource.customizations.ignoreDifferences.apps_Deployment": "{jqPathExpressions: ['.a[']}", "globalProjects": "7", "kustomize.enable": "false",
+		"resource.customizations.ignoreDifferences.apps_Deployment": "{jqPathExpressions: ['.a[']}", "globalProjects": "7", "jsonnet.enable": "false",
 	} {
 		in := office{maps: map[string]map[string]string{"argocd-cm": {key: value}}}.around(t, nil)
 		if u, _ := dialect.toUnit(read(app(t, spec(""))), in); u.Refused == nil || !u.Target.Invalid {

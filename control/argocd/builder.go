@@ -11,10 +11,12 @@ import (
 // skipMarker is a text that keeps a file from being read as a manifest.
 const skipMarker = "+argocd:skip-file-rendering"
 
-// builder makes objects of a source of a. Its own files may add to what the
-// Application says of it.
-func (o *Options) builder(a *application, s api.Source) (render.Builder, error) {
+// builder makes objects of a source of a, where others are called refs. Its own
+// files may add to what the Application says of it. disabled are tools that may not
+// be used.
+func (o *Options) builder(a *application, s api.Source, refs, disabled []string) (render.Builder, error) {
 	b := detect.Options{
+		Release: detect.Release{Name: a.Name, Namespace: a.Spec.Destination.Namespace}, Refs: refs, Disabled: disabled,
 		Overrides:  []string{".argocd-source.yaml", ".argocd-source-" + o.trackingName(a.key()) + ".yaml"},
 		SkipMarker: skipMarker,
 		Env: detect.Env{
@@ -28,7 +30,8 @@ func (o *Options) builder(a *application, s api.Source) (render.Builder, error) 
 	sections, err := json.Marshal(struct {
 		Directory *api.SourceDirectory `json:"directory,omitempty"`
 		Kustomize *api.SourceKustomize `json:"kustomize,omitempty"`
-	}{s.Directory, s.Kustomize})
+		Helm      *api.SourceHelm      `json:"helm,omitempty"`
+	}{s.Directory, s.Kustomize, s.Helm})
 	if err == nil {
 		err = json.Unmarshal(sections, &b.Sections)
 	}

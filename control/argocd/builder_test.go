@@ -18,6 +18,9 @@ func TestSectionsAreHandedOverAsAWhole(t *testing.T) {
 			`"forceCommonAnnotations":true,"namespace":"n","commonAnnotationsEnvsubst":true,"replicas":[{"name":"a","count":"3"}],"patches":[{"path":"p","patch":"q","target":` +
 			`{"group":"g","version":"v","kind":"k","name":"n","namespace":"s","annotationSelector":"a","labelSelector":"l"},"options":{"a":true}}],"components":["c"],` +
 			`"ignoreMissingComponents":true,"labelWithoutSelector":true,"kubeVersion":"1","apiVersions":["v1"],"labelIncludeTemplates":true}`,
+		"helm": `{"valueFiles":["a"],"ignoreMissingValueFiles":true,"values":"v","valuesObject":{"a":{"b":1}},"parameters":[{"name":"a","value":"b","forceString":true}],` +
+			`"fileParameters":[{"name":"a","path":"b"}],"releaseName":"r","namespace":"n","skipCrds":true,"skipTests":true,"skipSchemaValidation":true,"kubeVersion":"1",` +
+			`"apiVersions":["v1"],"version":"v3","passCredentials":true}`,
 		"directory": `{"recurse":true,"jsonnet":{"extVars":[{"name":"a","value":"b","code":true}],"tlas":[{"name":"a","value":"b","code":true}],"libs":["l"]},` +
 			`"exclude":"a","include":"b","disableExtensionFilter":true}`,
 	} {
@@ -25,7 +28,7 @@ func TestSectionsAreHandedOverAsAWhole(t *testing.T) {
 		if err := json.Unmarshal([]byte(`{"`+name+`":`+text+`}`), &s); err != nil {
 			t.Fatal(err)
 		}
-		b, err := dialect.builder(read(app(t, spec(""))), s)
+		b, err := dialect.builder(read(app(t, spec(""))), s, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +51,7 @@ func TestSectionsAreHandedOverAsAWhole(t *testing.T) {
 
 func TestWhatASourceIsBuiltWith(t *testing.T) {
 	a := read(app(t, spec("")+"\nmetadata: {name: web, namespace: team}"))
-	b, err := dialect.builder(a, a.sources()[0])
+	b, err := dialect.builder(a, a.sources()[0], nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

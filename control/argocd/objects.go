@@ -61,7 +61,7 @@ func selectorOf(unit string) string { return unitLabel + "=" + digest(unit) }
 // Marks implements [engine.Objects].
 func (s objects) Marks(u engine.Unit) func(object.Ref) engine.Marks {
 	key, _ := keyOf(u.Name)
-	app := s.o.trackingName(key)
+	app, namespace := s.o.trackingName(key), u.Namespace // u itself would be kept with what is returned
 	labels := map[string]string{unitLabel: digest(u.Name)}
 	how, installation := settings.ByAnnotation, ""
 	if t := termsOf(u); t != nil {
@@ -73,7 +73,7 @@ func (s objects) Marks(u engine.Unit) func(object.Ref) engine.Marks {
 	return func(ref object.Ref) engine.Marks {
 		m := engine.Marks{Labels: labels, Annotations: map[string]string{}}
 		if how != settings.ByLabel {
-			m.Annotations[trackingID] = trackingOf(app, ref, u.Namespace)
+			m.Annotations[trackingID] = trackingOf(app, ref, namespace)
 		}
 		if installation != "" {
 			m.Annotations[installationID] = installation
@@ -174,9 +174,7 @@ func (objects) Policy(unit engine.Unit, u *unstructured.Unstructured) (p apply.P
 	}
 	ann := u.GetAnnotations()
 	p.Healthless = ann[ignoreHealth] == "true"
-	if wave, err := strconv.ParseInt(ann[syncWave], 10, 32); err == nil {
-		p.Wave = int32(wave)
-	}
+	p.Wave = waveOf(ann)
 	p.Ignores = ignore.Annotation(ann, false, ignoreDiff)
 	if u.GroupVersionKind().GroupKind() == api.ApplicationKind.GroupKind() {
 		// One that is among its own objects would wait for itself, also to be gone.
@@ -193,11 +191,14 @@ func (objects) Policy(unit engine.Unit, u *unstructured.Unstructured) (p apply.P
 	if a, ok := unit.Origin.(*application); ok && a.managesNamespace() && ref == (object.Ref{Kind: "Namespace", Name: a.Spec.Destination.Namespace}) {
 		p.Prune, p.Extra = apply.Never, true // it stays, whatever it says
 	}
-	if text := ann[hookKey]; text != "" {
-		p.Hook, p.Why = hookOf(text, ann[hookDelete])
+	if is, hook, why := hookIn(ann); is {
+		p.Hook, p.Why = hook, why
 		if p.Hook == nil {
 			p.Mode, p.Keep = apply.Ignore, true
 		}
+	}
+	if p.Removal == apply.Free && ann[helmResource] == "keep" {
+		p.Removal = apply.Never
 	}
 	return p
 }
@@ -235,6 +236,68 @@ var itsOwn = ignore.Rule{From: "what an Application does", Pointers: []string{"/
 var phaseOf = map[string]apply.Phase{
 	"PreSync": apply.Before, "Sync": apply.Main, "PostSync": apply.After, "SyncFail": apply.OnFailure,
 	"PreDelete": apply.BeforeRemoval, "PostDelete": apply.AfterRemoval,
+}
+
+// waveOf is when the turn of an object comes. What Helm calls the weight of a hook
+// counts where there is no wave.
+func waveOf(annotations map[string]string) int32 {
+	for _, key := range []string{syncWave, helmWeight} {
+		if wave, err := strconv.ParseInt(annotations[key], 10, 32); err == nil {
+			return int32(wave)
+		}
+	}
+	return 0
+}
+
+// hookIn reads of which operations an object is a hook, if it is any, and when it is
+// deleted. What Helm says of its hooks counts where nothing else is said. Of what
+// is none now it says why not, where that was not to be expected.
+func hookIn(annotations map[string]string) (is bool, h *apply.Hook, why string) {
+	deletes := annotations[hookDelete]
+	for _, text := range list(annotations[helmDelete]) {
+		if policy, ok := helmPolicies[text]; ok && annotations[hookDelete] == "" {
+			deletes += "," + policy
+		}
+	}
+	if types := annotations[hookKey]; types != "" {
+		h, why = hookOf(types, deletes)
+		return true, h, why
+	}
+	events := annotations[helmHook]
+	if events == "" || events == "crd-install" {
+		return false, nil, ""
+	}
+	var types []string
+	for _, event := range list(events) {
+		if t := helmHooks[strings.ToLower(event)]; t != "" && !slices.Contains(types, t) {
+			types = append(types, t)
+		}
+	}
+	if len(types) == 0 {
+		return true, nil, "" // a test, or one for a rollback
+	}
+	h, why = hookOf(strings.Join(types, ","), deletes)
+	return true, h, why
+}
+
+// Annotations of Helm's charts.
+const (
+	helmHook     = "helm.sh/hook"
+	helmDelete   = "helm.sh/hook-delete-policy"
+	helmWeight   = "helm.sh/hook-weight"
+	helmResource = "helm.sh/resource-policy"
+)
+
+// helmHooks are Helm's hooks in words of Argo CD. Nobody can tell an installation
+// from an upgrade there.
+var helmHooks = map[string]string{
+	"pre-install": "PreSync", "pre-upgrade": "PreSync", "post-install": "PostSync", "post-upgrade": "PostSync",
+	"pre-delete": "PreDelete", "post-delete": "PostDelete",
+}
+
+// helmPolicies are Helm's words for when a hook is deleted.
+var helmPolicies = map[string]string{
+	"before-hook-creation": "BeforeHookCreation", "hook-succeeded": "HookSucceeded", "hook-failed": "HookFailed",
 }
 
 // hookOf reads of which operations an object is a hook, and when it is deleted. Of

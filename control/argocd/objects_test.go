@@ -114,9 +114,16 @@ func TestWhatAnObjectSaysOfItself(t *testing.T) {
 		"of several types":  {map[string]string{hookKey: "Sync, PostSync,SyncFail"}, apply.Policy{Hook: hook(true, false, false, apply.Main, apply.After, apply.OnFailure)}},
 		"deleted when done": {map[string]string{hookKey: "Sync", hookDelete: "HookSucceeded"}, apply.Policy{Hook: hook(false, true, false, apply.Main)}},
 		"deleted before":    {map[string]string{hookKey: "Sync", hookDelete: "BeforeHookCreation,HookFailed"}, apply.Policy{Hook: hook(true, false, true, apply.Main)}},
-		"to be skipped":     {map[string]string{hookKey: "Skip"}, ignored("it says to be skipped")},
-		"of a deletion":     {map[string]string{hookKey: "PostDelete"}, apply.Policy{Hook: hook(true, false, false, apply.AfterRemoval)}},
-		"of nothing":        {map[string]string{hookKey: "Sometime"}, ignored(`"Sometime" is no type of a hook`)},
+		"a hook of Helm": {map[string]string{helmHook: "pre-install,pre-upgrade", helmWeight: "-3", helmDelete: "before-hook-creation,hook-succeeded"},
+			apply.Policy{Wave: -3, Hook: hook(true, true, false, apply.Before)}},
+		"of several of Helm's": {map[string]string{helmHook: "post-install, Pre-Delete"}, apply.Policy{Hook: hook(true, false, false, apply.After, apply.BeforeRemoval)}},
+		"of both":              {map[string]string{helmHook: "post-install", hookKey: "PreSync", syncWave: "1", helmWeight: "2", helmDelete: "hook-failed"}, apply.Policy{Wave: 1, Hook: hook(false, false, true, apply.Before)}},
+		"a test of Helm's":     {map[string]string{helmHook: "test"}, ignored("")},
+		"a definition, once":   {map[string]string{helmHook: "crd-install"}, apply.Policy{}},
+		"kept by Helm":         {map[string]string{helmResource: "keep"}, apply.Policy{Removal: apply.Never}},
+		"to be skipped":        {map[string]string{hookKey: "Skip"}, ignored("it says to be skipped")},
+		"of a deletion":        {map[string]string{hookKey: "PostDelete"}, apply.Policy{Hook: hook(true, false, false, apply.AfterRemoval)}},
+		"of nothing":           {map[string]string{hookKey: "Sometime"}, ignored(`"Sometime" is no type of a hook`)},
 	} {
 		if diff := cmp.Diff(c.want, (objects{}).Policy(engine.Unit{}, objectWith(nil, c.annotations))); diff != "" {
 			t.Errorf("%s: -want +got\n%s", name, diff)

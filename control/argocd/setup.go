@@ -56,7 +56,7 @@ func (o *Options) Setup(ctx context.Context, mgr manager.Manager, p control.Part
 	err = ctrl.NewControllerManagedBy(mgr).Named("application").
 		For(example(), builder.WithPredicates(predicate.Funcs{
 			// What plumb has written itself, it knows of.
-			UpdateFunc: func(e event.UpdateEvent) bool { return !r.latest.Is(e.ObjectNew) },
+			UpdateFunc: func(e event.UpdateEvent) bool { return !r.latest.Heard(e.ObjectNew) },
 		})).
 		WatchesRawSource(r.queue.Source()).
 		WithOptions(controller.Options{
@@ -134,26 +134,34 @@ func (c *controllers) Missing(_ context.Context, name string) error {
 func (r *applications) sourceTypes(a *application, u engine.Unit) (types []string) {
 	for i, s := range a.sources() {
 		t := "Directory"
-		if s.Kustomize != nil || s.Directory == nil && i < len(u.Sources) && isKustomization(r.sources.keeper.Get(u.Sources[i]), s.Path) {
+		switch {
+		case s.Helm != nil || s.Chart != "":
+			t = "Helm"
+		case s.Kustomize != nil:
 			t = "Kustomize"
+		case s.Directory == nil && i < len(u.Sources):
+			t = typeOf(r.sources.keeper.Get(u.Sources[i]), s.Path)
 		}
 		types = append(types, t)
 	}
 	return types
 }
 
-func isKustomization(a *source.Artifact, dir string) bool {
+// typeOf is what a directory is by the files in it.
+func typeOf(a *source.Artifact, dir string) string {
 	if a == nil {
-		return false
+		return "Directory"
 	}
-	for _, name := range []string{"kustomization.yaml", "kustomization.yml", "Kustomization"} {
-		at, err := tree.Clean(dir + "/" + name)
+	for _, f := range []struct{ name, is string }{
+		{"kustomization.yaml", "Kustomize"}, {"kustomization.yml", "Kustomize"}, {"Kustomization", "Kustomize"}, {"Chart.yaml", "Helm"},
+	} {
+		at, err := tree.Clean(dir + "/" + f.name)
 		if err != nil {
-			return false
+			break
 		}
 		if _, err := tree.Stat(a.Tree, at); err == nil {
-			return true
+			return f.is
 		}
 	}
-	return false
+	return "Directory"
 }

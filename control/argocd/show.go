@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	api "plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/argocd/address"
 	"plumb.dev/plumb/control/argocd/cached"
@@ -57,15 +54,12 @@ func (r *applications) exists(ctx context.Context, key types.NamespacedName) boo
 
 // local is how many Applications go to the cluster that plumb runs in.
 func (r *applications) local(ctx context.Context) (n int, err error) {
-	all := &unstructured.UnstructuredList{}
-	all.SetGroupVersionKind(api.ApplicationKind)
-	if err := r.client.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, fmt.Errorf("list Applications: %w", err)
+	all, err := r.all(ctx)
+	if err != nil {
+		return 0, err
 	}
-	for i := range all.Items {
-		server, _, _ := unstructured.NestedString(all.Items[i].Object, "spec", "destination", "server")
-		name, _, _ := unstructured.NestedString(all.Items[i].Object, "spec", "destination", "name")
-		if server == address.InCluster || name == settings.InClusterName {
+	for i := range all {
+		if to := decode(&all[i]).Spec.Destination; to.Server == address.InCluster || to.Name == settings.InClusterName {
 			n++
 		}
 	}

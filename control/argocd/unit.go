@@ -102,6 +102,10 @@ var needed = []string{
 // made says what is to be fetched for sources, and what is made of that. What
 // revisions has for one is in place of what it targets.
 func (o *Options) made(a *application, in *around, sources []api.Source, revisions []string) (m makings, err error) {
+	refs, mounts, err := refs(sources)
+	if err != nil {
+		return m, err
+	}
 	for i, s := range sources {
 		remote, err := in.Remote(s.RepoURL, a.project())
 		if err != nil {
@@ -115,11 +119,15 @@ func (o *Options) made(a *application, in *around, sources []api.Source, revisio
 		if s.Path == "" && s.Ref != "" {
 			continue // others refer to its files
 		}
-		b, err := o.builder(a, s)
+		b, err := o.builder(a, s, refs, in.common.Disabled)
 		if err != nil {
 			return m, fmt.Errorf("%s: %w", a.sourceField(i), err)
 		}
-		m.renders = append(m.renders, engine.Rendering{From: i, Options: render.Options{Path: s.Path, Builder: b, GenerateNames: true, Repeats: true}})
+		r := engine.Rendering{From: i, Options: render.Options{Path: s.Path, Builder: b, GenerateNames: true, Repeats: true}}
+		if s.Kustomize == nil && s.Directory == nil { // charts alone look at others
+			r.Mounts = mounts
+		}
+		m.renders = append(m.renders, r)
 	}
 	return m, nil
 }

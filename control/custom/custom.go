@@ -24,36 +24,47 @@ import (
 // Slim is the [k8s.io/client-go/tools/cache.TransformFunc] for the cache of
 // custom resources. Who owns which of their fields is left out, and the status,
 // most of which is the inventory, is kept as text: as values it takes five
-// times as much. [Whole] gives it as it was.
-func Slim(obj any) (any, error) {
+// times as much. So are
+// other parts that the caller names. [Whole] gives them as they were.
+func Slim(obj any, also ...string) (any, error) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok {
 		return obj, nil
 	}
 	u.SetManagedFields(nil)
 	unstructured.RemoveNestedField(u.Object, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
-	if status, ok := u.Object["status"].(map[string]any); ok {
-		text, err := json.Marshal(status)
-		if err != nil {
-			return nil, fmt.Errorf("keep the status of %s: %w", u.GetName(), err)
+	for _, part := range append(also, "status") {
+		value, ok := u.Object[part].(map[string]any)
+		if !ok {
+			continue
 		}
-		u.Object["status"] = string(text)
+		text, err := json.Marshal(value)
+		if err != nil {
+			return nil, fmt.Errorf("keep the %s of %s: %w", part, u.GetName(), err)
+		}
+		u.Object[part] = string(text)
 	}
 	return u, nil
 }
 
-// Whole undoes what [Slim] did to the status. What u holds stays as it is.
+// parts are what may be kept as text.
+var parts = []string{"spec", "operation", "status"}
+
+// Whole undoes what [Slim] did. What u holds stays as it is.
 func Whole(u *unstructured.Unstructured) error {
-	text, ok := u.Object["status"].(string)
-	if !ok {
-		return nil
+	whole := maps.Clone(u.Object)
+	for _, part := range parts {
+		text, ok := whole[part].(string)
+		if !ok {
+			continue
+		}
+		var value map[string]any
+		if err := utiljson.Unmarshal([]byte(text), &value); err != nil {
+			return fmt.Errorf("read the kept %s of %s: %w", part, u.GetName(), err)
+		}
+		whole[part] = value
 	}
-	var status map[string]any
-	if err := utiljson.Unmarshal([]byte(text), &status); err != nil {
-		return fmt.Errorf("read the kept status of %s: %w", u.GetName(), err)
-	}
-	u.Object = maps.Clone(u.Object)
-	u.Object["status"] = status
+	u.Object = whole
 	return nil
 }
 
@@ -104,15 +115,15 @@ func (l *Latest) Of(u *unstructured.Unstructured) *unstructured.Unstructured {
 	return u
 }
 
-// Newest reads an object as it is known to be stored. It may be shared.
+// Newest reads an object as it is known to be stored. It may be shared, and is as
+// [Slim] has it.
 func (l *Latest) Newest(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key types.NamespacedName) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)
 	if err := c.Get(ctx, key, u, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	u = l.Of(u)
-	return u, Whole(u)
+	return l.Of(u), nil
 }
 
 func (w written) after(u *unstructured.Unstructured) bool {
@@ -135,12 +146,18 @@ func (l *Latest) Wrote(u *unstructured.Unstructured) error {
 	return nil
 }
 
-// Is reports whether u is as it was written last: of that its writer knows.
-func (l *Latest) Is(u client.Object) bool {
+// Heard reports whether u, which the cache has by now, is as it was written last:
+// of that its writer knows. What was written is let go of then.
+func (l *Latest) Heard(u client.Object) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last, ok := l.written[client.ObjectKeyFromObject(u)]
-	return ok && last.object.GetResourceVersion() == u.GetResourceVersion()
+	key := client.ObjectKeyFromObject(u)
+	last, ok := l.written[key]
+	if !ok || last.object.GetResourceVersion() != u.GetResourceVersion() {
+		return false
+	}
+	delete(l.written, key)
+	return true
 }
 
 // Forget drops what is known of an object that is no more.

@@ -89,12 +89,21 @@ func TestWhatWasWrittenCountsOnlyForAWhile(t *testing.T) {
 
 func TestAnEventOfOnesOwn(t *testing.T) {
 	var s Latest
-	if s.Is(at(t, "1005", "x")) {
+	if s.Heard(at(t, "1005", "x")) {
 		t.Error("nothing was written")
 	}
 	wrote(t, &s, at(t, "1005", "x"))
-	if !s.Is(at(t, "1005", "x")) || s.Is(at(t, "1006", "x")) || s.Is(at(t, "1004", "x")) {
+	if s.Heard(at(t, "1006", "x")) || s.Heard(at(t, "1004", "x")) {
+		t.Error("what others have written is taken for one's own")
+	}
+	if !s.Knows(webKey) {
+		t.Error("what was written is let go of before the cache has it")
+	}
+	if !s.Heard(at(t, "1005", "x")) {
 		t.Error("what was written is not told from what was not")
+	}
+	if s.Knows(webKey) {
+		t.Error("what the cache has is kept")
 	}
 }
 

@@ -22,8 +22,13 @@ func TestWhatTheCacheKeepsIsWholeAgain(t *testing.T) {
 		"spec": map[string]any{"path": "./web"}, "status": status(),
 	}}
 	for range 2 { // a list may hold what was kept before
-		if _, err := Slim(u); err != nil {
+		if _, err := Slim(u, "spec", "operation"); err != nil {
 			t.Fatal(err)
+		}
+	}
+	for part, want := range map[string]string{"spec": `{"path":"./web"}`, "operation": ""} {
+		if text, _ := u.Object[part].(string); text != want {
+			t.Errorf("the %s is kept as %q, want %q", part, text, want)
 		}
 	}
 	kept := u.DeepCopy()

@@ -59,7 +59,11 @@ func peek(ctx context.Context, c client.Reader, gvk schema.GroupVersionKind, key
 
 // newest reads a Kustomization as it is known to be stored.
 func (r *kustomizations) newest(ctx context.Context, key types.NamespacedName) (*unstructured.Unstructured, error) {
-	return r.statuses.Newest(ctx, r.client, KustomizationKind, key)
+	u, err := r.statuses.Newest(ctx, r.client, KustomizationKind, key)
+	if err != nil {
+		return nil, err
+	}
+	return u, custom.Whole(u)
 }
 
 // Reconcile makes a unit of one Kustomization, and has the engine hold it true.

@@ -1,5 +1,5 @@
 // Package tools builds the programs that work on plumb needs and plumb itself
-// does not: the sandbox and the linter.
+// does not: the sandbox, the linter, and what tests compare plumb with.
 //
 // Each has a Go module of its own, so that none of its dependencies is one of
 // plumb's. [Build] promises that a program is built once for each content of
@@ -48,8 +48,13 @@ var (
 		Flags: []string{"-trimpath", "-ldflags=-s -w"},
 		Why:   "the linter; about 3 minutes on 2 cores, once",
 	}
+	Helm = Program{
+		Name: "helm", Dir: "internal/tools/helm", Package: "helm.sh/helm/v4/cmd/helm",
+		Flags: []string{"-trimpath", "-ldflags=-s -w"},
+		Why:   "the helm command that renders are compared with; about 4 minutes on 2 cores, once",
+	}
 
-	All = []Program{Sandbox, Lint}
+	All = []Program{Sandbox, Lint, Helm}
 )
 
 // Root returns the root of the repository that the working directory is in.

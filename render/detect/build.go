@@ -15,6 +15,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/render/directory"
+	"plumb.dev/plumb/render/helm"
 	"plumb.dev/plumb/render/kustomize"
 	"plumb.dev/plumb/tree"
 )
@@ -23,7 +24,7 @@ import (
 const Kind = "detect"
 
 // version names what, besides what is chosen, decides what a build gives.
-const version = "detect/1"
+const version = "detect/2"
 
 // chartFile is the file of a directory that is a Helm chart.
 const chartFile = "Chart.yaml"
@@ -43,12 +44,15 @@ func (o Options) Probes() []string {
 	return slices.Concat(konfig.RecognizedKustomizationFileNames(), []string{chartFile}, o.Overrides)
 }
 
+// AsksCluster implements [render.Builder].
+func (o Options) AsksCluster() bool { return true }
+
 // Open implements [render.Builder].
 func (o Options) Open() bool { return o.AllowRemoteBases }
 
 // Version implements [render.Builder].
 func (o Options) Version() string {
-	return strings.Join([]string{version, kustomize.Options{}.Version(), directory.Options{}.Version()}, " ")
+	return strings.Join([]string{version, kustomize.Options{}.Version(), directory.Options{}.Version(), helm.Options{}.Version()}, " ")
 }
 
 // Build implements [render.Builder].
@@ -73,14 +77,18 @@ func (o Options) Build(ctx context.Context, in render.Input) (render.Built, erro
 
 // choose returns what builds a directory, after the sections.
 func (o Options) choose(in render.Input, s Sections) (render.Builder, error) {
-	kind, file, err := s.kind(in)
+	kind, err := s.kind(in, o.Disabled)
 	if err != nil {
 		return nil, err
 	}
 	env := expander{o.Env, in.Revision}
 	switch kind {
 	case helmKind:
-		return nil, helm(file)
+		var h Helm
+		if s.Helm != nil {
+			h = *s.Helm
+		}
+		return o.helm(h, in.Dir, env)
 	case pluginKind:
 		return nil, plugin()
 	case kustomizeKind:
@@ -108,17 +116,19 @@ const (
 	pluginKind    = "plugin"
 )
 
-// kind returns of which kind a directory is, and the file that says so, if one
-// does.
-func (s Sections) kind(in render.Input) (kind, file string, err error) {
+// kind returns of which kind a directory is.
+func (s Sections) kind(in render.Input, disabled []string) (kind string, err error) {
 	said := s.said()
 	switch len(said) {
 	case 0:
-		return found(in)
+		return found(in, disabled)
 	case 1:
-		return said[0], "", nil
+		if slices.Contains(disabled, said[0]) {
+			return directoryKind, nil
+		}
+		return said[0], nil
 	}
-	return "", "", &fault.Error{
+	return "", &fault.Error{
 		Next: fault.Stall, Reason: fault.InvalidSpec, Hint: "keep one of them",
 		Err: fmt.Errorf("the source says that it is of several kinds: %s", strings.Join(said, ", ")),
 	}
@@ -141,25 +151,29 @@ func (s Sections) said() (kinds []string) {
 
 // found looks for the file that says of which kind a directory is. A chart with
 // a kustomization file is Kustomize's.
-func found(in render.Input) (kind, file string, err error) {
-	for _, base := range konfig.RecognizedKustomizationFileNames() {
-		ok, err := has(in, base)
+func found(in render.Input, disabled []string) (kind string, err error) {
+	for _, f := range marks {
+		if slices.Contains(disabled, f.kind) {
+			continue
+		}
+		ok, err := has(in, f.base)
 		if err != nil {
-			return "", "", err
+			return "", err
 		}
 		if ok {
-			return kustomizeKind, path.Join(in.Dir, base), nil
+			return f.kind, nil
 		}
 	}
-	ok, err := has(in, chartFile)
-	if err != nil {
-		return "", "", err
-	}
-	if ok {
-		return helmKind, path.Join(in.Dir, chartFile), nil
-	}
-	return directoryKind, "", nil
+	return directoryKind, nil
 }
+
+// marks are the files that say of which kind a directory is, in their order.
+var marks = func() (all []struct{ base, kind string }) {
+	for _, base := range konfig.RecognizedKustomizationFileNames() {
+		all = append(all, struct{ base, kind string }{base, kustomizeKind})
+	}
+	return append(all, struct{ base, kind string }{chartFile, helmKind})
+}()
 
 // has reports whether the directory has a file, or a link, of a name.
 func has(in render.Input, base string) (bool, error) {
@@ -168,18 +182,6 @@ func has(in render.Input, base string) (bool, error) {
 		return false, nil
 	}
 	return err == nil && (e.Kind == tree.File || e.Kind == tree.Link), err
-}
-
-// helm is the error for a chart.
-func helm(file string) error {
-	err := errors.New("the source is a Helm chart, by its helm section, and this version of plumb renders no charts")
-	if file != "" {
-		err = fmt.Errorf("%s: the directory is a Helm chart, and this version of plumb renders no charts", file)
-	}
-	return &fault.Error{
-		Next: fault.Stall, Reason: render.FeatureDisabled, Err: err,
-		Hint: "render it with helm template into files, and name their directory",
-	}
 }
 
 // plugin is the error for a source of a config management plugin.

@@ -10,8 +10,7 @@
 //
 // In which order, as Argo CD has it: a section that is there, after the
 // overrides, decides; two are an error. Then a kustomization file decides, then
-// a Chart.yaml, and what has neither is plain files. Of the kinds that plumb
-// does not render, the error says so.
+// a Chart.yaml, and what has neither is plain files.
 package detect
 
 import (
@@ -30,6 +29,16 @@ type Options struct {
 	// merged, lists are replaced, null removes. They are no manifests.
 	Overrides []string
 
+	// Release is that of a chart, if the sections don't say otherwise.
+	Release Release
+
+	// Refs are the names of sources whose trees are in this one, each in a
+	// directory of its name with a $ before: $values.
+	Refs []string
+
+	// Disabled are kinds that are taken for plain files: kustomize, helm.
+	Disabled []string
+
 	// Env is what texts of the sections may refer to.
 	Env Env
 
@@ -40,11 +49,14 @@ type Options struct {
 	AllowRemoteBases bool
 }
 
+// A Release is the name of one, and its namespace.
+type Release struct{ Name, Namespace string }
+
 // Env are variables that texts refer to as $NAME or ${NAME}, where $$ is a
 // dollar sign. One that is in neither of the maps is empty.
 //
 // They are replaced in: the values of extVars and tlas, images, the values of
-// commonLabels, and those of commonAnnotations if commonAnnotationsEnvsubst is
+// commonLabels, paths and parameters of charts, and those of commonAnnotations if commonAnnotationsEnvsubst is
 // set.
 type Env struct {
 	Vars map[string]string
@@ -62,8 +74,9 @@ type Sections struct {
 	Directory *directory.Files `json:"directory,omitempty"`
 	Kustomize *Kustomize       `json:"kustomize,omitempty"`
 
-	// Helm and Plugin are refused: nothing in them is looked at.
-	Helm   *Unrendered `json:"helm,omitempty"`
+	Helm *Helm `json:"helm,omitempty"`
+
+	// Plugin is refused: nothing in it is looked at.
 	Plugin *Unrendered `json:"plugin,omitempty"`
 }
 

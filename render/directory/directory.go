@@ -98,6 +98,9 @@ func (o Options) Kind() string { return Kind }
 // Probes implements [render.Builder].
 func (o Options) Probes() []string { return nil }
 
+// AsksCluster implements [render.Builder].
+func (o Options) AsksCluster() bool { return false }
+
 // Open implements [render.Builder].
 func (o Options) Open() bool { return false }
 

@@ -25,7 +25,7 @@ type Tree struct {
 	nodes  []node // a directory's entries follow each other, sorted by name; the first is the root
 	names  string
 	sum    [sha256.Size]byte // of the list of all this
-	broken *atomic.Bool
+	broken *atomic.Bool      // shared by all that are read from one file
 }
 
 var _ tree.Tree = (*Tree)(nil)

@@ -37,5 +37,5 @@ func get(name, path string) error {
 		}
 		return err
 	}
-	return fmt.Errorf("unknown program %q; there are plumb-sandbox and golangci-lint", name)
+	return fmt.Errorf("unknown program %q; there are plumb-sandbox, golangci-lint and helm", name)
 }

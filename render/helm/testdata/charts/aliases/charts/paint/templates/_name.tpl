@@ -1,0 +1,3 @@
+{{- define "paint.name" -}}
+{{ .Release.Name }}-{{ .Chart.Name }}
+{{- end -}}

@@ -1,0 +1,2 @@
+# pad
+{{ define "boundary.t" }}whole{{ end }}

@@ -1,0 +1,4 @@
+{{- define "t" -}}
+one
+two
+{{- end -}}

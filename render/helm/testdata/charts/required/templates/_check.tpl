@@ -1,0 +1,4 @@
+{{- define "required.mode" -}}
+{{- if not (has . (list "plain" "call")) }}{{ fail (printf "mode %s is unknown" .) }}{{ end -}}
+{{ . }}
+{{- end -}}

@@ -1,0 +1,1 @@
+{{- define "sub.colour" }}{{ .Chart.Name }} is {{ .Values.colour }}{{ end -}}

@@ -1,0 +1,2 @@
+{{- define "name" }}the parent's{{ end -}}
+{{- define "twice" }}first{{ end -}}

@@ -1,0 +1,2 @@
+{{- define "twice" }}second{{ end -}}
+{{- define "shadowing/templates/c.yaml" }}never{{ end -}}

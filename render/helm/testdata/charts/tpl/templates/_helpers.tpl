@@ -1,0 +1,3 @@
+{{- define "tpl.greeting" -}}
+good morning {{ .who }}
+{{- end -}}

@@ -1,0 +1,140 @@
+package argocd_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	api "plumb.dev/plumb/api/argocd"
+	pt "plumb.dev/plumb/internal/plumbtest"
+)
+
+// chart is one whose templates use what charts use: a random password, a hook, a
+// test, and a question to the cluster.
+func chart(ns string) map[string]string {
+	return map[string]string{
+		"app/Chart.yaml":       "apiVersion: v2\nname: shop\nversion: 1.2.3\n",
+		"app/values.yaml":      "message: chart\nuser: admin\n",
+		"app/values-prod.yaml": "message: prod\n",
+		"app/templates/c.yaml": `apiVersion: v1
+kind: ConfigMap
+metadata: {name: "{{ .Release.Name }}-c", labels: {chart: "{{ .Chart.Name }}-{{ .Chart.Version }}"}}
+data: {message: "{{ .Values.message }}", namespace: "{{ .Release.Namespace }}", kubernetes: "{{ .Capabilities.KubeVersion.Major }}"}
+`,
+		"app/templates/secret.yaml": `apiVersion: v1
+kind: Secret
+metadata: {name: "{{ .Release.Name }}-s"}
+stringData: {user: "{{ .Values.user }}", password: "{{ randAlphaNum 20 }}"}
+`,
+		"app/templates/hook.yaml": `apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: "{{ .Release.Name }}-hook"
+  annotations: {helm.sh/hook: "pre-install,pre-upgrade", helm.sh/hook-weight: "-5"}
+`,
+		"app/templates/test.yaml": `apiVersion: v1
+kind: Pod
+metadata: {name: "{{ .Release.Name }}-test", annotations: {helm.sh/hook: test}}
+spec: {containers: [{name: a, image: a}]}
+`,
+		"app/templates/crd.yaml": fmt.Sprintf(`{{ if .Capabilities.APIVersions.Has "%s.example.com/v1/Thing" }}
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: "{{ .Release.Name }}-has"}
+{{ end }}`, ns),
+	}
+}
+
+// A chart of a repository is rendered, with values of its own and of elsewhere, and
+// its hooks are hooks.
+func helmChart(t *testing.T, w *world) {
+	ns := w.Namespace(t)
+	r := w.Git.Repo(t, ns)
+	r.Commit(t, chart(ns), "start")
+	app := w.app(t, ns, r, "syncPolicy: {automated: {selfHeal: true}}")
+	a := w.is(t, app, "Synced Healthy", "")
+	if a.Status.SourceType != "Helm" {
+		t.Errorf("it is of type %q", a.Status.SourceType)
+	}
+	w.hookResult(t, app, app+"-hook", api.PhaseSucceeded)
+	for field, want := range map[string]string{"data.message": "chart", "data.namespace": ns, "data.kubernetes": "1", "metadata.labels.chart": "shop-1.2.3"} {
+		w.Await(t, configMap, ns, app+"-c", pt.Has(field, want))
+	}
+	w.absent(t, "v1/Pod", ns, app+"-test")
+	w.absent(t, configMap, ns, app+"-has")
+	if slices.ContainsFunc(a.Status.Resources, func(r api.ResourceStatus) bool { return r.Name == app+"-test" }) {
+		t.Errorf("a test is among the resources: %+v", a.Status.Resources)
+	}
+	password := w.password(t, ns, app+"-s")
+
+	w.patch(t, app, `{"spec":{"source":{"helm":{"releaseName":"`+app+`","valueFiles":["values-prod.yaml"],"parameters":[{"name":"user","value":"ada"}]}}}}`)
+	w.Await(t, configMap, ns, app+"-c", pt.Has("data.message", "prod"))
+	w.Await(t, "v1/Secret", ns, app+"-s", pt.Has("data.user", "YWRh"))
+	w.Commit(t, r, map[string]string{"app/values-prod.yaml": "message: new\n"})
+	w.Await(t, configMap, ns, app+"-c", pt.Has("data.message", "new"))
+	w.is(t, app, "Synced Healthy", "")
+	if now := w.password(t, ns, app+"-s"); now != password {
+		t.Errorf("the password %s has become %s", password, now)
+	}
+
+	w.leaves(t, "crd/things."+ns+".example.com")
+	w.Apply(t, strings.ReplaceAll(`
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.NS.example.com}
+spec:
+  group: NS.example.com
+  names: {kind: Thing, plural: things}
+  scope: Namespaced
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+`, "NS", ns))
+	w.Await(t, configMap, ns, app+"-has", nil)
+}
+
+// password is that of a Secret that was made.
+func (w *world) password(t *testing.T, ns, name string) string {
+	t.Helper()
+	u, err := w.Object(t.Context(), "v1/Secret", ns, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := unstructured.NestedString(u.Object, "data", "password")
+	if err != nil || text == "" {
+		t.Fatalf("the password is %q: %v", text, err)
+	}
+	return text
+}
+
+// Values may be in another repository than the chart, and a commit to either is one
+// to both.
+func helmValues(t *testing.T, w *world) {
+	ns := w.Namespace(t)
+	r, values := w.Git.Repo(t, ns), w.Git.Repo(t, ns+"-values")
+	r.Commit(t, chart(ns), "start")
+	values.Commit(t, map[string]string{"envs/prod.yaml": "message: elsewhere\n"}, "start")
+	w.Apply(t, fmt.Sprintf(`
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: %[1]s, namespace: argocd}
+spec:
+  project: default
+  sources:
+  - {repoURL: %[2]q, path: app, targetRevision: main, helm: {valueFiles: [$values/envs/*.yaml]}}
+  - {repoURL: %[3]q, ref: values, targetRevision: main}
+  destination: {name: in-cluster, namespace: %[1]s}
+  syncPolicy: {automated: {}}
+`, ns, r.URL(), values.URL()))
+	w.removeLater(t, ns)
+	w.is(t, ns, "Synced Healthy", "")
+	w.Await(t, configMap, ns, ns+"-c", pt.Has("data.message", "elsewhere"))
+	w.Commit(t, values, map[string]string{"envs/prod.yaml": "message: changed\n"})
+	w.Await(t, configMap, ns, ns+"-c", pt.Has("data.message", "changed"))
+	w.Commit(t, values, map[string]string{"envs/staging.yaml": "message: last\n"})
+	w.Await(t, configMap, ns, ns+"-c", pt.Has("data.message", "last"))
+	w.Commit(t, values, map[string]string{"envs/staging.yaml": "- not values\n"})
+	w.condition(t, ns, api.ConditionComparisonError, "$values/envs/staging.yaml")
+	w.Await(t, configMap, ns, ns+"-c", pt.Has("data.message", "last"))
+}
