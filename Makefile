@@ -44,7 +44,7 @@ test: check-go check-git build lint ## all that CI runs: build, lint and every t
 .PHONY: lint
 lint: check-go ## gofmt, go vet and golangci-lint
 	@lint=$$($(get) golangci-lint); \
-	for module in . sandbox bench/git/gogit; do \
+	for module in . sandbox bench/git/gogit bench/index/helm; do \
 		echo "lint: go vet and golangci-lint in $$module"; \
 		(cd $$module && $(GO) vet ./... && "$$lint" run --config $(CURDIR)/.golangci.yml ./...); \
 	done

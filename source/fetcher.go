@@ -13,7 +13,8 @@ import (
 // source/sourcetest holds what every kind has to do.
 //
 // An error is a [plumb.dev/plumb/fault.Error] and holds no secret: a Stall if
-// the address or the reference can never work, else a Retry. One after which
+// the address or the reference can never work, or what a revision holds, else a
+// Retry. One after which
 // the server counts as not answering has the reason [ReasonTimeout].
 type Fetcher interface {
 	// Key is the same for two that ask one question in one way: a Keeper asks

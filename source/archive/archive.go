@@ -120,7 +120,17 @@ var _ source.Store = (*Store)(nil)
 type place struct {
 	readers readers
 	open    map[string]weak.Pointer[Tree] // by file
-	broken  map[string]*atomic.Bool       // by file: what its Trees have found out, also when nobody holds one any more
+	broken  map[string]*atomic.Bool       // what was found out of files, also when nobody holds their Trees any more
+}
+
+// opened remembers what is in a file now.
+func (p *place) opened(file string, t *Tree) {
+	for other, t := range p.open {
+		if t.Value() == nil {
+			delete(p.open, other)
+		}
+	}
+	p.open[file], p.broken[file] = weak.Make(t), t.broken
 }
 
 // Open opens the store in dir, which is made if it isn't there. It fails if
@@ -191,15 +201,10 @@ func (s *Store) load(at Slot) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	for other, t := range p.open {
-		if t.Value() == nil {
-			delete(p.open, other)
-		}
+	if known := p.broken[f]; known != nil {
+		t.broken = known
 	}
-	if found := p.broken[f]; found != nil {
-		t.broken = found
-	}
-	p.open[f], p.broken[f] = weak.Make(t), t.broken
+	p.opened(f, t)
 	return t, nil
 }
 
@@ -349,9 +354,8 @@ func (s *Store) Put(at Slot, l Limits, fill func(*Builder) error) (*Tree, error)
 	if err := s.replace(at, f.Name(), other); err != nil {
 		return nil, fmt.Errorf("archive store: %w", err)
 	}
-	p, name := s.at(at.Place), file(at.Name)
-	p.open[name], p.broken[name] = weak.Make(t), t.broken
-	s.thin(at.Place, name)
+	s.at(at.Place).opened(file(at.Name), t)
+	s.thin(at.Place, file(at.Name))
 	return t, s.grant(at)
 }
 

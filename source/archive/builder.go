@@ -310,11 +310,10 @@ func build(f *os.File, l Limits, fill func(*Builder) error) (*Tree, error) {
 		return nil, tooLarge("the names have more than %s", web.Size(maxList))
 	}
 	t.sum = sha256.Sum256(list)
-	b.w.Write(list)
-	b.w.Write(binary.BigEndian.AppendUint64(nil, uint64(len(list))))
-	b.w.Write(t.sum[:])
-	b.w.WriteString(magic)
-	if err := errors.Join(b.w.Flush(), f.Truncate(b.at+int64(len(list)+tailLen))); err != nil {
+	tail := binary.BigEndian.AppendUint64(list, uint64(len(list)))
+	tail = append(append(tail, t.sum[:]...), magic...)
+	_, err := b.w.Write(tail)
+	if err = errors.Join(err, b.w.Flush(), f.Truncate(b.at+int64(len(tail)))); err != nil {
 		return nil, fmt.Errorf("archive store: %w", err)
 	}
 	return t, nil
@@ -323,7 +322,7 @@ func build(f *os.File, l Limits, fill func(*Builder) error) (*Tree, error) {
 // tree lays out what was added: each directory's entries beside each other.
 func (b *Builder) tree() *Tree {
 	b.root.identify()
-	t := &Tree{f: b.f, note: b.note, nodes: []node{b.root.node}, broken: new(atomic.Bool)}
+	t := &Tree{f: b.f, note: b.note, broken: new(atomic.Bool), nodes: []node{b.root.node}}
 	var names strings.Builder
 	for i, queue := 0, []*made{b.root}; len(queue) > 0; i, queue = i+1, queue[1:] {
 		at := queue[0]

@@ -213,10 +213,14 @@ func TestA12UnsafeArchivesAreRefusedAndWhatWasThereStays(t *testing.T) {
 	}
 }
 
-// A reader that makes up an archive as it is read.
-func endless(write func(*tar.Writer) error) io.Reader {
+// endless returns a reader of an archive that is made up as it is read, until
+// the end of t.
+func endless(t *testing.T, write func(*tar.Writer) error) io.Reader {
 	r, w := io.Pipe()
+	done := make(chan bool)
+	t.Cleanup(func() { r.Close(); <-done })
 	go func() {
+		defer close(done)
 		z := gzip.NewWriter(w)
 		t := tar.NewWriter(z)
 		var err error
@@ -273,7 +277,7 @@ func TestA12WhatUnfoldsIsBounded(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			n = 0
-			_, err := untar(t.Context(), s, endless(write), l, archive.Options{})
+			_, err := untar(t.Context(), s, endless(t, write), l, archive.Options{})
 			wantFault(t, err, fault.Retry, archive.ReasonTooLarge)
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,8 +197,10 @@ func TestManyChartsOfOneRepositoryShareItsIndex(t *testing.T) {
 			r.publish(list...)
 			r.set(func() { r.index += "pad: " + strings.Repeat("x", c.size) + "\n" })
 			inner := r.say
+			var delay atomic.Int64
+			delay.Store(int64(300 * time.Millisecond))
 			r.say = func(w http.ResponseWriter, q *http.Request, index string) bool {
-				time.Sleep(20 * time.Millisecond) // so that all ask meanwhile
+				time.Sleep(time.Duration(delay.Load())) // so that all ask meanwhile
 				return inner(w, q, index)
 			}
 			s := newStore(t, helm.Options{})
@@ -211,6 +214,7 @@ func TestManyChartsOfOneRepositoryShareItsIndex(t *testing.T) {
 				wg.Go(func() { resolve(i) })
 			}
 			wg.Wait()
+			delay.Store(0)
 			requests, _ := r.taken()
 			sent := 0
 			count := func(requests []string) {
@@ -320,23 +324,30 @@ func TestAVersionThatIsPublishedAgainIsFetchedAgain(t *testing.T) {
 func TestA08RefusalsKeepWhatIsThereAndSayWhenToComeBack(t *testing.T) {
 	r := newRepository(t)
 	r.publish(published{"web", "1.0.0", some})
-	c := helm.Chart{Store: newStore(t, helm.Options{StallTimeout: 200 * time.Millisecond}), Repo: helm.Repository{URL: r.url()}, Name: "web"}
+	c := helm.Chart{Store: newStore(t, helm.Options{}), Repo: helm.Repository{URL: r.url()}, Name: "web"}
 	rev, _ := get(t, c)
-	fresh := func() helm.Chart {
+	fresh := func(reason fault.Reason) helm.Chart {
+		o := helm.Options{}
+		if reason == web.ReasonTimeout {
+			o.StallTimeout = 300 * time.Millisecond
+		}
 		c := c
-		c.Store = newStore(t, helm.Options{StallTimeout: 200 * time.Millisecond})
+		c.Store = newStore(t, o)
 		return c
 	}
 	for name, f := range map[string]struct {
 		answer         http.HandlerFunc
 		index, archive fault.Reason
 	}{
-		"401":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, web.ReasonAuthFailed, web.ReasonAuthFailed},
-		"403":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, web.ReasonAuthFailed, web.ReasonAuthFailed},
-		"404":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, web.ReasonNotFound, web.ReasonNotFound},
-		"500":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, web.ReasonServerError, web.ReasonServerError},
-		"429":          {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "9"); w.WriteHeader(429) }, web.ReasonRateLimited, web.ReasonRateLimited},
-		"304":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, web.ReasonServerError, web.ReasonRedirectRefused},
+		"401": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, web.ReasonAuthFailed, web.ReasonAuthFailed},
+		"403": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, web.ReasonAuthFailed, web.ReasonAuthFailed},
+		"404": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, web.ReasonNotFound, web.ReasonNotFound},
+		"500": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, web.ReasonServerError, web.ReasonServerError},
+		"429": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "9")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, web.ReasonRateLimited, web.ReasonRateLimited},
+		"304":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }, web.ReasonServerError, web.ReasonRedirectRefused},
 		"a login page": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>log in</html>") }, helm.ReasonNotARepository, helm.ReasonCorrupt},
 		"nothing":      {func(http.ResponseWriter, *http.Request) {}, helm.ReasonInvalidIndex, helm.ReasonCorrupt},
 		"no zip": {func(w http.ResponseWriter, _ *http.Request) {
@@ -354,20 +365,22 @@ func TestA08RefusalsKeepWhatIsThereAndSayWhenToComeBack(t *testing.T) {
 		t.Run("index "+name, func(t *testing.T) {
 			r.set(func() { r.instead = f.answer })
 			defer r.set(func() { r.instead = nil })
-			_, err := fresh().Resolve(t.Context())
+			_, err := fresh(f.index).Resolve(t.Context())
 			got := wantFault(t, err, fault.Retry, f.index)
 			if name == "429" && got.After != 9*time.Second {
 				t.Errorf("to come back after %s", got.After)
 			}
-			if _, err := c.Resolve(t.Context()); err == nil && name != "304" {
-				t.Error("no error where something is known")
+			if f.index != web.ReasonTimeout {
+				if _, err := c.Resolve(t.Context()); err == nil && name != "304" {
+					t.Error("no error where something is known")
+				}
 			}
 			if _, err := c.Open(source.Revision{Name: rev.Name}); err != nil {
 				t.Errorf("what was there: %v", err)
 			}
 		})
 		t.Run("archive "+name, func(t *testing.T) {
-			c := fresh()
+			c := fresh(f.archive)
 			rev, err := c.Resolve(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -542,11 +555,14 @@ func TestA11NoSecretIsInWhatIsSaid(t *testing.T) {
 	for _, f := range []source.Fetcher{helm.Chart{Store: s, Repo: repo, Name: "web"}, helm.Index{Store: s, Repo: repo}} {
 		texts := []string{f.Key(), f.Place(), f.URL(), f.Server(), fmt.Sprintf("%v %+v %#v", f, f, f), fmt.Sprintf("%v %+v %#v", repo, repo, repo), fmt.Sprint(slog.AnyValue(repo).Resolve())}
 		for name, answer := range map[string]http.HandlerFunc{
-			"401":  func(w http.ResponseWriter, q *http.Request) { w.WriteHeader(401); io.WriteString(w, "canary-body") },
+			"401": func(w http.ResponseWriter, q *http.Request) {
+				w.WriteHeader(http.StatusUnauthorized)
+				io.WriteString(w, "canary-body")
+			},
 			"echo": func(w http.ResponseWriter, q *http.Request) { fmt.Fprintf(w, "<%v canary-body>", q.Header) },
 			"yaml": func(w http.ResponseWriter, q *http.Request) { io.WriteString(w, "canary-pass: [canary-query") },
 			"away": func(w http.ResponseWriter, q *http.Request) {
-				http.Redirect(w, q, "http://ada:canary-pass@host.example/?canary-query", 302)
+				http.Redirect(w, q, "http://ada:canary-pass@host.example/?canary-query", http.StatusFound)
 			},
 			"hung": func(w http.ResponseWriter, q *http.Request) { <-q.Context().Done() },
 			"gone": func(w http.ResponseWriter, q *http.Request) { panic(http.ErrAbortHandler) },

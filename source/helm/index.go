@@ -2,7 +2,6 @@ package helm
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/hex"
 	"encoding/json"
@@ -67,16 +66,18 @@ func parse(open func() io.Reader, size int64) (*index, error) {
 	in := bufio.NewReaderSize(open(), 64<<10)
 	x := &index{charts: make(map[string]*entry)}
 	var err error
-	switch head := first(in); head {
-	case 0:
+	switch head, indented := first(in); {
+	case head == 0:
 		return nil, invalidIndex("the index is empty")
-	case '<':
+	case head == '<':
 		return nil, &fault.Error{
 			Next: fault.Retry, Reason: ReasonNotARepository, Err: errors.New("a web page instead of an index"),
 			Hint: "check that the URL is the repository's, and not a web page or a proxy's login",
 		}
-	case '{':
+	case head == '{':
 		err = x.json(in)
+	case indented:
+		err = errLayout
 	default:
 		err = x.yaml(in)
 	}
@@ -100,22 +101,29 @@ func parse(open func() io.Reader, size int64) (*index, error) {
 	return x, nil
 }
 
-// first returns the first byte that is no space, which is left there.
-func first(in *bufio.Reader) byte {
-	if bom, _ := in.Peek(3); bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
-		in.Discard(3)
+// first returns the first byte that is no space, which is left there, and
+// whether there was space before it on its line.
+func first(in *bufio.Reader) (c byte, indented bool) {
+	const mark = "\xef\xbb\xbf" // of the order of bytes, by some editors
+	if b, _ := in.Peek(len(mark)); string(b) == mark {
+		if _, err := in.Discard(len(mark)); err != nil {
+			return 0, false
+		}
 	}
-	for n := 1; ; n++ {
-		b, err := in.Peek(n)
-		if err != nil && len(b) < n {
-			return 0
-		}
-		if c := b[n-1]; c != ' ' && c != '\n' && c != '\r' && c != '\t' {
-			return c
-		}
-		if n == 1000 {
-			in.Discard(n - 1)
-			n = 0
+	for {
+		c, err := in.ReadByte()
+		switch {
+		case err != nil:
+			return 0, false
+		case c == '\n':
+			indented = false
+		case c == ' ' || c == '\t':
+			indented = true
+		case c != '\r':
+			if in.UnreadByte() != nil {
+				return 0, false
+			}
+			return c, indented
 		}
 	}
 }

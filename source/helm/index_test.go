@@ -182,6 +182,7 @@ func TestFormsThatAreNotSplitAreReadAsAWhole(t *testing.T) {
 		"a long text":      "apiVersion: v1\nentries:\n  a:\n  - home: |\n      x\n      " + strings.Repeat("x ", 200_000) + "\n    version: 1.0.0\n    urls: [x]\n",
 		"indented more":    "apiVersion: v1\nentries:\n    a:\n        -   urls:\n                - x\n            version: 1.0.0\n",
 		"not indented":     "apiVersion: v1\nentries:\n a:\n - urls:\n   - x\n   version: 1.0.0\n",
+		"all indented":     "\n  apiVersion: v1\n  entries:\n    a:\n    - version: 1.0.0\n      urls: [x]\n",
 		"a start and more": "---\napiVersion: v1\nentries:\n  a:\n  - version: 1.0.0\n    urls: [x]\n...\n",
 	} {
 		x, err := read(s)

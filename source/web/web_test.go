@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,8 +31,11 @@ func wantReason(t *testing.T, err error, reason fault.Reason) *fault.Error {
 func noting(t *testing.T, answer http.HandlerFunc) (at *url.URL, seen *[]string) {
 	t.Helper()
 	seen = new([]string)
+	var mu sync.Mutex
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		*seen = append(*seen, r.Header.Get("Authorization"))
+		mu.Unlock()
 		answer(w, r)
 	}))
 	t.Cleanup(s.Close)
@@ -44,13 +48,18 @@ func noting(t *testing.T, answer http.HandlerFunc) (at *url.URL, seen *[]string)
 
 func get(t *testing.T, o web.Options, at string) (string, error) {
 	t.Helper()
+	return getWithin(t, o, at, 20*time.Second)
+}
+
+func getWithin(t *testing.T, o web.Options, at string, stall time.Duration) (string, error) {
+	t.Helper()
 	c, err := web.NewClient(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.CloseIdleConnections()
 	var body string
-	talk := web.Talk{Doing: "get", With: "it", Timeout: 10 * time.Second, Stall: 200 * time.Millisecond, Secrets: web.Secrets([]string{o.Credentials.Password}, nil, []string{at})}
+	talk := web.Talk{Doing: "get", With: "it", Timeout: time.Minute, Stall: stall, Secrets: web.Secrets([]string{o.Credentials.Password}, nil, []string{at})}
 	err = talk.Run(t.Context(), func(ctx context.Context, p *web.Pulse) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 		if err != nil {
@@ -181,7 +190,11 @@ func TestWhatAServerDoesIsExplained(t *testing.T) {
 		"/502": web.ReasonServerError, "/503": web.ReasonServerError, "/limited": web.ReasonRateLimited, "/hung": web.ReasonTimeout,
 		"/slow": web.ReasonTimeout, "/long": web.ReasonTooLarge, "/cut": web.ReasonConnectionFailed, "/loop": web.ReasonRedirectRefused,
 	} {
-		_, err := get(t, web.Options{Credentials: web.Credentials{Password: "canary-1"}}, at.String()+path+"?token=canary-2")
+		stall := 20 * time.Second
+		if want == web.ReasonTimeout {
+			stall = 200 * time.Millisecond
+		}
+		_, err := getWithin(t, web.Options{Credentials: web.Credentials{Password: "canary-1"}}, at.String()+path+"?token=canary-2", stall)
 		f := wantReason(t, err, want)
 		if path == "/limited" && f.After != 7*time.Second {
 			t.Errorf("to come back after %s", f.After)
