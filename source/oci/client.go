@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -160,7 +161,15 @@ func (a asker) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Body = a.pulse.Body(resp.Body)
+	if strings.HasSuffix(req.URL.Path, "/tags/list") {
+		resp.Body = readCloser{web.AtMost(resp.Body, maxTagsPage, "the list of tags"), resp.Body}
+	}
 	return resp, nil
+}
+
+type readCloser struct {
+	io.Reader
+	io.Closer
 }
 
 // loginError names the cause of an error of oras's login. What is no error of the
