@@ -224,6 +224,21 @@ func (s *Store) Open(at Slot) (*Tree, error) {
 	return t, nil
 }
 
+// Kept returns what is kept, or nil, and whether who asks may have it. Who may
+// not shows nothing of it to him but what he has proven his right to otherwise.
+func (s *Store) Kept(at Slot) (t *Tree, may bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.load(at)
+	if err != nil {
+		return nil, false
+	}
+	return t, s.at(at.Place).readers.has(reader{file(at.Name), at.Access})
+}
+
+// Bounds are l, and the Store's where l has none.
+func (s *Store) Bounds(l Limits) Limits { return l.or(s.limits) }
+
 // Grant writes down that who asks may have what is kept, since its server has
 // named it to him. It does nothing if that isn't here, or is something else by
 // its note; a Fetch will tell.

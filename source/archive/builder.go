@@ -25,7 +25,7 @@ import (
 const (
 	maxName   = 4096 // bytes of a whole name, and of a link's target
 	maxPart   = 255
-	maxNote   = 64 << 10
+	maxNote   = 4 << 20
 	maxTarget = maxName
 )
 
@@ -161,7 +161,7 @@ func (b *Builder) add(name string, n node) error {
 	return nil
 }
 
-// Note keeps something beside the files, of 64 KiB at most, for [Tree.Note].
+// Note keeps something beside the files, of 4 MiB at most, for [Tree.Note].
 func (b *Builder) Note(note []byte) error {
 	if len(note) > maxNote {
 		return tooLarge("what is noted has more than %s", web.Size(maxNote))
