@@ -3,7 +3,8 @@
 // It lists objects and gives them out to who signs requests with its keys,
 // which it checks by itself, counts what is asked of it and sent, and can be
 // made to fail in the ways that such servers do. Of the protocol it has what
-// reading takes: ListObjectsV2, GetObject and GetBucketLocation, by paths.
+// reading takes: ListObjectsV2, GetObject, HeadObject and GetBucketLocation, by
+// paths.
 package s3test
 
 import (
@@ -186,7 +187,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	path, key, isObject := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	query := r.URL.Query()
 	switch {
-	case r.Method != http.MethodGet:
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		refuse(w, http.StatusMethodNotAllowed, "MethodNotAllowed")
 	case path != s.bucket || objects == nil:
 		refuse(w, http.StatusNotFound, "NoSuchBucket")
@@ -209,7 +210,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED" {
 				w.Header().Set("X-Amz-Checksum-Sha256", base64.StdEncoding.EncodeToString(sum[:]))
 			}
-			_, _ = io.Copy(w, bytes.NewReader(o.content))
+			if r.Method == http.MethodGet {
+				_, _ = io.Copy(w, bytes.NewReader(o.content))
+			}
 		}
 	}
 }
