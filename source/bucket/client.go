@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/xml"
 	"errors"
 	"hash"
 	"hash/crc32"
@@ -148,7 +149,37 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Context().Value(anObject{}) == nil || resp.StatusCode != http.StatusOK {
 		resp.Body = readCloser{web.AtMost(resp.Body, maxAnswer, "an answer"), resp.Body}
 	}
+	if resp.StatusCode == http.StatusOK && req.URL.Query().Has("list-type") {
+		if err := isList(resp); err != nil {
+			resp.Body.Close()
+			return nil, err
+		}
+	}
 	return resp, nil
+}
+
+// isList makes sure that an answer is a list of objects. To the decoder any
+// document is one, such as a login page: an empty one.
+func isList(resp *http.Response) error {
+	var head bytes.Buffer
+	d := xml.NewDecoder(io.TeeReader(resp.Body, &head))
+	for {
+		token, err := d.Token()
+		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "ListBucketResult" {
+			break
+		} else if err == nil && !ok {
+			continue
+		}
+		var known *fault.Error
+		if errors.As(err, &known) || resp.Request.Context().Err() != nil {
+			return err
+		}
+		f := web.Failure(ReasonNotAnS3Server, "a %s answer instead of a list of objects", web.OneLine(resp.Header.Get("Content-Type"), 60))
+		f.Hint = "check that the endpoint is an S3 server's, and not a web page's or a proxy's login"
+		return f
+	}
+	resp.Body = readCloser{io.MultiReader(&head, resp.Body), resp.Body}
+	return nil
 }
 
 type readCloser struct {

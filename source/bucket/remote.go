@@ -63,8 +63,12 @@ func (r Remote) GoString() string { return r.String() }
 // LogValue is String.
 func (r Remote) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// ReasonInvalidBucket is that of a name that no bucket can have; a Stall.
-const ReasonInvalidBucket = "InvalidBucket"
+// The reasons of this package's faults, beside those of source/web and
+// source/archive.
+const (
+	ReasonInvalidBucket = "InvalidBucket" // a name that no bucket can have; a Stall
+	ReasonNotAnS3Server = "NotAnS3Server" // such as a login page
+)
 
 // Validate reports why the address can't be used, as a fault with reason
 // InvalidURL or InvalidBucket.

@@ -80,6 +80,19 @@ func status(code int, headers ...string) s3test.Fault {
 // object has each object that is asked for sent by send, with the headers that
 // it has.
 func object(send func(w http.ResponseWriter, b []byte)) s3test.Fault {
+	return objectWith(func(http.Header) {}, send)
+}
+
+// header sets a header of the objects that are sent, or takes it away.
+func header(name, value string) s3test.Fault {
+	return objectWith(func(h http.Header) {
+		if h.Del(name); value != "" {
+			h.Set(name, value)
+		}
+	}, func(w http.ResponseWriter, b []byte) { _, _ = w.Write(b) })
+}
+
+func objectWith(edit func(http.Header), send func(w http.ResponseWriter, b []byte)) s3test.Fault {
 	return func(w http.ResponseWriter, r *http.Request, s3 http.Handler) bool {
 		if strings.Count(strings.TrimRight(r.URL.Path, "/"), "/") < 2 {
 			return false
@@ -89,6 +102,7 @@ func object(send func(w http.ResponseWriter, b []byte)) s3test.Fault {
 		for k, v := range rec.Header() {
 			w.Header()[k] = v
 		}
+		edit(w.Header())
 		w.WriteHeader(rec.Code)
 		if r.Method == http.MethodGet {
 			send(w, rec.Body.Bytes())
