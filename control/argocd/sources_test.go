@@ -3,6 +3,7 @@ package argocd
 import (
 	"testing"
 
+	"plumb.dev/plumb/control/argocd/settings"
 	"plumb.dev/plumb/source/git"
 )
 

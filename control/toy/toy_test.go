@@ -201,7 +201,7 @@ func (r *pairs) Begin(ctx context.Context, u engine.Unit, out engine.Outcome) *e
 // fetch has something fetched, and returns what it is called.
 func (r *pairs) fetch(unit, which, url string, ref git.Ref) string {
 	name := unit + "/" + which
-	r.Sources.Put(source.Spec{Name: name, From: git.Source{Store: r.Git, Remote: git.Remote{URL: url}, Ref: ref}, Interval: time.Second})
+	r.Sources.Put(source.Spec{Name: name, From: git.Source{Store: r.Stores.Git, Remote: git.Remote{URL: url}, Ref: ref}, Interval: time.Second})
 	return name
 }
 
