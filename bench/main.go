@@ -62,7 +62,7 @@ func main() {
 	flag.IntVar(&b.runs, "runs", 11, "how often to measure what is short; the median counts")
 	flag.IntVar(&b.samples, "samples", 200, "objects to change by hand, one after the other")
 	flag.DurationVar(&b.idle, "idle", 5*time.Minute, "how long to watch plumb do nothing")
-	flag.DurationVar(&b.settle, "settle", 30*time.Second, "how long after the work to read the memory")
+	flag.DurationVar(&b.settle, "settle", 45*time.Second, "how long after the work to read the memory: longer than a worker that has nothing to do is kept")
 	flag.DurationVar(&b.quiet, "quiet", quietTime, "how long to wait before a commit that all units are to be told of at once")
 	flag.IntVar(&b.files, "files", 100_000, "files of the large repository; 0 is none")
 	flag.IntVar(&b.megabytes, "megabytes", 1024, "size of the other large repository")

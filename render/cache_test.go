@@ -219,13 +219,23 @@ func TestObjectsOfAHitAreThoseOfTheRender(t *testing.T) {
 	if diff := cmp.Diff(a, b); diff != "" {
 		t.Error(diff)
 	}
+	opened, err := hit.Opened()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range hit.Items {
-		u, err := hit.Object(i)
-		if err != nil {
-			t.Fatal(err)
+		for how, r := range map[string]render.Result{"packed": hit, "opened": opened, "packed again": opened.Packed()} {
+			u, err := r.Object(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(a[i], u); diff != "" {
+				t.Error(how, diff)
+			}
 		}
-		if diff := cmp.Diff(a[i], u); diff != "" {
-			t.Error(diff)
+		first, _ := opened.Object(i)
+		if again, _ := opened.Object(i); again != first {
+			t.Error("an object of an opened render is made twice")
 		}
 	}
 }

@@ -100,6 +100,7 @@ func (f *Folder) load(key, options string) (Result, bool) {
 	if err := gob.NewDecoder(bytes.NewReader(b[sha256.Size:])).Decode(&p); err != nil || p.Key != key || p.Options != options {
 		return Result{}, false
 	}
+	gather(p.Items)
 	return Result{
 		Items: p.Items, Digest: p.Digest, Kind: p.Kind, Trace: p.Trace, Revised: p.Revised, Revision: p.Revision,
 		Asked: p.Asked, Answered: p.Answered, Varies: p.Varies,

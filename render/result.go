@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
+	"plumb.dev/plumb/internal/text"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/tree"
 )
@@ -184,12 +185,23 @@ func newResult(set object.Set, l limits) (Result, error) {
 			return Result{}, tooLarge("the objects of this render are larger than %d MiB", l.written>>20)
 		}
 	}
+	gather(items)
 	return Result{
 		Items:  items,
 		Digest: "sha256:" + hex.EncodeToString(whole.Sum(nil)),
 		set:    set,
 		body:   &body{packed: pack(all.Bytes()), ends: ends},
 	}, nil
+}
+
+// gather has items that are kept take less memory.
+func gather(items []Item) {
+	texts := make([]*string, 0, 6*len(items))
+	for i := range items {
+		it := &items[i]
+		texts = append(texts, &it.Ref.Group, &it.Ref.Kind, &it.Ref.Namespace, &it.Ref.Name, &it.Version, &it.Digest)
+	}
+	text.Gather(texts)
 }
 
 var packers = sync.Pool{New: func() any {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"plumb.dev/plumb/internal/text"
 )
 
 // A Trace is what a reader saw of a tree: the content it read, the names it
@@ -55,29 +57,17 @@ func (t *Trace) UnmarshalBinary(b []byte) error {
 // Sightings returns what the trace holds, sorted by name.
 func (t Trace) Sightings() []Sighting { return slices.Clone(t.seen) }
 
-// TraceOf is the reverse of Sightings. A trace is kept for long, and all its text
-// is in one place then.
+// TraceOf is the reverse of Sightings. A trace is kept for long.
 func TraceOf(all []Sighting) Trace {
-	var text strings.Builder
-	for _, s := range all {
-		for _, part := range s.texts() {
-			text.WriteString(part)
-		}
+	seen := slices.Clone(all)
+	texts := make([]*string, 0, 4*len(seen))
+	for i := range seen {
+		s := &seen[i]
+		texts = append(texts, &s.Name, (*string)(&s.Content), (*string)(&s.Listing), (*string)(&s.Subtree))
 	}
-	seen, rest := slices.Clone(all), text.String()
-	cut := func(of string) (same string) {
-		same, rest = rest[:len(of)], rest[len(of):]
-		return same
-	}
-	for i, s := range seen {
-		seen[i].Name, seen[i].Content, seen[i].Listing, seen[i].Subtree = cut(s.Name), ID(cut(string(s.Content))), ID(cut(string(s.Listing))), ID(cut(string(s.Subtree)))
-	}
+	text.Gather(texts)
 	slices.SortFunc(seen, func(a, b Sighting) int { return strings.Compare(a.Name, b.Name) })
 	return Trace{seen: seen}
-}
-
-func (s Sighting) texts() [4]string {
-	return [4]string{s.Name, string(s.Content), string(s.Listing), string(s.Subtree)}
 }
 
 // has reports whether a name is in the trace.

@@ -13,6 +13,7 @@ import (
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/internal/text"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/owned"
 	"plumb.dev/plumb/render"
@@ -163,7 +164,14 @@ func inventoryOf(st *api.ApplicationStatus) (entries []apply.Entry) {
 		}
 		entries = append(entries, apply.Entry{Ref: refOfStatus(r), Version: r.Version, Wave: int32(r.SyncWave), Asks: r.RequiresDeletionConfirmation})
 	}
-	return apply.Union(entries, nil)
+	entries = apply.Union(entries, nil)
+	texts := make([]*string, 0, 5*len(entries))
+	for i := range entries {
+		e := &entries[i]
+		texts = append(texts, &e.Ref.Group, &e.Ref.Kind, &e.Ref.Namespace, &e.Ref.Name, &e.Version)
+	}
+	text.Gather(texts) // it is kept for long
+	return entries
 }
 
 func refOfStatus(r api.ResourceStatus) object.Ref {
