@@ -19,7 +19,6 @@ import (
 
 	api "plumb.dev/plumb/api/argocd"
 	"plumb.dev/plumb/engine"
-	"plumb.dev/plumb/source/git"
 )
 
 var reconcileWeb = ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "argocd", Name: "web"}}

@@ -180,13 +180,13 @@ func TestCredentialsOfSources(t *testing.T) {
 	}
 	a := read(app(t, inShop))
 	_, wants := dialect.toUnit(a, with("shop", "one"))
-	if auth := wants[0].remote.Auth; auth.Username != "ada" || auth.Password != "one" {
+	if auth := wants[0].Git.Auth; auth.Username != "ada" || auth.Password != "one" {
 		t.Errorf("it asks as %q", auth.Username)
 	}
 	if _, changed := dialect.toUnit(a, with("shop", "two")); changed[0].name() != wants[0].name() {
 		t.Error("another password is another source")
 	}
-	if _, others := dialect.toUnit(a, with("other", "one")); others[0].name() == wants[0].name() || others[0].remote.Auth.Password != "" {
+	if _, others := dialect.toUnit(a, with("other", "one")); others[0].name() == wants[0].name() || others[0].Git.Auth.Password != "" {
 		t.Error("it is given what another project's credentials show")
 	}
 }
@@ -205,7 +205,7 @@ func TestAChangeConcernsWhoUsesIt(t *testing.T) {
 		"far":   strings.ReplaceAll(strings.ReplaceAll(inShop, "in-cluster", "far"), "shop.git", "x.git"),
 	} {
 		c := concernOf(read(app(t, parts)))
-		w.known.concerned(types.NamespacedName{Namespace: "argocd", Name: name}, c, first.print(c, w.sources.store))
+		w.known.concerned(types.NamespacedName{Namespace: "argocd", Name: name}, c, first.print(c, w.sources.stores))
 	}
 	change := func(f func(*office)) office {
 		o := office{maps: map[string]map[string]string{}, projects: map[string]string{}, secrets: slices.Clone(base.secrets)}
@@ -236,7 +236,7 @@ func TestAChangeConcernsWhoUsesIt(t *testing.T) {
 	} {
 		after := change(c.change).around(t, first)
 		var names []string
-		for _, key := range w.known.concerns(func(c concern) string { return after.print(c, w.sources.store) }) {
+		for _, key := range w.known.concerns(func(c concern) string { return after.print(c, w.sources.stores) }) {
 			names = append(names, key.Name)
 		}
 		slices.Sort(names)

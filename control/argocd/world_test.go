@@ -21,7 +21,7 @@ import (
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/internal/kubetest"
 	"plumb.dev/plumb/source"
-	"plumb.dev/plumb/source/git"
+	"plumb.dev/plumb/source/stores"
 )
 
 // A world is the controller of Applications, with an engine that has not begun
@@ -68,12 +68,12 @@ func newWorld(t *testing.T, objects ...*unstructured.Unstructured) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := git.NewStore(t.TempDir(), git.Options{})
+	store, err := stores.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	keeper := source.NewKeeper(t.Context(), source.Options{Stores: []source.Store{store}})
+	keeper := source.NewKeeper(t.Context(), source.Options{Stores: store.All()})
 	w.applications = &applications{
 		o: &Options{Namespace: "argocd", OwnNamespace: "plumb-system"}, client: w.WithWatch, live: w.WithWatch, engine: e, sources: newShared(keeper, store),
 		events: record.NewFakeRecorder(1000), log: slog.New(slog.DiscardHandler), queue: &control.Queue{},

@@ -9,7 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	api "plumb.dev/plumb/api/argocd"
+	"plumb.dev/plumb/internal/charttest"
 	pt "plumb.dev/plumb/internal/plumbtest"
+	"plumb.dev/plumb/tree"
 )
 
 // chart is one whose templates use what charts use: a random password, a hook, a
@@ -137,4 +139,68 @@ spec:
 	w.Commit(t, values, map[string]string{"envs/staging.yaml": "- not values\n"})
 	w.condition(t, ns, api.ConditionComparisonError, "$values/envs/staging.yaml")
 	w.Await(t, configMap, ns, ns+"-c", pt.Has("data.message", "last"))
+}
+
+// released is a version of a chart that a server has.
+func released(t *testing.T, s *charttest.Server, ns, version string) {
+	t.Helper()
+	files := chart(ns)
+	files["app/Chart.yaml"] = "apiVersion: v2\nname: shop\nversion: " + version + "\n"
+	s.Serve(s.Add(t, tree.FromFiles(files), "app"))
+}
+
+// Charts come from Helm repositories and from registries, with what a Secret holds,
+// and a range is its newest version.
+func helmRepositories(t *testing.T, w *world) {
+	for what, c := range map[string]struct {
+		url    func(*charttest.Server) string
+		secret map[string]string
+	}{
+		"repository": {(*charttest.Server).URL, map[string]string{"type": "helm", "name": "charts"}},
+		"registry": {
+			func(s *charttest.Server) string { return strings.TrimPrefix(s.OCI(), "oci://") },
+			map[string]string{"type": "helm", "name": "charts", "enableOCI": "true", "insecureOCIForceHttp": "true"},
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			ns := w.Namespace(t)
+			s := charttest.New(t)
+			released(t, s, ns, "1.2.3")
+			released(t, s, ns, "2.0.0-rc.1")
+			s.RequireBasic("ada", "correct-horse")
+			c.secret["url"], c.secret["username"], c.secret["password"] = c.url(s), "ada", "wrong-donkey"
+			w.secret(t, "repository", ns, c.secret)
+			w.Apply(t, fmt.Sprintf(`
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: %[1]s, namespace: argocd}
+spec:
+  project: default
+  source: {repoURL: %[2]q, chart: shop, targetRevision: "1.x", helm: {releaseName: web, valuesObject: {message: "from far"}}}
+  destination: {name: in-cluster, namespace: %[1]s}
+  syncPolicy: {automated: {}}
+`, ns, c.url(s)))
+			w.removeLater(t, ns)
+			if m := w.condition(t, ns, api.ConditionComparisonError, "401"); strings.Contains(m, "donkey") {
+				t.Errorf("it shows the password: %s", m)
+			}
+			c.secret["password"] = "correct-horse"
+			w.secret(t, "repository", ns, c.secret)
+			w.is(t, ns, "Synced Healthy", "1.2.3")
+			w.await(t, ns, func(a *api.Application) string {
+				if a.Status.SourceType != "Helm" || len(a.Status.History) != 1 || a.Status.History[0].Revision != "1.2.3" {
+					return "it is of another type, or has another history"
+				}
+				return ""
+			})
+			w.Await(t, configMap, ns, "web-c", pt.Has("data.message", "from far"))
+			released(t, s, ns, "1.10.0")
+			w.kubectl(t, "-n", "argocd", "annotate", "app", ns, "argocd.argoproj.io/refresh=hard")
+			w.is(t, ns, "Synced Healthy", "1.10.0")
+			w.Await(t, configMap, ns, "web-c", pt.Has("metadata.labels.chart", "shop-1.10.0"))
+			w.patch(t, ns, `{"spec":{"source":{"chart":"nothing"}}}`)
+			w.condition(t, ns, api.ConditionComparisonError, "nothing")
+			w.Await(t, configMap, ns, "web-c", nil)
+		})
+	}
 }
