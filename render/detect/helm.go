@@ -81,12 +81,12 @@ func (o Options) helm(h Helm, dir string, env expander) (out helm.Options, err e
 		out.Release.Namespace = h.Namespace
 	}
 	for i, text := range h.ValueFiles {
-		as := fmt.Sprintf("helm.valueFiles[%d] %q", i, text)
+		as := fmt.Sprintf("helm.valueFiles[%d]", i)
 		name, err := o.file(text, dir, env, as)
 		if err != nil {
 			return out, err
 		}
-		out.Values = append(out.Values, helm.Values{File: name, Pattern: strings.ContainsAny(name, "*?["), As: as})
+		out.Values = append(out.Values, helm.Values{File: name, Pattern: strings.ContainsAny(name, "*?["), As: as, Written: text})
 	}
 	switch {
 	case len(h.ValuesObject) > 0:
@@ -142,7 +142,7 @@ func (o Options) file(text, dir string, env expander, as string) (string, error)
 		if !env.knows(ref) {
 			return "", &fault.Error{
 				Next: fault.Stall, Reason: fault.InvalidSpec, Hint: noRefs(o.Refs),
-				Err: fmt.Errorf("%s: there is no source that is called %q", as, ref),
+				Err: fmt.Errorf("%s: there is no source that is called %q, as in %q", as, ref, text),
 			}
 		}
 	}

@@ -80,8 +80,10 @@ type Values struct {
 	File    string `json:",omitempty"`
 	Pattern bool   `json:",omitempty"`
 
-	// As is what messages call the layer.
-	As string
+	// As is what messages call the layer, and Written a Pattern as it was written,
+	// if that is something else.
+	As      string
+	Written string `json:",omitempty"`
 }
 
 // A Parameter sets one value, as helm --set does: Name is a path such as

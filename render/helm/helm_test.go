@@ -140,7 +140,7 @@ func TestWhatIsWrongSaysWhereAndWhatToDo(t *testing.T) {
 			[]string{"chart/Chart.yaml", "leads out of the source"}},
 		"values that are none": {nil, helm.Options{Values: []helm.Values{{Text: "- a", As: "helm.values"}}}, nil, []string{"helm.values"}},
 		"a file that is missing": {nil, helm.Options{Values: []helm.Values{{File: "x.yaml", As: `helm.valueFiles[0] "x.yaml"`}}}, nil,
-			[]string{`helm.valueFiles[0] "x.yaml"`, "does not exist"}},
+			[]string{`helm.valueFiles[0] "x.yaml": open x.yaml: no such file or directory`}},
 		"a link out":          {map[string]string{"v.yaml": "-> /etc/passwd"}, helm.Options{Values: []helm.Values{{File: "v.yaml", As: "v"}}}, nil, []string{"v.yaml", "leads out"}},
 		"a link in the chart": {map[string]string{"chart/files/x": "-> ../../../x"}, helm.Options{}, nil, []string{"leads out"}},
 		"a template":          {map[string]string{"chart/templates/a.yaml": "a: 1\nb: {{ .Values.x.y.z }}"}, helm.Options{}, nil, []string{"shop/templates/a.yaml:2"}},

@@ -2,6 +2,7 @@ package helm
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,7 +62,7 @@ func (r *reader) layers(o Options) ([]Values, error) {
 				return nil, err
 			}
 			if len(names) == 0 && !o.IgnoreMissingFiles {
-				return nil, render.Stall("PathNotFound", "correct the pattern, or set ignoreMissingValueFiles", fmt.Errorf("%s: no file matches it", l.As))
+				return nil, render.Stall(reasonNoFile, "correct the pattern, or have missing files ignored", fmt.Errorf("%s: values file glob %q matched no files", l.As, cmp.Or(l.Written, l.File)))
 			}
 			names = slices.DeleteFunc(names, func(name string) bool { return outright[name] })
 		}
@@ -100,17 +101,21 @@ func (r *reader) found(name, as string) (string, error) {
 	e, err := r.tree.Lookup(at)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", render.Missing(err, reasonNoFile, "%s: the file %q", as, name)
+		f := render.Missing(err, reasonNoFile, "%s: the file %q", as, name)
+		if f.Hint == "" { // nothing excludes it; the words are Helm's
+			f.Hint, f.Err = "correct the path, or have missing files ignored", fmt.Errorf("%s: open %s: no such file or directory", as, name)
+		}
+		return "", f
 	case err != nil:
 		return "", err
 	case e.Kind != tree.File:
-		return "", render.Stall("PathNotFound", "name a file", fmt.Errorf("%s: %q is a %s, not a file", as, name, e.Kind))
+		return "", render.Stall(render.BuildFailed, "name a file", fmt.Errorf("%s: %q is a %s, not a file", as, name, e.Kind))
 	}
 	return at, nil
 }
 
 // reasonNoFile is that of a file that is not there.
-const reasonNoFile fault.Reason = "PathNotFound"
+const reasonNoFile fault.Reason = "ValuesFileNotFound"
 
 func isMissing(err error) bool { return err != nil && fault.Is(err, reasonNoFile) }
 
