@@ -25,6 +25,7 @@ func TestApplications(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *world){
 		"the manifests of guides":                          fromGuides,
 		"a guestbook as YAML, by Kustomize and by Jsonnet": guestbook,
+		"charts, with values of another repository":        charts,
 		"Jobs before and after, and one for when it fails": hooks,
 		"waves, with hooks between them":                   waves,
 		"an Application of Applications":                   appOfApps,
@@ -60,6 +61,30 @@ func guestbook(t *testing.T, w *world) {
 		w.has(t, "v1/Service", app, c.name)
 	}
 	w.configOf(t, "guestbook-kustomize", "kustomized-guestbook")
+}
+
+func charts(t *testing.T, w *world) {
+	r := w.repository(t, "charts")
+	values := w.repository(t, "chart-values")
+	w.Apply(t, w.manifest(t, "charts.yaml"))
+	w.application(t, "ingress", func(a *argocd.Application) string {
+		if a.Status.Sync.Status != argocd.Synced || a.Status.Health.Status != argocd.Healthy {
+			return "it is not Synced and Healthy"
+		}
+		if want := []string{r.Head(t, "main"), values.Head(t, "main")}; !slices.Equal(a.Status.Sync.Revisions, want) {
+			return fmt.Sprintf("it is at %q, want %q", a.Status.Sync.Revisions, want)
+		}
+		return ""
+	})
+	u := w.deployment(t, "charts-ingress", "ingress-controller", 2, "registry.example.com/edge:1.14.0")
+	if team, _, _ := unstructured.NestedString(u.Object, "spec", "template", "metadata", "labels", "team"); team != "edge" {
+		t.Errorf("the pods are labelled for team %q", team)
+	}
+	a := w.synced(t, "certificates", r.Head(t, "main"))
+	if ran := hooksOf(&a); len(ran) != 1 || !strings.HasSuffix(ran[0], "-check PostSync Succeeded") {
+		t.Errorf("the hooks are %q", ran)
+	}
+	w.synced(t, "platform", r.Head(t, "main"))
 }
 
 func hooks(t *testing.T, w *world) {
