@@ -29,6 +29,7 @@ import (
 
 type buildOptions struct {
 	file, path, revision, with, output string
+	refs                               []string
 	showSecrets                        bool
 }
 
@@ -47,11 +48,14 @@ error, as it is in the cluster. A kind that only a cluster knows stays without
 a namespace if it has none.
 
 --path is the root of the source, or the directory in it that spec.path names.
+Of an Application with several sources it is the one that makes objects, and
+--ref gives the files of each that is only referred to.
 
 Values of Secrets, and of variables that a Secret gives, are masked unless
 --show-secrets is set.`,
 		Example: `  plumb build app --path . | less
-  plumb build -f clusters/production/apps.yaml --path . --with vars.yaml`,
+  plumb build -f clusters/production/apps.yaml --path . --with vars.yaml
+  plumb build -f web.yaml --path charts --ref values=../config`,
 		Args: takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
@@ -65,6 +69,7 @@ Values of Secrets, and of variables that a Secret gives, are masked unless
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "filename", "f", "", "file with the unit, and perhaps others: no cluster is asked; - is the standard input")
 	f.StringVar(&o.path, "path", "", "local directory: the root of the source, or the unit's path in it")
+	refFlag(f, &o.refs)
 	f.StringVar(&o.revision, "revision", "", "branch, tag, full ref, commit, or revision as a status has it")
 	f.StringVar(&o.with, "with", "", "file with ConfigMaps and Secrets that the unit refers to; they go before those of the cluster")
 	f.BoolVar(&o.showSecrets, "show-secrets", false, "don't mask values of Secrets")
@@ -117,9 +122,6 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *inspect.R
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Ref, err)
 	}
-	if err := oneSource(f, u); err != nil {
-		return nil, err
-	}
 	if err := o.source(ctx, reads, f, src, &u); err != nil {
 		return nil, err
 	}
@@ -137,15 +139,6 @@ func (o buildOptions) objects(ctx context.Context, a *app, s *conn, r *inspect.R
 		return nil, err
 	}
 	return engine.Desired(ctx, kinds, u, result)
-}
-
-// oneSource refuses units that are made from several sources, which this version
-// can't give files one by one.
-func oneSource(f *inspect.Found, u engine.Unit) error {
-	if len(u.Sources) > 1 || len(u.Renders) > 1 {
-		return fmt.Errorf("%s is made from %d sources; this version of plumb can only build units of one", f.Ref, len(u.Sources))
-	}
-	return nil
 }
 
 // find returns the unit and its source; the latter may be nil.
@@ -212,8 +205,7 @@ func pick(offline *inspect.Cluster, manifests []*unstructured.Unstructured, file
 // source gives u the files that it is made from.
 func (o buildOptions) source(ctx context.Context, r view.Reader, f, src *inspect.Found, u *engine.Unit) (err error) {
 	if o.path != "" {
-		a, err := local(ctx, r, f, src, o.path, u)
-		u.Artifacts = []*source.Artifact{a}
+		u.Artifacts, err = locals(ctx, r, f, src, o.path, o.refs, u)
 		return err
 	}
 	if f.Inline {

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/tools/txtar"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"plumb.dev/plumb/control"
+	"plumb.dev/plumb/control/argocd"
 	"plumb.dev/plumb/inspect"
 )
 
@@ -21,9 +23,14 @@ type said struct {
 // plumb runs a command of plumb where there is no cluster.
 func plumb(t *testing.T, args ...string) said {
 	t.Helper()
+	return plumbWith(t, dialects(), args...)
+}
+
+func plumbWith(t *testing.T, dialects []control.Dialect, args ...string) said {
+	t.Helper()
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	var out, errOut bytes.Buffer
-	code := Main(t.Context(), "test", dialects(), args, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
+	code := Main(t.Context(), "test", dialects, args, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
 	return said{code, out.String(), errOut.String()}
 }
 
@@ -199,5 +206,49 @@ func TestATraceThatCannotSeeDriftSaysSo(t *testing.T) {
 	a.printTrace(&inspect.Trace{Object: "ConfigMap/x/y", Unit: "Kustomization/x/u", Ready: "True", Listed: true, DriftUnknown: "list events: forbidden"})
 	if got := out.String(); !strings.Contains(got, "Drift      not known: list events: forbidden") || strings.Contains(got, "none within") {
 		t.Errorf("printed:\n%s", got)
+	}
+}
+
+// An Application with a chart is built as it is in the cluster, with files of all of
+// its sources.
+func TestBuildOfAChart(t *testing.T) {
+	unpack(t, `
+-- app.yaml --
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: web, namespace: argocd}
+spec:
+  project: default
+  sources:
+  - {repoURL: "https://git.example.com/charts", path: shop, helm: {valueFiles: [$config/prod.yaml]}}
+  - {repoURL: "https://git.example.com/config", ref: config}
+  destination: {server: https://kubernetes.default.svc, namespace: shop}
+-- charts/shop/Chart.yaml --
+{apiVersion: v2, name: shop, version: 1.0.0}
+-- charts/shop/templates/c.yaml --
+{apiVersion: v1, kind: ConfigMap, metadata: {name: "{{ .Values.name }}-{{ .Release.Name }}"}}
+-- config/prod.yaml --
+name: prod
+-- empty/x --
+`)
+	for _, c := range []struct {
+		name         string
+		args         []string
+		want, errHas string
+	}{
+		{"with all", []string{"--ref", "config=config"}, "ConfigMap/shop/prod-web\n", ""},
+		{"as it is written", []string{"--ref", "$config=config"}, "ConfigMap/shop/prod-web\n", ""},
+		{"without the files of another", nil, "", "add --ref config=DIR"},
+		{"with files that it does not name", []string{"--ref", "config=config", "--ref", "other=config"}, "", "refers to no source of that name"},
+		{"with others", []string{"--ref", "config=empty"}, "", "helm.valueFiles[0]: open $config/prod.yaml: no such file or directory"},
+		{"with a name alone", []string{"--ref", "config"}, "", "write it as NAME=DIR"},
+		{"with a directory that is not there", []string{"--ref", "config=none"}, "", "--ref config"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := plumbWith(t, []control.Dialect{&argocd.Options{}}, append([]string{"build", "-f", "app.yaml", "--path", "charts", "-o", "name"}, c.args...)...)
+			if got.out != c.want || (got.code == 0) != (c.errHas == "") || !strings.Contains(got.errOut, c.errHas) {
+				t.Errorf("exit %d, printed %q and %q, want %q or an error with %q", got.code, got.out, got.errOut, c.want, c.errHas)
+			}
+		})
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 type diffOptions struct {
 	path, revision, output string
+	refs                   []string
 	brief                  bool
 }
 
@@ -53,6 +54,7 @@ can't be told.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.path, "path", "", "local directory: the root of the source, or the unit's path in it")
+	refFlag(f, &o.refs)
 	f.StringVar(&o.revision, "revision", "", "branch, tag, full ref, commit, or revision as a status has it")
 	f.BoolVar(&o.brief, "brief", false, "one line for each object")
 	outputFlag(cmd, &o.output, "json", "yaml")
@@ -93,9 +95,6 @@ func (o diffOptions) diff(ctx context.Context, s *conn, r *inspect.Reader, name 
 		return nil, err
 	}
 	u, err := o.unit(ctx, s, r, f)
-	if err == nil {
-		err = oneSource(f, u)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -130,9 +129,7 @@ func (o diffOptions) artifacts(ctx context.Context, s *conn, r *inspect.Reader, 
 	var a *source.Artifact
 	switch {
 	case o.path != "":
-		if a, err = local(ctx, r, f, src, o.path, u); err != nil {
-			return nil, err
-		}
+		return locals(ctx, r, f, src, o.path, o.refs, u)
 	case f.Inline:
 		store, done, err := openStore()
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
@@ -17,6 +19,58 @@ import (
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/tree"
 )
+
+// refFlag adds --ref.
+func refFlag(f *pflag.FlagSet, to *[]string) {
+	f.StringArrayVar(to, "ref", nil, "NAME=DIR: with --path, the local directory of the source that an Application refers to as $NAME")
+}
+
+// locals makes the artifacts of the directories that --path and --ref name, for u
+// of source f.Source, in the order of its sources.
+func locals(ctx context.Context, r view.Reader, f, src *inspect.Found, dir string, refs []string, u *engine.Unit) ([]*source.Artifact, error) {
+	dirs := make(map[string]string, len(refs))
+	for _, ref := range refs {
+		name, dir, ok := strings.Cut(ref, "=")
+		if !ok || name == "" || dir == "" {
+			return nil, fmt.Errorf("--ref %q: write it as NAME=DIR", ref)
+		}
+		dirs[strings.TrimPrefix(name, "$")] = dir
+	}
+	if len(u.Renders) != 1 {
+		return nil, fmt.Errorf("%s makes objects of %d sources, and --path has the files of one; leave it out", f.Ref, len(u.Renders))
+	}
+	main := u.Renders[0]
+	a, err := local(ctx, r, f, src, dir, u)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*source.Artifact, max(len(u.Sources), main.From+1))
+	for i := range all {
+		all[i] = a // of the others nothing is read
+	}
+	for _, m := range main.Mounts {
+		name := strings.TrimPrefix(m.At, "$")
+		if m.From == main.From {
+			continue
+		}
+		dir, ok := dirs[name]
+		if !ok {
+			return nil, fmt.Errorf("%s refers to files of another source as %s; add --ref %s=DIR", f.Ref, m.At, name)
+		}
+		delete(dirs, name)
+		t, err := tree.OpenDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("--ref %s: %w", name, err)
+		}
+		if all[m.From], err = f.Dialect.Directory(f.Source, t, dir); err != nil {
+			return nil, err
+		}
+	}
+	for name := range dirs {
+		return nil, fmt.Errorf("--ref %s: %s refers to no source of that name", name, f.Ref)
+	}
+	return all, nil
+}
 
 // local makes the artifact of the directory that --path names, for u of source
 // f.Source. src is that source, if it is known what it says; without it the
