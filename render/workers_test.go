@@ -1,6 +1,9 @@
 package render_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +75,7 @@ func TestAWorkerGivesWhatARenderGives(t *testing.T) {
 		if diff := cmp.Diff(outcome(here, errHere), outcome(there, errThere)); diff != "" {
 			t.Errorf("%s: -here +in a worker:\n%s", what, diff)
 		}
-		if here.Digest != there.Digest || here.Secret != there.Secret || here.Kind != there.Kind || here.Revised != there.Revised || here.Revision != there.Revision || here.Cacheable != there.Cacheable || !slices.Equal(here.Items, there.Items) {
+		if here.Digest != there.Digest || here.Secret != there.Secret || here.Kind != there.Kind || here.Revised != there.Revised || here.Revision != there.Revision || here.Cacheable != there.Cacheable || here.Asked != there.Asked || here.Answered != there.Answered || !slices.Equal(here.Items, there.Items) {
 			t.Errorf("%s: %+v, and in a worker %+v", what, here, there)
 		}
 		sightings := func(r render.Result) map[string]tree.Sighting {
@@ -157,6 +160,86 @@ func inMemory(pid int, text string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// What a chart can do to who renders it, it does to a process that is ended, and to
+// no other render.
+func TestAHostileChart(t *testing.T) {
+	w := workers(t, func(o *worker.Options) { o.Workers, o.Time = 1, 20*time.Second })
+	render1 := func(files map[string]string) (render.Result, error) {
+		m := map[string]string{"Chart.yaml": "apiVersion: v2\nname: a\nversion: 1.0.0\n"}
+		maps.Copy(m, files)
+		return w.Objects(t.Context(), tree.FromFiles(m), render.Options{Builder: detect.Options{Release: detect.Release{Name: "a", Namespace: "b"}}})
+	}
+	template := func(text string) map[string]string {
+		return map[string]string{"templates/a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '" + text + "'}\n"}
+	}
+	bomb := func() string {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		a := tar.NewWriter(z)
+		const size = 200 << 20
+		if err := a.WriteHeader(&tar.Header{Name: "sub/values.yaml", Mode: 0o644, Size: size, Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		zeros := make([]byte, 1<<20)
+		for range size >> 20 {
+			if _, err := a.Write(zeros); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(a.Close(), z.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  []fault.Reason // one of them
+	}{
+		"a loop without end":             {template("{{ range 900000000000 }}{{ end }}"), []fault.Reason{render.TooSlow}},
+		"all memory at once":             {template("{{ len (until 2000000000) }}"), []fault.Reason{render.OutOfMemory, render.Crashed}},
+		"all memory by and by":           {template("{{ repeat 2000000000 \"x\" }}"), []fault.Reason{render.OutOfMemory, render.Crashed}},
+		"an include of itself":           {template("{{ define \"a\" }}{{ include \"a\" . }}{{ end }}{{ include \"a\" . }}"), []fault.Reason{render.BuildFailed, render.Crashed}},
+		"a template of itself":           {template("{{ define \"a\" }}{{ template \"a\" . }}{{ end }}{{ template \"a\" . }}"), []fault.Reason{render.BuildFailed, render.Crashed}},
+		"a text that is a template":      {template("{{ define \"a\" }}{{ tpl \"{{ include `a` . }}\" . }}{{ end }}{{ include \"a\" . }}"), []fault.Reason{render.BuildFailed, render.Crashed, render.OutOfMemory, render.TooSlow}},
+		"a schema of itself":             {map[string]string{"values.schema.json": `{"$ref": "#"}`, "values.yaml": "a: 1\n"}, []fault.Reason{"InvalidChart"}},
+		"a schema of a file":             {map[string]string{"values.schema.json": `{"$ref": "file:///etc/passwd"}`}, []fault.Reason{render.FeatureDisabled}},
+		"a schema of the network":        {map[string]string{"values.schema.json": `{"$id": "http://127.0.0.1:1/a/", "properties": {"a": {"$ref": "b"}}}`, "values.yaml": "a: 1\n"}, []fault.Reason{"InvalidChart"}},
+		"an archive that never ends":     {map[string]string{"charts/sub.tgz": bomb()}, []fault.Reason{"InvalidChart", render.OutOfMemory}},
+		"an archive that is none":        {map[string]string{"charts/sub.tgz": "no archive"}, []fault.Reason{"InvalidChart"}},
+		"values that are nested deeply":  {map[string]string{"values.yaml": "a: " + strings.Repeat("[", 200_000)}, []fault.Reason{"InvalidChart"}},
+		"aliases that grow":              {map[string]string{"values.yaml": aliases()}, []fault.Reason{"InvalidChart"}},
+		"null in the place of a chart":   {map[string]string{"Chart.yaml": "null"}, []fault.Reason{"InvalidChart"}},
+		"dependencies of another type":   {map[string]string{"Chart.yaml": "apiVersion: v2\nname: a\nversion: 1.0.0\ndependencies: {a: b}\n"}, []fault.Reason{"InvalidChart"}},
+		"an object with a name too many": {template("{{ range 20000 }}\n---\nkind: ConfigMap{{ end }}"), []fault.Reason{render.BuildFailed}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := render1(c.files)
+			if err == nil {
+				t.Fatalf("it was rendered: %s", outcome(r, nil))
+			}
+			if f := fault.Of(err); !slices.Contains(c.want, f.Reason) {
+				t.Errorf("the reason is %s, want one of %q: %v", f.Reason, c.want, err)
+			}
+			if len(err.Error()) > 2000 {
+				t.Errorf("it says %d characters", len(err.Error()))
+			}
+			if r, err := render1(template("{{ .Files.Get \"/etc/hostname\" }}{{ .Files.Get \"../../etc/hostname\" }}{{ getHostByName \"localhost\" }}")); err != nil || !strings.Contains(outcome(r, nil), "x: \"\"") {
+				t.Errorf("and then: %v, %s", err, outcome(r, nil))
+			}
+		})
+	}
+}
+
+// aliases are values that grow without end when they are written out.
+func aliases() string {
+	var b strings.Builder
+	b.WriteString("a0: &a0 [x, x]\n")
+	for i := 1; i < 40; i++ {
+		fmt.Fprintf(&b, "a%d: &a%d [*a%d, *a%d]\n", i, i, i-1, i-1)
+	}
+	return b.String()
 }
 
 // A kustomization's own schema is seen by its own render.
