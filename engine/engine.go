@@ -286,6 +286,7 @@ func (e *Engine) Forget(unit string) {
 	e.mu.Unlock()
 	for i := range max(1, st.kept()) {
 		e.cache.Forget(Unit{Name: unit}.renderKey(i))
+		e.cache.Forget(Unit{Name: unit}.suppliedKey(i))
 	}
 	if st != nil {
 		for _, id := range places {

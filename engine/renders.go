@@ -55,12 +55,17 @@ type Results []render.Result
 
 // Render renders a unit from its artifacts, without a cluster.
 func Render(ctx context.Context, u Unit) (Results, error) {
-	return u.renders(func(_ string, t tree.Tree, o render.Options) (render.Result, error) { return render.Objects(ctx, t, o) })
+	return u.renders(func(_ int, t tree.Tree, o render.Options) (render.Result, error) {
+		r, err := render.Objects(ctx, t, o)
+		if needs := (*render.Needs)(nil); errors.As(err, &needs) {
+			err = needs.Fault()
+		}
+		return r, err
+	})
 }
 
-// renders renders each of a unit's renderings with f, which is told what to keep
-// it as.
-func (u Unit) renders(f func(key string, t tree.Tree, o render.Options) (render.Result, error)) (Results, error) {
+// renders renders each of a unit's renderings with f.
+func (u Unit) renders(f func(i int, t tree.Tree, o render.Options) (render.Result, error)) (Results, error) {
 	if len(u.Renders) == 0 {
 		return nil, specFault{&fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: errors.New("it names nothing to render")}}
 	}
@@ -70,7 +75,7 @@ func (u Unit) renders(f func(key string, t tree.Tree, o render.Options) (render.
 		r.Revision = hashOf(a.Revision)
 		t, err := r.tree(u.Artifacts)
 		if err == nil {
-			rs[i], err = f(u.renderKey(i), t, r.Options)
+			rs[i], err = f(i, t, r.Options)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("render %q at %s: %w", r.Path, a.Revision, err)
@@ -82,14 +87,17 @@ func (u Unit) renders(f func(key string, t tree.Tree, o render.Options) (render.
 // renders renders a unit, or knows what it would render to. as is added to what
 // that is kept as.
 func (e *Engine) renders(ctx context.Context, u Unit, as string) (Results, error) {
-	return u.renders(func(key string, t tree.Tree, o render.Options) (render.Result, error) {
+	return u.renders(func(i int, t tree.Tree, o render.Options) (render.Result, error) {
 		if o.Builder.AsksCluster() {
 			var err error
 			if o.Cluster, err = e.whatHas(ctx, u.Target); err != nil {
 				return render.Result{}, err
 			}
 		}
-		r, kept, err := e.cache.Objects(ctx, key+as, t, o)
+		r, kept, err := e.cache.Objects(ctx, u.renderKey(i)+as, t, o)
+		if needs := (*render.Needs)(nil); errors.As(err, &needs) {
+			r, kept, err = e.supplied(ctx, u, i, as, t, o, needs)
+		}
 		for _, w := range r.Warnings {
 			if !kept && e.o.Log != nil { // a preview has none
 				e.o.Log.Warn("rendered with a warning", "unit", u.Name, "revision", u.Revision(), "warning", w)
@@ -98,6 +106,38 @@ func (e *Engine) renders(ctx context.Context, u Unit, as string) (Results, error
 		return r, err
 	})
 }
+
+// supplied renders a rendering of a unit with the charts that it needs laid into its
+// tree.
+func (e *Engine) supplied(ctx context.Context, u Unit, i int, as string, t tree.Tree, o render.Options, needs *render.Needs) (r render.Result, kept bool, err error) {
+	if u.Supply == nil {
+		return r, false, needs.Fault()
+	}
+	names, err := u.Supply(i, needs.All)
+	if err != nil {
+		return r, false, err
+	}
+	mounts := make([]tree.Mount, len(names))
+	for j, name := range names {
+		a, err := e.o.Artifact(ctx, name)
+		if err != nil {
+			n := needs.All[j]
+			return r, false, fmt.Errorf("%s: the chart %s %s that it depends on: %w", n.By, n.Name, n.Version, err)
+		}
+		mounts[j] = tree.Mount{At: needs.All[j].At, Tree: a.Tree}
+	}
+	if t, err = tree.Overlay(t, mounts); err != nil {
+		return r, false, err
+	}
+	r, kept, err = e.cache.Objects(ctx, u.suppliedKey(i)+as, t, o)
+	if still := (*render.Needs)(nil); errors.As(err, &still) {
+		err = still.Fault()
+	}
+	return r, kept, err
+}
+
+// suppliedKey is what the i-th rendering of a unit is kept as where it needs charts.
+func (u Unit) suppliedKey(i int) string { return u.renderKey(i) + " supplied" }
 
 // renderKey is what the i-th rendering of a unit is kept as.
 func (u Unit) renderKey(i int) string {

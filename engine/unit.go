@@ -23,6 +23,7 @@ import (
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/object/ignore"
 	"plumb.dev/plumb/object/owned"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/watch/health"
 )
@@ -55,6 +56,9 @@ type Unit struct {
 	Sources   []string
 	Renders   []Rendering
 	DependsOn []Dependency
+	// Supply returns the names of sources with the charts that a rendering needs,
+	// in their order; it has them fetched. Nil: nobody does.
+	Supply func(rendering int, needs []render.Need) ([]string, error)
 	// Requested names what a person asked for: a look that takes nothing for
 	// known. Each name is carried out once.
 	Requested string

@@ -34,7 +34,7 @@ type Builder interface {
 	// Build builds a directory. It reads nothing but its input, where all that
 	// it reads, lists and looks for in vain is traced, and ends soon after
 	// ctx. An error is a [fault.Stall] if the repository or the fields have to
-	// change; what the tree and ctx said is returned as it is.
+	// change, or [Needs]; what the tree and ctx said is returned as it is.
 	Build(ctx context.Context, in Input) (Built, error)
 }
 

@@ -81,6 +81,7 @@ type place struct {
 // A response is what it has built.
 type response struct {
 	Fault    *spoken
+	Needs    []Need
 	Objects  [][]byte // as JSON, keys sorted
 	Kind     string
 	Own      string
@@ -150,7 +151,10 @@ func answer(ctx context.Context, t tree.Tree, input []byte, decode func([]byte) 
 		return response{Fault: speak(err)}, true
 	}
 	built, trace, err := build(ctx, t, o)
+	needs := (*Needs)(nil)
 	switch {
+	case errors.As(err, &needs):
+		return response{Needs: needs.All}, built.Spent
 	case err != nil:
 		return response{Fault: speak(err)}, built.Spent
 	case q.Place != nil:
@@ -239,6 +243,9 @@ func (w *Workers) ask(ctx context.Context, t tree.Tree, o Options, at *place) (r
 	}
 	if r.Fault != nil {
 		return r, r.Fault.error()
+	}
+	if len(r.Needs) > 0 {
+		return r, &Needs{r.Needs}
 	}
 	return r, nil
 }

@@ -105,6 +105,13 @@ func TestAWorkerGivesWhatARenderGives(t *testing.T) {
 		m, o, _ := rendertest.UnpackDetect(t, a)
 		compare(name, m, o.Render())
 	}
+	chart := map[string]string{"Chart.yaml": "apiVersion: v2\nname: a\nversion: 1.0.0\ndependencies: [{name: b, version: 1.x, repository: https://charts.example}]\n"}
+	var here, there *render.Needs
+	_, err := render.Objects(t.Context(), tree.FromFiles(chart), render.Options{Builder: detect.Options{Release: detect.Release{Name: "a"}}})
+	_, other := w.Objects(t.Context(), tree.FromFiles(chart), render.Options{Builder: detect.Options{Release: detect.Release{Name: "a"}}})
+	if !errors.As(err, &here) || !errors.As(other, &there) || !slices.Equal(here.All, there.All) {
+		t.Errorf("a chart with a dependency: %v, and in a worker %v", err, other)
+	}
 	compare("an app", app("app"), options{Path: "app/overlays/production"}.Render())
 	compare("a secret variable", files("a.yaml", configMap("a", "${v}")), options{Substitute: &render.Substitution{Vars: map[string]string{"v": "s3cr3t"}, Secret: []string{"v"}}}.Render())
 	compare("a field with a place", files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  finalizers: [1]\n"), options{}.Render())

@@ -24,6 +24,7 @@ import (
 	"plumb.dev/plumb/control/custom"
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/render"
 	"plumb.dev/plumb/report"
 )
 
@@ -210,7 +211,10 @@ func (r *applications) put(a *application, in *around, kept bool) (again time.Du
 			unit.Permission = apply.LookOnly // what Git has is not to be put back, also just after it
 		}
 	}
-	r.sources.set(unit.Name, wants)
+	r.sources.put(unit.Name, wants)
+	unit.Supply = func(rendering int, all []render.Need) ([]string, error) {
+		return r.supply(a.project(), unit.Name, rendering, all)
+	}
 	if op != nil {
 		unit.Operation = op
 		op.Waits = !op.Terminate && (blocked != "" || fault.Is(unit.Refused, fault.NotYetRead) || !r.resolved(a, unit.Name, op))
@@ -352,6 +356,22 @@ func reconciled(st *api.ApplicationStatus) *metav1.Time {
 	return &at
 }
 
+// supply has charts fetched that a rendering of a unit needs, and returns the names of
+// their sources. Credentials are shown only to repositories that the project allows:
+// who else has a chart may be asked for it as by anybody.
+func (r *applications) supply(project, unit string, rendering int, all []render.Need) ([]string, error) {
+	in := r.around.now()
+	wants := make([]want, len(all))
+	for i, n := range all {
+		at, access, err := in.chartsOf(n.Repository, project)
+		if err != nil {
+			return nil, fmt.Errorf("%s: the chart %s that it depends on: %w", n.By, n.Name, err)
+		}
+		wants[i] = want{Repository: at, chart: n.Name, target: n.Version, access: access, interval: in.interval()}
+	}
+	return r.sources.need(unit, rendering, wants), nil
+}
+
 // forget drops what is known of an Application that is no more.
 func (r *applications) forget(key types.NamespacedName) {
 	name := unitName(key)
@@ -369,7 +389,11 @@ func (r *applications) forget(key types.NamespacedName) {
 // the engine sees to.
 func (r *applications) woken(source string) {
 	ill := r.sources.ill(source)
-	for _, unit := range r.sources.users(source) {
+	want, need := r.sources.users(source)
+	for _, unit := range need {
+		r.engine.Wake(unit)
+	}
+	for _, unit := range want {
 		if key, ok := keyOf(unit); ok && (ill || r.known.isAwaiting(key)) {
 			r.queue.Add(key)
 		}

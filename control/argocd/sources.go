@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -106,10 +107,42 @@ func newShared(k *source.Keeper, s *stores.Stores) *shared {
 	}
 }
 
-// set makes wants all that a unit wants.
-func (s *shared) set(unit string, wants []want) {
+// needs is between a unit and the number of a rendering, in the name of who wants
+// what that needs.
+const needs = "\x00"
+
+// need makes wants all that a rendering of a unit needs beside what the unit wants,
+// and returns their names.
+func (s *shared) need(unit string, rendering int, wants []want) (names []string) {
+	for _, w := range wants {
+		names = append(names, w.name())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.set(unit+needs+strconv.Itoa(rendering), wants)
+	return names
+}
+
+// all are a unit and its renderings that need something.
+func (s *shared) all(unit string) (who []string) {
+	who = append(who, unit)
+	for name := range s.of {
+		if strings.HasPrefix(name, unit+needs) {
+			who = append(who, name)
+		}
+	}
+	return who
+}
+
+// put makes wants all that a unit wants.
+func (s *shared) put(unit string, wants []want) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set(unit, wants)
+}
+
+// set is put, and the same of a rendering.
+func (s *shared) set(unit string, wants []want) {
 	now := make(map[string]bool, len(wants))
 	for _, w := range wants {
 		name := w.name()
@@ -142,9 +175,11 @@ func (s *shared) set(unit string, wants []want) {
 
 // forget drops a unit that is no more.
 func (s *shared) forget(unit string) {
-	s.set(unit, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, who := range s.all(unit) {
+		s.set(who, nil)
+	}
 	delete(s.last, unit)
 }
 
@@ -157,14 +192,22 @@ func (s *shared) part(name, unit string) {
 	}
 }
 
-// users are the units that want a source.
-func (s *shared) users(name string) []string {
+// users are the units that want a source, and those of which a rendering needs it.
+func (s *shared) users(name string) (want, need []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if have := s.byName[name]; have != nil {
-		return slices.Collect(maps.Keys(have.users))
+	have := s.byName[name]
+	if have == nil {
+		return nil, nil
 	}
-	return nil
+	for who := range have.users {
+		if unit, _, ok := strings.Cut(who, needs); ok {
+			need = append(need, unit)
+		} else {
+			want = append(want, unit)
+		}
+	}
+	return want, need
 }
 
 // ask has all that a unit wants asked for now, and returns by which it is known
@@ -175,10 +218,12 @@ func (s *shared) ask(unit string) (request string) {
 	s.asked++
 	request = fmt.Sprintf("%020d", s.asked)
 	s.last[unit] = request
-	for name := range s.of[unit] {
-		have := s.byName[name]
-		have.spec.Requested = request
-		s.keeper.Put(have.spec)
+	for _, who := range s.all(unit) {
+		for name := range s.of[who] {
+			have := s.byName[name]
+			have.spec.Requested = request
+			s.keeper.Put(have.spec)
+		}
 	}
 	return request
 }

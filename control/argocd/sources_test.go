@@ -76,19 +76,25 @@ func TestSourcesAreShared(t *testing.T) {
 			}
 		}
 	}
-	s.set("a", []want{main})
-	s.set("b", []want{main, next})
+	s.put("a", []want{main})
+	s.put("b", []want{main, next})
 	has(main, next)
-	if users := s.users(main.name()); len(users) != 2 {
+	if users, _ := s.users(main.name()); len(users) != 2 {
 		t.Errorf("%q want main", users)
 	}
-	s.set("b", []want{next})
+	s.put("b", []want{next})
 	has(main, next)
-	s.set("a", nil)
+	s.need("a", 0, []want{main})
+	s.put("a", nil)
+	has(main, next)
+	if want, need := s.users(main.name()); len(want) != 0 || len(need) != 1 || need[0] != "a" {
+		t.Errorf("%q want main, and %q need it", want, need)
+	}
+	s.forget("a")
 	has(next)
-	s.set("b", nil)
+	s.put("b", nil)
 	has()
-	if len(s.byName) != 0 || len(s.of) != 0 || s.users(main.name()) != nil {
+	if len(s.byName) != 0 || len(s.of) != 0 {
 		t.Errorf("%v, %v are left", s.byName, s.of)
 	}
 }
@@ -98,7 +104,7 @@ func TestWhatIsAskedForIsWhatIsWantedBySoonToo(t *testing.T) {
 	w := newWorld(t)
 	s := w.sources
 	request := s.ask("a")
-	s.set("a", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
+	s.put("a", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
 	if s.answered("a", request) {
 		t.Error("it is answered before it was asked")
 	}
@@ -118,8 +124,8 @@ func TestWhatIsAskedForIsWhatIsWantedBySoonToo(t *testing.T) {
 func TestAnswersAreOfARequestOrLater(t *testing.T) {
 	w := newWorld(t)
 	s := w.sources
-	s.set("a", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
-	s.set("b", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
+	s.put("a", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
+	s.put("b", []want{{Repository: at("https://127.0.0.1:1/a"), target: "main"}})
 	first, second := s.ask("a"), s.ask("b")
 	if first >= second {
 		t.Fatalf("%s, and then %s", first, second)

@@ -112,6 +112,21 @@ func (w *around) from(a *application, sources []api.Source) (t *terms, err error
 	return t, err
 }
 
+// chartsOf is a repository of charts that a chart names, and which Secrets it is
+// reached with.
+func (w *around) chartsOf(url, name string) (at settings.Repository, access string, err error) {
+	p, err := w.project(name)
+	if err != nil {
+		return at, "", err
+	}
+	if p.Source(url) != nil {
+		at, err = (&settings.Settings{}).Repository(url, name, true)
+		return at, "", err
+	}
+	at, err = w.Repository(url, name, true)
+	return at, w.Access(url, name), err
+}
+
 // digest is another one if any rule is, but for when and as whom.
 func (t *terms) digest() string {
 	if t == nil {

@@ -68,6 +68,9 @@ func (o Options) once(ctx context.Context, in render.Input, l limits) (*attempt,
 	if err != nil {
 		return nil, err
 	}
+	if len(r.needs) > 0 {
+		return nil, &render.Needs{All: r.needs}
+	}
 	if err := checkRelease(o.Release.Name); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package helm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type reader struct {
 
 	read  int64
 	steps int
+	needs []render.Need
 }
 
 // chart loads the chart of a directory, with all its dependencies.
@@ -90,8 +92,10 @@ func (r *reader) dependencies(c *chart.Chart, dir string, depth int) error {
 			return render.Stall(reasonInvalid, fmt.Sprintf("put it into %s, or say where it is from with repository", path.Join(dir, "charts", d.Name)),
 				fmt.Errorf("%s: it depends on the chart %s, which is not there", at, d.Name))
 		case !local:
-			return render.Stall(reasonInvalid, fmt.Sprintf("run helm dependency build %s, and commit what is in its directory charts", dir),
-				fmt.Errorf("%s: it depends on the chart %s %s of %s, which is not under charts", at, d.Name, d.Version, address(d.Repository)))
+			r.needs = append(r.needs, render.Need{
+				By: at, At: path.Join(dir, "charts", cmp.Or(d.Alias, d.Name)), Name: d.Name, Version: locked(c, d), Repository: d.Repository,
+			})
+			continue
 		}
 		below, err := tree.Clean(path.Join(dir, to))
 		if err != nil || path.IsAbs(to) {
@@ -112,6 +116,20 @@ func (r *reader) dependencies(c *chart.Chart, dir string, depth int) error {
 		c.AddDependency(sub)
 	}
 	return nil
+}
+
+// locked is the version of a dependency that Chart.lock says, if it is one of those
+// that Chart.yaml wants, and else what that says.
+func locked(c *chart.Chart, d *chart.Dependency) string {
+	if c.Lock == nil {
+		return d.Version
+	}
+	for _, l := range c.Lock.Dependencies {
+		if l != nil && l.Name == d.Name && l.Repository == d.Repository && chartutil.IsCompatibleRange(d.Version, l.Version) {
+			return l.Version
+		}
+	}
+	return d.Version
 }
 
 // has reports whether a chart has a dependency with it.

@@ -160,6 +160,9 @@ func TestWhatIsWrongSaysWhereAndWhatToDo(t *testing.T) {
 			if err == nil {
 				t.Fatal("it was rendered")
 			}
+			if needs := (*render.Needs)(nil); errors.As(err, &needs) {
+				err = needs.Fault()
+			}
 			f := (*fault.Error)(nil)
 			if !errors.As(err, &f) || f.Next != fault.Stall {
 				t.Fatalf("%v is no stall", err)
@@ -185,6 +188,40 @@ func TestADependencyElsewhereInTheSource(t *testing.T) {
 	}, helm.Options{Values: []helm.Values{{Text: "main: {size: 5}"}}})
 	if got := data(t, b.Objects[0], "values"); got != "5" {
 		t.Errorf("the value of the dependency is %q", got)
+	}
+}
+
+// A chart that is to be had elsewhere is asked for in the version that the lock says,
+// if that is one that is wanted.
+func TestADependencyElsewhereIsNeeded(t *testing.T) {
+	const dependencies = "dependencies: [{name: db, version: 1.x, repository: 'https://charts.example/x', alias: main}]\n"
+	for name, c := range map[string]struct{ lock, want string }{
+		"no lock":       {"", "1.x"},
+		"a lock":        {"dependencies: [{name: db, version: 1.2.3, repository: 'https://charts.example/x'}]", "1.2.3"},
+		"an old lock":   {"dependencies: [{name: db, version: 0.9.0, repository: 'https://charts.example/x'}]", "1.x"},
+		"another place": {"dependencies: [{name: db, version: 1.2.3, repository: 'https://charts.example/y'}]", "1.x"},
+	} {
+		files := map[string]string{"chart/Chart.yaml": chartYAML + dependencies}
+		if c.lock != "" {
+			files["chart/Chart.lock"] = c.lock
+		}
+		_, err := built(t, files, helm.Options{}, nil)
+		var needs *render.Needs
+		if !errors.As(err, &needs) {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		want := []render.Need{{By: "chart/Chart.yaml", At: "chart/charts/main", Name: "db", Version: c.want, Repository: "https://charts.example/x"}}
+		if diff := cmp.Diff(want, needs.All); diff != "" {
+			t.Errorf("%s: -want +got\n%s", name, diff)
+		}
+	}
+	b := mustBuild(t, map[string]string{
+		"chart/Chart.yaml": chartYAML + dependencies, "chart/values.yaml": "main: {size: 5}", "chart/charts/main/Chart.yaml": "apiVersion: v2\nname: db\nversion: 1.4.0\n",
+		"chart/charts/main/templates/a.yml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: db}\ndata: {values: '{{ .Values.size }}'}",
+	}, helm.Options{})
+	if got := data(t, b.Objects[0], "values"); got != "5" {
+		t.Errorf("once it is there, its value is %q", got)
 	}
 }
 

@@ -66,6 +66,7 @@ func TestApplications(t *testing.T) {
 		{"a chart is rendered, and what is random in it stays", helmChart},
 		{"the values of a chart may be elsewhere", helmValues},
 		{"charts come from Helm repositories and registries", helmRepositories},
+		{"what a chart in Git depends on is fetched", helmDependencies},
 		{"what a source has more than once counts as it is last", repeated},
 		{"what is left of another is taken over", inherited},
 		{"a submodule is a part of its source", submodule},

@@ -204,3 +204,35 @@ spec:
 		})
 	}
 }
+
+// A chart in Git may depend on charts of a repository, in the versions of its lock;
+// they are fetched, with the credentials that the project allows.
+func helmDependencies(t *testing.T, w *world) {
+	ns := w.Namespace(t)
+	s := charttest.New(t)
+	released(t, s, ns, "1.2.3")
+	released(t, s, ns, "1.10.0")
+	s.RequireBasic("ada", "correct-horse")
+	dependency := func(version string) string {
+		return fmt.Sprintf("dependencies: [{name: shop, version: %q, repository: %q}]\n", version, s.URL())
+	}
+	const umbrella = "apiVersion: v2\nname: umbrella\nversion: 0.1.0\n"
+	r := w.Git.Repo(t, ns)
+	r.Commit(t, map[string]string{"app/Chart.yaml": umbrella + dependency("1.x"), "app/Chart.lock": dependency("1.2.3"), "app/values.yaml": "shop: {message: umbrella}\n"}, "start")
+	app := w.app(t, ns, r, automated)
+	if m := w.condition(t, app, api.ConditionComparisonError, "401"); !strings.Contains(m, "app/Chart.yaml") || !strings.Contains(m, "shop 1.2.3") {
+		t.Errorf("it says %s", m)
+	}
+	w.secret(t, "repository", ns, map[string]string{"type": "helm", "name": ns, "url": s.URL(), "username": "ada", "password": "correct-horse"})
+	w.is(t, app, "Synced Healthy", r.Head(t, "main"))
+	w.Await(t, configMap, ns, app+"-c", pt.Has("data.message", "umbrella"))
+	w.Await(t, configMap, ns, app+"-c", pt.Has("metadata.labels.chart", "shop-1.2.3"))
+	w.Commit(t, r, map[string]string{"app/Chart.lock": dependency("1.10.0")})
+	w.Await(t, configMap, ns, app+"-c", pt.Has("metadata.labels.chart", "shop-1.10.0"))
+	w.Commit(t, r, map[string]string{"app/Chart.yaml": umbrella + dependency("2.x")})
+	w.condition(t, app, api.ConditionComparisonError, "shop 2.x")
+	w.Await(t, configMap, ns, app+"-c", nil)
+	w.Commit(t, r, map[string]string{"app/Chart.yaml": umbrella + dependency(">=1.0.0 <1.5.0")})
+	w.Await(t, configMap, ns, app+"-c", pt.Has("metadata.labels.chart", "shop-1.2.3"))
+	w.is(t, app, "Synced Healthy", r.Head(t, "main"))
+}
