@@ -18,7 +18,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,6 +35,8 @@ import (
 var (
 	KustomizationKind = schema.GroupVersionKind{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Kind: "Kustomization"}
 	GitRepositoryKind = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "GitRepository"}
+	OCIRepositoryKind = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "OCIRepository"}
+	BucketKind        = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "Bucket"}
 )
 
 // Names that are API.
@@ -185,16 +186,6 @@ func decodeKustomization(u *unstructured.Unstructured) (*kustomization, error) {
 		k.Spec.Patches = append(k.Spec.Patches, kustomize.Patch{Patch: string(b), Target: &t})
 	}
 	return &k, nil
-}
-
-func decodeGitRepository(u *unstructured.Unstructured) (*sourcev1.GitRepository, error) {
-	var g sourcev1.GitRepository
-	// The choice between two Git libraries has no effect since v1beta2.2, and
-	// accessFrom never had one: Flux documents it as not implemented.
-	if err := decode(u, &g, "gitImplementation", "accessFrom"); err != nil {
-		return nil, err
-	}
-	return &g, checkNames(&g)
 }
 
 // unsupported is the error for a field that this version can't honour.
