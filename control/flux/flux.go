@@ -1,6 +1,8 @@
-// Package flux is the dialect of Flux: it turns GitRepositories and
-// Kustomizations into units, and what became of them into the status, events
-// and metrics that Flux's users and tools rely on.
+// Package flux is the dialect of Flux: it turns GitRepositories,
+// OCIRepositories and Buckets into sources and Kustomizations into units, and what
+// became of them into the status, events and metrics that Flux's users and tools
+// rely on. One controller works on the sources of all kinds: what a kind differs
+// in is its sourceKind, and a source its sourceObject.
 //
 // Custom resources are read as they are stored, without a Go type in between,
 // and decoded strictly one by one: an object that this version can't make

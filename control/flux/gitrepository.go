@@ -117,7 +117,7 @@ func (g *gitRepository) remote(refs getter) (m git.Remote, placed bool, err erro
 	if err != nil {
 		return m, false, err
 	}
-	m.Proxy = git.Proxy{URL: p.URL, Username: p.Username, Password: p.Password}
+	m.Proxy = git.Proxy(p)
 	switch {
 	case g.Spec.Verification != nil:
 		return m, true, specFault{unsupported("verify", "this version of plumb does not verify signatures")}
