@@ -11,9 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/internal/s3test"
 	"plumb.dev/plumb/report"
 	"plumb.dev/plumb/source"
+	"plumb.dev/plumb/source/git"
 	"plumb.dev/plumb/source/oci"
 	"plumb.dev/plumb/tree"
 )
@@ -201,5 +204,70 @@ func TestWhatTheStatusOfAKindSays(t *testing.T) {
 		if got := report.Find(*f.conditions, report.Ready).Reason; got != c.kind.failed {
 			t.Errorf("%s: it fails by %s", name, got)
 		}
+	}
+}
+
+// A directory stands for what a source of any kind holds, with its rules.
+func TestADirectoryIsReadAsASourceOfAnyKind(t *testing.T) {
+	dir := tree.FromFiles(map[string]string{"a.yaml": "", "b.yaml": "", "c.zip": ""})
+	for name, c := range map[string]struct {
+		kind  *sourceKind
+		spec  string
+		files int
+	}{
+		"a repository of Git":  {gitKind(), "ignore: a.yaml", 2},
+		"a registry":           {ociKind(), "ignore: a.yaml", 2},
+		"a layer of one":       {ociKind(), "layerSelector: {mediaType: m}", 2},
+		"one that is copied":   {ociKind(), "layerSelector: {operation: copy}", 3},
+		"a bucket":             {bucketKind(), "ignore: a.yaml", 2},
+		"one with no patterns": {bucketKind(), "prefix: x", 2},
+	} {
+		u := ks(t, "spec: {interval: 1m, "+c.spec+"}")
+		u.SetGroupVersionKind(c.kind.GroupVersionKind)
+		a, err := Options{}.Artifact(t.Context(), u, nil, nil, view.Want{Dir: dir, Revision: "here"})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if all, err := a.Tree.ReadDir("."); err != nil || len(all) != c.files || a.Source != unitName(c.kind.Kind, u.GetNamespace(), u.GetName()) || a.Revision != "here" {
+			t.Errorf("%s: %s at %s has %v, %v", name, a.Source, a.Revision, all, err)
+		}
+	}
+	if _, err := (Options{}).Artifact(t.Context(), ks(t, plainSpec), nil, nil, view.Want{}); err == nil {
+		t.Error("a Kustomization is a source")
+	}
+}
+
+// A revision that is named in a status is not asked for; what else people call one
+// is.
+func TestWhichRevisionIsMeant(t *testing.T) {
+	o := anOCIRepository(func(*ociRepository) {})
+	for _, name := range []string{aDigest, "v1@" + aDigest} {
+		if r, err := o.wanted(t.Context(), nil, name); err != nil || r.Name != name {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
+	}
+	from, err := o.fetcher(secretsOf{}, newStores(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.wanted(t.Context(), from, "no tag"); !fault.Is(err, oci.ReasonInvalidReference) {
+		t.Error(err)
+	}
+	b, s := aBucket(func(*bucketSource) {}), s3test.New(t, "state")
+	s.Set(map[string]string{"a": "b"})
+	b.Spec.Endpoint, b.Spec.Insecure = s.Endpoint(), true
+	if from, err = b.fetcher(secretsOf{}, newStores(t)); err != nil {
+		t.Fatal(err)
+	}
+	now, err := from.Resolve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := b.wanted(t.Context(), from, now.Name); err != nil || r.Name != now.Name {
+		t.Errorf("%v, %v", r, err)
+	}
+	if _, err := b.wanted(t.Context(), from, aDigest); !fault.Is(err, git.ReasonReferenceNotFound) || !strings.Contains(err.Error(), now.Name) {
+		t.Error(err)
 	}
 }

@@ -262,6 +262,9 @@ func (r *sources) tell(o sourceObject, before telling, s source.State) {
 		return
 	}
 	log.Info("new revision", "revision", a.Revision, "commit", a.Commit.ID, "author", a.Commit.Author)
-	with := map[string]string{r.kind.Group + "/revision": a.Revision, view.EventSubject: commitMetadata(a.Commit)[metadataSubject]}
+	with := map[string]string{r.kind.Group + "/revision": a.Revision}
+	if subject := commitMetadata(a.Commit)[metadataSubject]; subject != "" {
+		with[view.EventSubject] = subject
+	}
 	r.events.AnnotatedEventf(about, with, corev1.EventTypeNormal, "NewArtifact", "%s", clip(o.news(a)))
 }

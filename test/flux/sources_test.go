@@ -357,6 +357,9 @@ func looked(t *testing.T, w *pt.World) {
 		says(name, "get", "sources", "-o", "wide")
 		says("v: one", "build", "u")
 		says("v: one", "build", "u", "--revision", revision)
+		if kind == ociRepository {
+			says("v: one", "build", "u", "--revision", "latest")
+		}
 		says("", "diff", "u")
 		says("ConfigMap", "tree", "u")
 		says(name+"/"+ns+"/src", "trace", "configmap/c")
