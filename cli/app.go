@@ -133,6 +133,7 @@ func (s *conn) one(ctx context.Context, name string, which func(view.Kind) bool)
 	}
 	var hits []*inspect.Found
 	known := false
+	var closed error // a kind that may not be read, and need not if another has the name
 	for _, k := range s.Kinds() {
 		if hasKind && !k.Called(kind) || !which(k) && !hasKind {
 			continue
@@ -143,11 +144,20 @@ func (s *conn) one(ctx context.Context, name string, which func(view.Kind) bool)
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read %s/%s: %w", k.Kind, bare, err)
+			err = fmt.Errorf("read %s/%s: %w", k.Kind, bare, err)
+			if !apierrors.IsForbidden(err) {
+				return nil, err
+			}
+			if closed == nil {
+				closed = err
+			}
+			continue
 		}
 		hits = append(hits, s.Found(k, u))
 	}
 	switch {
+	case len(hits) == 0 && closed != nil:
+		return nil, closed
 	case !known:
 		return nil, fmt.Errorf("kind %q is none of %s; name one of them, or leave the kind out", clean(kind), strings.Join(s.kindNames(which), ", "))
 	case len(hits) == 1 && which(hits[0].Kind):

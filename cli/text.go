@@ -64,10 +64,10 @@ func short(s string, n int) string {
 	return strings.TrimSpace(string([]rune(s)[:n-1])) + "…"
 }
 
-var hashes = regexp.MustCompile(`\b([0-9a-f]{8})[0-9a-f]{32}\b`)
+var hashes = regexp.MustCompile(`\b([0-9a-f]{8})(?:[0-9a-f]{32}|[0-9a-f]{56})\b`)
 
 // shortHashes makes main@sha1:1a2b3c4d of revisions in a text, for people, who
-// tell commits apart by less than 40 digits.
+// tell commits and digests apart by less than 40 or 64 digits.
 func shortHashes(s string) string { return hashes.ReplaceAllString(s, "$1") }
 
 // age says how long ago t was.

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -45,5 +46,20 @@ func TestColourIsOnlyForTerminals(t *testing.T) {
 	}
 	if _, err := colored("sometimes", file); err == nil {
 		t.Error("no error for a mode that does not exist")
+	}
+}
+
+func TestRevisionsAreShortForPeople(t *testing.T) {
+	hex := strings.Repeat("0123456789abcdef", 4)
+	for text, want := range map[string]string{
+		"main@sha1:" + hex[:40]:                         "main@sha1:01234567",
+		"stored 'v1@sha256:" + hex + "'":                "stored 'v1@sha256:01234567'",
+		"sha256:" + hex + " and " + hex[:40]:            "sha256:01234567 and 01234567",
+		"a name of 41 digits " + hex[:41]:               "a name of 41 digits " + hex[:41],
+		"one of 65 " + hex + "0, and of 39 " + hex[:39]: "one of 65 " + hex + "0, and of 39 " + hex[:39],
+	} {
+		if got := shortHashes(text); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
 	}
 }

@@ -76,6 +76,13 @@ func (r *Reader) read(ref lookup.Ref) (map[string][]byte, error) {
 		}
 		return data, nil
 	}
+	if ref.Kind == lookup.ServiceAccount {
+		a, err := core.ServiceAccounts(ref.Namespace).Get(r.ctx, ref.Name, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return lookup.AccountData(a), nil
+	}
 	c, err := core.ConfigMaps(ref.Namespace).Get(r.ctx, ref.Name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,9 @@ type Shape struct {
 	Sparse   []string // directories to keep; empty: all
 	Includes []Include
 	Ignore   *string // patterns as in .gitignore, in place of the usual ones
+	// Whole leaves nothing out, whatever is to be ignored: neither by Ignore nor
+	// by the usual patterns or a file.
+	Whole bool
 }
 
 // An Include is a directory of another source, mounted in this one.
@@ -23,7 +26,7 @@ type Include struct {
 // equal reports whether s and o select and mount the same.
 func (s Shape) equal(o Shape) bool {
 	same := s.Ignore == nil && o.Ignore == nil || s.Ignore != nil && o.Ignore != nil && *s.Ignore == *o.Ignore
-	return same && slices.Equal(s.Sparse, o.Sparse) && slices.Equal(s.Includes, o.Includes)
+	return same && s.Whole == o.Whole && slices.Equal(s.Sparse, o.Sparse) && slices.Equal(s.Includes, o.Includes)
 }
 
 // A Part is a part of a Shape.
@@ -68,6 +71,9 @@ func (s Shape) Apply(t tree.Tree, g *Ignorer, included []*Artifact) (tree.Tree, 
 		if t, err = tree.Overlay(t, mounts); err != nil {
 			return nil, &ShapeError{PartInclude, err}
 		}
+	}
+	if s.Whole {
+		return t, nil
 	}
 	if t, err = g.Apply(t, s.Ignore); err != nil {
 		return nil, &ShapeError{PartIgnore, err}

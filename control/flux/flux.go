@@ -1,6 +1,8 @@
-// Package flux is the dialect of Flux: it turns GitRepositories and
-// Kustomizations into units, and what became of them into the status, events
-// and metrics that Flux's users and tools rely on.
+// Package flux is the dialect of Flux: it turns GitRepositories,
+// OCIRepositories and Buckets into sources and Kustomizations into units, and what
+// became of them into the status, events and metrics that Flux's users and tools
+// rely on. One controller works on the sources of all kinds: what a kind differs
+// in is its sourceKind, and a source its sourceObject.
 //
 // Custom resources are read as they are stored, without a Go type in between,
 // and decoded strictly one by one: an object that this version can't make
@@ -18,7 +20,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,6 +37,8 @@ import (
 var (
 	KustomizationKind = schema.GroupVersionKind{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Kind: "Kustomization"}
 	GitRepositoryKind = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "GitRepository"}
+	OCIRepositoryKind = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "OCIRepository"}
+	BucketKind        = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "Bucket"}
 )
 
 // Names that are API.
@@ -185,16 +188,6 @@ func decodeKustomization(u *unstructured.Unstructured) (*kustomization, error) {
 		k.Spec.Patches = append(k.Spec.Patches, kustomize.Patch{Patch: string(b), Target: &t})
 	}
 	return &k, nil
-}
-
-func decodeGitRepository(u *unstructured.Unstructured) (*sourcev1.GitRepository, error) {
-	var g sourcev1.GitRepository
-	// The choice between two Git libraries has no effect since v1beta2.2, and
-	// accessFrom never had one: Flux documents it as not implemented.
-	if err := decode(u, &g, "gitImplementation", "accessFrom"); err != nil {
-		return nil, err
-	}
-	return &g, checkNames(&g)
 }
 
 // unsupported is the error for a field that this version can't honour.

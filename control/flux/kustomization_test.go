@@ -47,7 +47,7 @@ func TestAKustomizationIsFinalized(t *testing.T) {
 		"one of somebody's":      {"metadata: {finalizers: [theirs]}\n" + plainSpec, []string{"theirs", finalizer}},
 		"one that is known":      {"metadata: {finalizers: [finalizers.fluxcd.io]}\n" + plainSpec, []string{finalizer}},
 		"a suspended one":        {"spec: {interval: 1m, suspend: true, sourceRef: {kind: GitRepository, name: src}}", nil},
-		"one that is refused":    {"spec: {interval: 1m, sourceRef: {kind: Bucket, name: src}}", []string{finalizer}},
+		"one that is refused":    {"spec: {interval: 1m, sourceRef: {kind: ExternalArtifact, name: src}}", []string{finalizer}},
 		"one that can't be read": {"spec: {interval: 1m, odd: 1}", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestWhatIsWrongWithASpecIsInItsStatus(t *testing.T) {
 			"spec: {interval: 1m, patchesStrategicMerge: x}", "Stalled=True InvalidSpec @2: spec.patchesStrategicMerge: ",
 		},
 		"a field that is not supported": {"spec: {interval: 1m, decryption: {provider: sops}}", "Stalled=True UnsupportedField @2: spec.decryption: "},
-		"a source of another kind":      {"spec: {interval: 1m, sourceRef: {kind: Bucket, name: b}}", "Stalled=True UnsupportedField @2: spec.sourceRef.kind: "},
+		"a source of another kind":      {"spec: {interval: 1m, sourceRef: {kind: ExternalArtifact, name: b}}", "Stalled=True UnsupportedField @2: spec.sourceRef.kind: "},
 		"an inventory that is broken": {
 			plainSpec + "status: {inventory: {entries: [{id: x}]}}", "Stalled=True InvalidInventory @2: status.inventory: inventory id \"x\" is not <namespace>_<name>_<group>_<kind> (nothing is applied or pruned until it is repaired)",
 		},

@@ -3,18 +3,14 @@ package flux
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plumb.dev/plumb/control/view"
 	"plumb.dev/plumb/engine"
-	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object"
 	"plumb.dev/plumb/source"
-	"plumb.dev/plumb/source/git"
 	"plumb.dev/plumb/source/stores"
 	"plumb.dev/plumb/tree"
 )
@@ -76,8 +72,8 @@ func (o Options) Units(all []unstructured.Unstructured, r view.Reader, at []*sou
 	return units, unknown
 }
 
-// Artifact makes the artifact of a GitRepository as the controller does, with
-// the credentials that r may read.
+// Artifact makes the artifact of a source as its controller does, with the
+// credentials that r may read.
 func (o Options) Artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *stores.Stores, want view.Want) (*source.Artifact, error) {
 	return o.artifact(ctx, u, r, store, want, nil)
 }
@@ -88,57 +84,48 @@ func (o Options) Artifacts(_ context.Context, u *unstructured.Unstructured, _ vi
 	return nil, fmt.Errorf("%s is made from another custom resource", object.RefOf(u))
 }
 
-// artifact is Artifact for a GitRepository that those of way include.
+// artifact is Artifact for a source that those of way include.
 func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r view.Reader, store *stores.Stores, want view.Want, way []string) (*source.Artifact, error) {
-	g, err := decodeGitRepository(u)
+	kind := sourceType(u.GetKind())
+	if kind == nil {
+		return nil, fmt.Errorf("%s is no source", object.RefOf(u))
+	}
+	src, err := kind.decode(u)
 	if err != nil {
 		return nil, err
 	}
-	name := unitName(GitRepositoryKind.Kind, g.Namespace, g.Name)
-	at := g.Namespace + "/" + g.Name
+	name := unitName(kind.Kind, src.GetNamespace(), src.GetName())
+	at := src.GetNamespace() + "/" + src.GetName()
 	around := slices.Contains(way, at)
 	way = append(way[:len(way):len(way)], at)
 	if around {
 		return nil, circular(way)
 	}
+	shape, err := src.shape()
+	if err != nil {
+		return nil, err
+	}
 	var included []*source.Artifact
-	for _, inc := range g.Spec.Include {
-		ref := object.Ref{Group: GitRepositoryKind.Group, Kind: GitRepositoryKind.Kind, Namespace: g.Namespace, Name: inc.GitRepositoryRef.Name}
-		other, err := r.Resource(ctx, ref)
-		if err != nil {
-			return nil, fmt.Errorf("spec.include: %w", err)
-		}
-		revision, _, err := unstructured.NestedString(other.Object, "status", "artifact", "revision")
-		if err != nil {
-			return nil, fmt.Errorf("spec.include: the status of %s can't be read: %w", ref, err)
-		}
-		if revision == "" {
-			return nil, fmt.Errorf("spec.include: %s has no artifact", ref)
-		}
-		a, err := o.artifact(ctx, other, r, store, view.Want{Revision: revision}, way)
+	for _, inc := range shape.Includes {
+		a, err := o.included(ctx, inc, r, store, way)
 		if err != nil {
 			return nil, fmt.Errorf("spec.include: %w", err)
 		}
 		included = append(included, a)
 	}
-	shape, err := shapeOf(g)
-	if err != nil {
-		return nil, err
-	}
 	if want.Dir != nil {
 		t, err := shape.Apply(want.Dir, &source.Ignorer{}, included)
 		return &source.Artifact{Source: name, Revision: want.Revision, Tree: t}, inWords(err)
 	}
-	remote, _, err := remoteOf(g, r)
+	from, err := src.fetcher(r, store)
 	if err != nil {
 		return nil, err
 	}
-	head, err := wanted(ctx, store, remote, want.Revision)
+	revision, err := src.wanted(ctx, from, want.Revision)
 	if err != nil {
 		return nil, err
 	}
-	from := git.Source{Store: store.Git, Remote: remote, FetchOptions: git.FetchOptions{RecurseSubmodules: g.Spec.RecurseSubmodules}}
-	c, err := from.Fetch(ctx, source.Revision{Name: head.Revision, Detail: head})
+	c, err := from.Fetch(ctx, revision)
 	if err != nil {
 		return nil, err
 	}
@@ -146,40 +133,32 @@ func (o Options) artifact(ctx context.Context, u *unstructured.Unstructured, r v
 	if err != nil {
 		return nil, inWords(err)
 	}
-	return &source.Artifact{Source: name, Revision: head.Revision, Tree: t, Commit: c.Commit}, nil
+	return &source.Artifact{Source: name, Revision: revision.Name, Tree: t, Commit: c.Commit}, nil
 }
 
-// Directory makes the artifact of a directory as the controller does of a
-// GitRepository of that name that selects nothing: all of it, but for what Flux
-// leaves out of every source.
+// included is what a source includes of another, at the revision that its status
+// names.
+func (o Options) included(ctx context.Context, inc source.Include, r view.Reader, store *stores.Stores, way []string) (*source.Artifact, error) {
+	kind, key := keyOf(inc.Source)
+	ref := object.Ref{Group: GitRepositoryKind.Group, Kind: kind, Namespace: key.Namespace, Name: key.Name}
+	other, err := r.Resource(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	revision, _, err := unstructured.NestedString(other.Object, "status", "artifact", "revision")
+	if err != nil {
+		return nil, fmt.Errorf("the status of %s can't be read: %w", ref, err)
+	}
+	if revision == "" {
+		return nil, fmt.Errorf("%s has no artifact", ref)
+	}
+	return o.artifact(ctx, other, r, store, view.Want{Revision: revision}, way)
+}
+
+// Directory makes the artifact of a directory as the controller does of a source of
+// that name that selects nothing: all of it, but for what Flux leaves out of every
+// source.
 func (o Options) Directory(ref object.Ref, dir tree.Tree, revision string) (*source.Artifact, error) {
 	t, err := source.Shape{}.Apply(dir, &source.Ignorer{}, nil)
 	return &source.Artifact{Source: unitName(ref.Kind, ref.Namespace, ref.Name), Revision: revision, Tree: t}, err
-}
-
-var hash = regexp.MustCompile(`^[0-9a-f]{40}$`)
-
-// wanted finds out which commit a revision stands for.
-func wanted(ctx context.Context, store *stores.Stores, remote git.Remote, revision string) (git.Head, error) {
-	if i := strings.LastIndex(revision, "sha1:"); i >= 0 && hash.MatchString(revision[i+5:]) {
-		return git.Head{Revision: revision, Hash: revision[i+5:]}, nil
-	}
-	switch {
-	case hash.MatchString(revision):
-		return store.Git.Resolve(ctx, remote, git.Ref{Commit: revision})
-	case strings.HasPrefix(revision, "refs/"):
-		return store.Git.Resolve(ctx, remote, git.Ref{Name: revision})
-	}
-	head, err := store.Git.Resolve(ctx, remote, git.Ref{Branch: revision})
-	if !fault.Is(err, git.ReasonReferenceNotFound) {
-		return head, err
-	}
-	if head, err := store.Git.Resolve(ctx, remote, git.Ref{Tag: revision}); !fault.Is(err, git.ReasonReferenceNotFound) {
-		return head, err
-	}
-	return git.Head{}, &fault.Error{
-		Next: fault.Stall, Reason: git.ReasonReferenceNotFound,
-		Err:  fmt.Errorf("%s has no branch or tag %q", remote, revision),
-		Hint: "name a branch, a tag, a full ref or a commit with all 40 digits",
-	}
 }

@@ -3,6 +3,7 @@ package flux
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -23,7 +24,7 @@ import (
 // controllers are those of the dialect. They implement [control.Controllers].
 type controllers struct {
 	units   *kustomizations
-	sources *gitRepositories
+	sources map[string]*sources // by kind
 }
 
 // Setup implements [control.Dialect].
@@ -33,14 +34,18 @@ func (o Options) Setup(_ context.Context, mgr ctrl.Manager, p control.Parts) (co
 			o: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), statuses: newStatuses(mgr.GetClient(), statusManager),
 			engine: p.Engine, refs: p.Refs, events: p.Events, log: p.Log, queue: &control.Queue{},
 		},
-		sources: &gitRepositories{
-			client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), store: p.Stores.Git, keeper: p.Sources, refs: p.Refs,
-			events: p.Events, log: p.Log, queue: &control.Queue{}, host: p.ArtifactHost,
-		},
+		sources: make(map[string]*sources),
 	}
 	// The workers wait for nothing, or for a status or a finalizer to be stored.
-	if err := reconciles(mgr, "gitrepository", GitRepositoryKind, 8, c.sources.queue, c.sources); err != nil {
-		return nil, fmt.Errorf("set up sources: %w", err)
+	for _, kind := range sourceTypes() {
+		s := &sources{
+			kind: kind, client: mgr.GetClient(), statuses: newStatuses(mgr.GetClient(), sourceManager), stores: p.Stores, keeper: p.Sources, refs: p.Refs,
+			events: p.Events, log: p.Log, queue: &control.Queue{}, host: p.ArtifactHost,
+		}
+		c.sources[kind.Kind] = s
+		if err := reconciles(mgr, strings.ToLower(kind.Kind), kind.GroupVersionKind, 8, s.queue, s); err != nil {
+			return nil, fmt.Errorf("set up %s: %w", kind.plural, err)
+		}
 	}
 	if err := reconciles(mgr, "kustomization", KustomizationKind, 4, c.units.queue, c.units); err != nil {
 		return nil, fmt.Errorf("set up kustomizations: %w", err)
@@ -50,7 +55,11 @@ func (o Options) Setup(_ context.Context, mgr ctrl.Manager, p control.Parts) (co
 
 // Names implements [control.Controllers].
 func (c *controllers) Names() []string {
-	return []string{KustomizationKind.Kind, GitRepositoryKind.Kind}
+	names := []string{KustomizationKind.Kind}
+	for _, kind := range sourceTypes() {
+		names = append(names, kind.Kind)
+	}
+	return names
 }
 
 // Load implements [control.Controllers].
@@ -58,31 +67,45 @@ func (c *controllers) Load(ctx context.Context) (sources []string, err error) {
 	if err := c.units.putAll(ctx); err != nil {
 		return nil, err
 	}
-	return c.sources.names(ctx)
+	for _, kind := range sourceTypes() {
+		names, err := c.sources[kind.Kind].names(ctx)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, names...)
+	}
+	return sources, nil
 }
 
 // Wake implements [control.Controllers].
 func (c *controllers) Wake(name string) {
-	switch kind, key := keyOf(name); kind {
-	case KustomizationKind.Kind:
+	kind, key := keyOf(name)
+	if kind == KustomizationKind.Kind {
 		c.units.queue.Add(key)
-	case GitRepositoryKind.Kind:
-		c.sources.queue.Add(key)
+	} else if s := c.sources[kind]; s != nil {
+		s.queue.Add(key)
 	}
 }
 
+// of returns who works on a source. A name that the controllers are asked about is
+// one of theirs.
+func (c *controllers) of(name string) *sources {
+	kind, _ := keyOf(name)
+	return c.sources[kind]
+}
+
 // Looked implements [control.Controllers].
-func (c *controllers) Looked(l source.Look) { c.sources.looked(l) }
+func (c *controllers) Looked(l source.Look) { c.of(l.Source).looked(l) }
 
 // Touched implements [control.Controllers].
 func (c *controllers) Touched(name, from, to string, units []string) bool {
 	_, key := keyOf(name)
-	return c.sources.commits.add(key, from, to, units, time.Now())
+	return c.of(name).commits.add(key, from, to, units, time.Now())
 }
 
 // Missing implements [control.Controllers].
 func (c *controllers) Missing(ctx context.Context, name string) error {
-	return c.sources.noArtifact(ctx, name)
+	return c.of(name).noArtifact(ctx, name)
 }
 
 // asked has what plumb writes itself, status and finalizers, wake nobody.

@@ -320,7 +320,7 @@ var sourceKinds = []string{
 // sourceName is the name of the artifact that a Kustomization is made from.
 func (o Options) sourceName(k *kustomization) (string, error) {
 	ref := k.Spec.SourceRef
-	if ref.Kind != GitRepositoryKind.Kind {
+	if sourceType(ref.Kind) == nil {
 		return "", unsupported("sourceRef.kind", fmt.Sprintf("this version of plumb has no sources of kind %s", ref.Kind))
 	}
 	if err := isName("spec.sourceRef", ref.Namespace, ref.Name); err != nil {
@@ -331,7 +331,7 @@ func (o Options) sourceName(k *kustomization) (string, error) {
 		ns = k.Namespace
 	}
 	if ns != k.Namespace && o.NoCrossNamespaceRefs {
-		return "", accessDenied("spec.sourceRef: can't access GitRepository/%s/%s from namespace %s", ns, ref.Name, k.Namespace)
+		return "", accessDenied("spec.sourceRef: can't access %s/%s/%s from namespace %s", ref.Kind, ns, ref.Name, k.Namespace)
 	}
 	return unitName(ref.Kind, ns, ref.Name), nil
 }

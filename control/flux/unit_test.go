@@ -172,7 +172,7 @@ func TestWhyAKustomizationIsRefused(t *testing.T) {
 		"decryption":         {plain, "decryption: {provider: sops}", stall("UnsupportedField", "spec.decryption: ")},
 		"an ignored field":   {plain, "ignore: [{paths: [/x]}, {paths: [spec.x]}]", stall("InvalidSpec", `spec.ignore[1]: "spec.x": a JSON pointer begins with /`)},
 		"ignored objects":    {plain, "ignore: [{paths: [/x], target: {name: '('}}]", stall("InvalidSpec", "spec.ignore[0]: \"(\": the name: ")},
-		"a bucket":           {plain, "sourceRef: {kind: Bucket, name: src}", stall("UnsupportedField", "spec.sourceRef.kind: this version of plumb has no sources of kind Bucket")},
+		"another's artifact": {plain, "sourceRef: {kind: ExternalArtifact, name: src}", stall("UnsupportedField", "spec.sourceRef.kind: this version of plumb has no sources of kind ExternalArtifact")},
 		"no source":          {plain, "sourceRef: {kind: GitRepository, name: ''}", stall("InvalidSpec", `spec.sourceRef: "" is no name of an object: it is empty`)},
 		"a source by a path": {plain, "sourceRef: {kind: GitRepository, name: a/b}", stall("InvalidSpec", `spec.sourceRef: "a/b" is no name of an object: `)},
 		"a source in no namespace": {

@@ -8,7 +8,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,7 +19,7 @@ import (
 	"plumb.dev/plumb/source"
 )
 
-// Keys of status.artifact.metadata of a GitRepository: what is known of the
+// Keys of status.artifact.metadata of a source: what is known of the
 // commit, for those who may not read the repository.
 const (
 	metadataAuthor  = "plumb.dev/author"
@@ -72,7 +71,7 @@ func kinds() []view.Kind {
 		}
 		return map[string]any{"metadata": map[string]any{"annotations": ann}}, nil
 	}
-	return []view.Kind{{
+	all := []view.Kind{{
 		GroupVersionKind: KustomizationKind, Plural: "kustomizations",
 		Names: []string{"kustomization", "kustomizations", "ks"},
 		View:  viewKustomization, Sync: sync, Suspend: suspend,
@@ -85,14 +84,17 @@ func kinds() []view.Kind {
 		Selector: func(i view.Item) string {
 			return fmt.Sprintf("%s=%s,%s=%s", nameLabel, i.Ref.Name, namespaceLabel, i.Ref.Namespace)
 		},
-	}, {
-		GroupVersionKind: GitRepositoryKind, Plural: "gitrepositories", IsSource: true,
-		Names: []string{"gitrepository", "gitrepositories", "gitrepo", "source"},
-		View:  viewGitRepository, Sync: sync, Suspend: suspend,
 	}}
+	for _, k := range sourceTypes() {
+		all = append(all, view.Kind{
+			GroupVersionKind: k.GroupVersionKind, Plural: k.plural, IsSource: true, Names: k.names,
+			View: viewSource, Sync: sync, Suspend: suspend,
+		})
+	}
+	return all
 }
 
-// viewBase reads what both kinds have. It is lenient: what a person sees must
+// viewBase reads what all kinds have. It is lenient: what a person sees must
 // not depend on every field being valid.
 func viewBase(u *unstructured.Unstructured) (i view.Item) {
 	i.Ref, i.Created = object.RefOf(u), u.GetCreationTimestamp().Time
@@ -154,16 +156,18 @@ func viewKustomization(u *unstructured.Unstructured) view.Item {
 	return i
 }
 
-func viewGitRepository(u *unstructured.Unstructured) view.Item {
+func viewSource(u *unstructured.Unstructured) view.Item {
 	i := viewBase(u)
-	var g sourcev1.GitRepository
-	if decodeStatus(u, &g.Status) != nil {
+	var st struct {
+		Artifact *meta.Artifact `json:"artifact"`
+	}
+	if decodeStatus(u, &st) != nil {
 		return i
 	}
-	if g.Status.Artifact != nil {
-		i.Revision = g.Status.Artifact.Revision
+	if st.Artifact != nil {
+		i.Revision = st.Artifact.Revision
 		i.Attempted = i.Revision
-		i.Commit = commitOf(g.Status.Artifact)
+		i.Commit = commitOf(st.Artifact)
 	}
 	i.Commits = commitsOf(u)
 	return i

@@ -107,11 +107,11 @@ func TestWhatIsSeenOfBrokenObjects(t *testing.T) {
 			t.Errorf("%s: %+v", name, i)
 		}
 	}
-	g := viewGitRepository(gitRepo(t, "metadata: {annotations: {plumb.dev/last-commits: '{'}}\nspec: 7\nstatus: {artifact: {path: p, url: u, revision: r, lastUpdateTime: \"2026-01-01T00:00:00Z\", metadata: {plumb.dev/author: Ada}}}"))
+	g := viewSource(gitRepo(t, "metadata: {annotations: {plumb.dev/last-commits: '{'}}\nspec: 7\nstatus: {artifact: {path: p, url: u, revision: r, lastUpdateTime: \"2026-01-01T00:00:00Z\", metadata: {plumb.dev/author: Ada}}}"))
 	if g.Revision != "r" || g.Attempted != "r" || g.Commit.Author != "Ada" || g.Commits != nil {
 		t.Errorf("%+v", g)
 	}
-	if g := viewGitRepository(gitRepo(t, "status: {artifact: 7}")); g.Revision != "" || g.Ref.Name != "src" {
+	if g := viewSource(gitRepo(t, "status: {artifact: 7}")); g.Revision != "" || g.Ref.Name != "src" {
 		t.Errorf("%+v", g)
 	}
 }
@@ -239,7 +239,7 @@ func TestOfABrokenKustomizationThereIsWhatCouldBeTold(t *testing.T) {
 		"a spec that can't be read":  {"spec: {interval: 7}\n" + had + "}", "this version of plumb can't read it: spec.interval: ", 1},
 		"nor the status":             {"spec: {interval: 7}\nstatus: {inventory: x}", "this version of plumb can't read it: ", 0},
 		"a field that is refused":    {"spec: {interval: 1m, decryption: {provider: sops}}\n" + had + "}", "spec.decryption: ", 1},
-		"a source of another kind":   {"spec: {interval: 1m, sourceRef: {kind: Bucket, name: b}}\n" + had + "}", "spec.sourceRef.kind: ", 1},
+		"a source of another kind":   {"spec: {interval: 1m, sourceRef: {kind: ExternalArtifact, name: b}}\n" + had + "}", "spec.sourceRef.kind: ", 1},
 		"a fight that can't be read": {plainSpec + had + ", conditions: [{type: Contested, status: \"True\", reason: R, message: '{', lastTransitionTime: \"2026-01-01T00:00:00Z\"}]}", "the condition Contested can't be read: ", 1},
 	} {
 		u, err := Options{}.Unit(ks(t, c.parts), offline{})

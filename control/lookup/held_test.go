@@ -315,9 +315,14 @@ func TestWhatIsReadOfAnObject(t *testing.T) {
 		o    any
 		want map[string][]byte
 	}{
-		"a Secret":               {secret("v"), map[string][]byte{"k": []byte("v")}},
-		"an empty one":           {&corev1.Secret{}, map[string][]byte{}},
-		"a ConfigMap":            {&corev1.ConfigMap{Data: map[string]string{"a": "1"}, BinaryData: map[string][]byte{"b": {0xff}}}, map[string][]byte{"a": []byte("1"), "b": {0xff}}},
+		"a Secret":     {secret("v"), map[string][]byte{"k": []byte("v")}},
+		"an empty one": {&corev1.Secret{}, map[string][]byte{}},
+		"a ConfigMap":  {&corev1.ConfigMap{Data: map[string]string{"a": "1"}, BinaryData: map[string][]byte{"b": {0xff}}}, map[string][]byte{"a": []byte("1"), "b": {0xff}}},
+		"an account's Secrets": {
+			&corev1.ServiceAccount{ImagePullSecrets: []corev1.LocalObjectReference{{Name: "b"}, {Name: "a"}}, Secrets: []corev1.ObjectReference{{Name: "c"}}},
+			map[string][]byte{PullSecrets: []byte("b\na")},
+		},
+		"an account without":     {&corev1.ServiceAccount{}, map[string][]byte{PullSecrets: {}}},
 		"anything else is empty": {&corev1.Pod{}, map[string][]byte{}},
 	} {
 		if diff := cmp.Diff(c.want, dataOf(c.o)); diff != "" {

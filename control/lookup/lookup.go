@@ -1,5 +1,6 @@
-// Package lookup reads the Secrets and ConfigMaps that custom resources refer
-// to, each through a watch of its own.
+// Package lookup reads the Secrets, ConfigMaps and ServiceAccounts that custom
+// resources refer to, each through a watch of its own. Of an account it is the
+// names of its pull secrets that count.
 //
 // So a reference costs a request once, a change of it wakes who refers to it
 // at once, and plumb neither sees nor holds any other Secret. Reads are in
@@ -10,6 +11,7 @@ package lookup
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,7 +32,22 @@ type Kind string
 const (
 	Secret    Kind = "Secret"
 	ConfigMap Kind = "ConfigMap"
+	// ServiceAccount has one datum, [PullSecrets].
+	ServiceAccount Kind = "ServiceAccount"
 )
+
+// PullSecrets is what of a ServiceAccount the names of its imagePullSecrets are,
+// one a line.
+const PullSecrets = "imagePullSecrets"
+
+// AccountData is what counts of a ServiceAccount.
+func AccountData(a *corev1.ServiceAccount) map[string][]byte {
+	names := make([]string, len(a.ImagePullSecrets))
+	for i, s := range a.ImagePullSecrets {
+		names[i] = s.Name
+	}
+	return map[string][]byte{PullSecrets: []byte(strings.Join(names, "\n"))}
+}
 
 // A Ref is a reference.
 type Ref struct {
@@ -177,14 +194,20 @@ func (h *held) run(ctx context.Context) {
 	core := h.r.client.CoreV1()
 	sel := fields.OneTermEqualSelector("metadata.name", h.ref.Name).String()
 	list := func(o metav1.ListOptions) (runtime.Object, error) {
-		if h.ref.Kind == Secret {
+		switch h.ref.Kind {
+		case Secret:
 			return core.Secrets(h.ref.Namespace).List(ctx, o)
+		case ServiceAccount:
+			return core.ServiceAccounts(h.ref.Namespace).List(ctx, o)
 		}
 		return core.ConfigMaps(h.ref.Namespace).List(ctx, o)
 	}
 	follow := func(o metav1.ListOptions) (watch.Interface, error) {
-		if h.ref.Kind == Secret {
+		switch h.ref.Kind {
+		case Secret:
 			return core.Secrets(h.ref.Namespace).Watch(ctx, o)
+		case ServiceAccount:
+			return core.ServiceAccounts(h.ref.Namespace).Watch(ctx, o)
 		}
 		return core.ConfigMaps(h.ref.Namespace).Watch(ctx, o)
 	}
@@ -203,8 +226,11 @@ func (h *held) run(ctx context.Context) {
 		},
 	}, h.r.client)
 	var example runtime.Object = &corev1.ConfigMap{}
-	if h.ref.Kind == Secret {
+	switch h.ref.Kind {
+	case Secret:
 		example = &corev1.Secret{}
+	case ServiceAccount:
+		example = &corev1.ServiceAccount{}
 	}
 	r := cache.NewReflectorWithOptions(lw, example, h, cache.ReflectorOptions{Name: "references"})
 	go r.RunWithContext(ctx)
@@ -261,6 +287,8 @@ func sameData(a, b map[string][]byte) bool {
 func dataOf(o any) map[string][]byte {
 	data := map[string][]byte{}
 	switch o := o.(type) {
+	case *corev1.ServiceAccount:
+		return AccountData(o)
 	case *corev1.Secret:
 		for k, v := range o.Data {
 			data[k] = v

@@ -7,6 +7,7 @@ import (
 
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/source/archive"
+	"plumb.dev/plumb/source/bucket"
 	"plumb.dev/plumb/source/git"
 	"plumb.dev/plumb/source/helm"
 	"plumb.dev/plumb/source/oci"
@@ -18,6 +19,7 @@ type Stores struct {
 	Archives   *archive.Store
 	Charts     *helm.Store  // which keeps them in Archives
 	Registries *oci.Clients // what is fetched from them is kept in Archives
+	Buckets    *bucket.Clients
 }
 
 // Open opens those in a directory, which is made if it isn't there. It fails if
@@ -31,7 +33,7 @@ func Open(dir string) (*Stores, error) {
 	if err != nil {
 		return nil, errors.Join(err, repositories.Close())
 	}
-	return &Stores{Git: repositories, Archives: files, Charts: helm.NewStore(files, helm.Options{}), Registries: &oci.Clients{}}, nil
+	return &Stores{Git: repositories, Archives: files, Charts: helm.NewStore(files, helm.Options{}), Registries: &oci.Clients{}, Buckets: &bucket.Clients{}}, nil
 }
 
 // All are those that hold something on disk.

@@ -614,7 +614,7 @@ func unsupported(t *testing.T, w *pt.World) {
 	ns, r := start(t, w, map[string]string{"app/c.yaml": pt.ConfigMap("c")})
 	for field, spec := range map[string]string{
 		"decryption":     "decryption: {provider: sops}",
-		"sourceRef.kind": "sourceRef: {kind: OCIRepository, name: x}",
+		"sourceRef.kind": "sourceRef: {kind: ExternalArtifact, name: x}",
 	} {
 		name := strings.ToLower(strings.ReplaceAll(field, ".", "-"))
 		w.Unit(t, ns, name, "src", "./app", spec)
