@@ -113,11 +113,9 @@ func (g *gitRepository) ref() git.Ref {
 // least, is known.
 func (g *gitRepository) remote(refs getter) (m git.Remote, placed bool, err error) {
 	m.URL, m.Timeout = g.Spec.URL, timeoutOf(g.Spec.Timeout)
-	p, err := proxyOf(g.Namespace, refs, g.Spec.ProxySecretRef)
-	if err != nil {
+	if m.Proxy, err = proxyOf(g.Namespace, refs, g.Spec.ProxySecretRef); err != nil {
 		return m, false, err
 	}
-	m.Proxy = git.Proxy(p)
 	switch {
 	case g.Spec.Verification != nil:
 		return m, true, specFault{unsupported("verify", "this version of plumb does not verify signatures")}

@@ -290,7 +290,7 @@ func objects(t *testing.T, w *pt.World) {
 		return true
 	})
 	st = polled(t, w, bucket, ns, "failing")
-	if st.Condition("Ready").Reason != "BucketOperationFailed" && st.Condition("FetchFailed").Status != "True" || st.Artifact.Revision == "" {
+	if st.Condition("Ready").Status != "False" || st.Condition("FetchFailed").Status != "True" || st.Condition("ArtifactInStorage").Status != "True" || st.Artifact.Revision == "" {
 		t.Errorf("%+v", st)
 	}
 	hidden(t, w, ns)
