@@ -21,6 +21,7 @@ import (
 	"plumb.dev/plumb/engine"
 	"plumb.dev/plumb/fault"
 	"plumb.dev/plumb/object/ignore"
+	"plumb.dev/plumb/render/manifest"
 )
 
 // An application is an Application, decoded.
@@ -96,7 +97,11 @@ func decode(u *unstructured.Unstructured) *application {
 		a.Namespace, a.Name, a.UID, a.Generation = u.GetNamespace(), u.GetName(), u.GetUID(), u.GetGeneration()
 		a.DeletionTimestamp, a.Finalizers, a.Annotations = u.GetDeletionTimestamp(), u.GetFinalizers(), u.GetAnnotations()
 		a.ResourceVersion = u.GetResourceVersion()
-		a.unreadable = invalid("this version of plumb can't read it: %s%w", culprit(rest), err)
+		if wrong := mistyped(rest); wrong != "" {
+			a.unreadable = invalid("this version of plumb can't read it: %s", wrong)
+		} else {
+			a.unreadable = invalid("this version of plumb can't read it: %s%w", culprit(rest), err)
+		}
 	}
 	return a
 }
@@ -117,6 +122,20 @@ func decodeStatus(u *unstructured.Unstructured) (st api.ApplicationStatus, err e
 		return api.ApplicationStatus{}, fmt.Errorf("status: %w", err)
 	}
 	return st, nil
+}
+
+// mistyped says which field is of another type than it should be, if that is what is
+// wrong.
+func mistyped(u *unstructured.Unstructured) string {
+	b, err := json.Marshal(u.Object)
+	if err != nil {
+		return ""
+	}
+	var wrong *json.UnmarshalTypeError
+	if errors.As(json.Unmarshal(b, &api.Application{}), &wrong) {
+		return manifest.Wrong(wrong)
+	}
+	return ""
 }
 
 // culprit names the field that can't be decoded: not every error does.

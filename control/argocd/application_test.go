@@ -62,6 +62,7 @@ func TestWhatIsWrongWithASpecIsNamed(t *testing.T) {
 		"a source of nothing":          {"spec: {source: {repoURL: x}, " + others + "}", "spec.source: it has no path, no chart and no ref", fault.InvalidSpec},
 		"one of several":               {"spec: {sources: [" + from + ", {repoURL: x}], " + others + "}", "spec.sources[1]: it has no path", fault.InvalidSpec},
 		"files for others":             {"spec: {sources: [" + from + ", {repoURL: x, ref: values}], " + others + "}", "", ""},
+		"a number for text":            {"spec: {source: {repoURL: x, path: p, helm: {parameters: [{name: a, value: 1}]}}, " + others + "}", "spec.source.helm.parameters.0.value is a number, not text", fault.InvalidSpec},
 		"a chart and a path":           {"spec: {source: {repoURL: x, chart: c, path: p}, " + others + "}", "spec.source: it has both chart and path", fault.InvalidSpec},
 		"helm and kustomize":           {"spec: {source: {repoURL: x, path: p, helm: {values: z}, kustomize: {}}, " + others + "}", "it has helm and something else", fault.InvalidSpec},
 		"a ref that is none":           {"spec: {sources: [{repoURL: x, ref: a/b}], " + others + "}", `the ref "a/b" is made of other characters`, fault.InvalidSpec},

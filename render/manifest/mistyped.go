@@ -20,13 +20,18 @@ func Mistyped(err error, root *yaml.Node, file string) error {
 	if !errors.As(err, &wrong) {
 		return nil
 	}
-	is, _, _ := strings.Cut(wrong.Value, " ") // what follows is the value
 	at := file
 	if n := lookUp(root, strings.Split(wrong.Field, ".")); n != nil {
 		at = fmt.Sprintf("%s:%d", file, n.Line)
 	}
+	return render.Stall(render.BuildFailed, "", fmt.Errorf("%s: %s", at, Wrong(wrong)))
+}
+
+// Wrong says which field is of another type than what it is decoded into.
+func Wrong(wrong *json.UnmarshalTypeError) string {
+	is, _, _ := strings.Cut(wrong.Value, " ") // what follows is the value
 	words := map[string]string{"string": "text", "bool": "a boolean", "array": "a list", "object": "a map", "number": "a number"}
-	return render.Stall(render.BuildFailed, "", fmt.Errorf("%s: %s is %s, not %s", at, wrong.Field, words[is], typeName(wrong.Type)))
+	return fmt.Sprintf("%s is %s, not %s", wrong.Field, words[is], typeName(wrong.Type))
 }
 
 // lookUp returns the value of the last of nested fields that is there, or the
