@@ -399,7 +399,7 @@ func TestCertificates(t *testing.T) {
 
 	f.Remote.TLS = web.TLS{CA: s.CA()}
 	_, _, err := try(t.Context(), f)
-	if err == nil || fault.Of(err).Next != fault.Retry || !strings.Contains(err.Error(), "certificate required") {
+	if err == nil || fault.Of(err).Next != fault.Retry { // why, a client of HTTP/2 does not always hear in time
 		t.Errorf("without the client's: %v", err)
 	}
 	f.Remote.TLS = web.TLS{ClientCert: cert, ClientKey: key}
