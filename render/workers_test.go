@@ -172,7 +172,7 @@ func inMemory(pid int, text string) (bool, error) {
 // What a chart can do to who renders it, it does to a process that is ended, and to
 // no other render.
 func TestAHostileChart(t *testing.T) {
-	w := workers(t, func(o *worker.Options) { o.Workers, o.Time = 1, 20*time.Second })
+	w := workers(t, func(o *worker.Options) { o.Workers, o.Time = 1, 10*time.Second })
 	render1 := func(files map[string]string) (render.Result, error) {
 		m := map[string]string{"Chart.yaml": "apiVersion: v2\nname: a\nversion: 1.0.0\n"}
 		maps.Copy(m, files)
