@@ -212,9 +212,7 @@ func (r *applications) put(a *application, in *around, kept bool) (again time.Du
 		}
 	}
 	r.sources.put(unit.Name, wants)
-	unit.Supply = func(rendering int, all []render.Need) ([]string, error) {
-		return r.supply(a.project(), unit.Name, rendering, all)
-	}
+	unit.Supply = r.supplier(a.project(), unit.Name)
 	if op != nil {
 		unit.Operation = op
 		op.Waits = !op.Terminate && (blocked != "" || fault.Is(unit.Refused, fault.NotYetRead) || !r.resolved(a, unit.Name, op))
@@ -356,20 +354,23 @@ func reconciled(st *api.ApplicationStatus) *metav1.Time {
 	return &at
 }
 
-// supply has charts fetched that a rendering of a unit needs, and returns the names of
+// supplier has charts fetched that a rendering of a unit needs, and returns the names of
 // their sources. Credentials are shown only to repositories that the project allows:
-// who else has a chart may be asked for it as by anybody.
-func (r *applications) supply(project, unit string, rendering int, all []render.Need) ([]string, error) {
-	in := r.around.now()
-	wants := make([]want, len(all))
-	for i, n := range all {
-		at, access, err := in.chartsOf(n.Repository, project)
-		if err != nil {
-			return nil, fmt.Errorf("%s: the chart %s that it depends on: %w", n.By, n.Name, err)
+// who else has a chart may be asked for it as by anybody. It is kept with the unit,
+// and so keeps no more than these names.
+func (r *applications) supplier(project, unit string) func(rendering int, all []render.Need) ([]string, error) {
+	return func(rendering int, all []render.Need) ([]string, error) {
+		in := r.around.now()
+		wants := make([]want, len(all))
+		for i, n := range all {
+			at, access, err := in.chartsOf(n.Repository, project)
+			if err != nil {
+				return nil, fmt.Errorf("%s: the chart %s that it depends on: %w", n.By, n.Name, err)
+			}
+			wants[i] = want{Repository: at, chart: n.Name, target: n.Version, access: access, interval: in.interval()}
 		}
-		wants[i] = want{Repository: at, chart: n.Name, target: n.Version, access: access, interval: in.interval()}
+		return r.sources.need(unit, rendering, wants), nil
 	}
-	return r.sources.need(unit, rendering, wants), nil
 }
 
 // forget drops what is known of an Application that is no more.

@@ -21,6 +21,7 @@ import (
 	"plumb.dev/plumb/control"
 	"plumb.dev/plumb/control/lookup"
 	"plumb.dev/plumb/engine"
+	"plumb.dev/plumb/render/detect"
 	"plumb.dev/plumb/source"
 	"plumb.dev/plumb/tree"
 )
@@ -149,19 +150,24 @@ func (r *applications) sourceTypes(a *application, u engine.Unit) (types []strin
 
 // typeOf is what a directory is by the files in it.
 func typeOf(a *source.Artifact, dir string) string {
-	if a == nil {
-		return "Directory"
-	}
-	for _, f := range []struct{ name, is string }{
-		{"kustomization.yaml", "Kustomize"}, {"kustomization.yml", "Kustomize"}, {"Kustomization", "Kustomize"}, {"Chart.yaml", "Helm"},
-	} {
-		at, err := tree.Clean(dir + "/" + f.name)
-		if err != nil {
-			break
-		}
-		if _, err := tree.Stat(a.Tree, at); err == nil {
-			return f.is
+	if a != nil {
+		if kind, err := kindOf(a.Tree, dir); err == nil && typeNames[kind] != "" {
+			return typeNames[kind]
 		}
 	}
 	return "Directory"
+}
+
+// typeNames are what Argo CD calls kinds of directories.
+var typeNames = map[string]string{"kustomize": "Kustomize", "helm": "Helm"}
+
+func kindOf(t tree.Tree, dir string) (string, error) {
+	at, err := tree.Clean(dir)
+	if err == nil {
+		at, err = tree.Resolve(t, at)
+	}
+	if err != nil {
+		return "", err
+	}
+	return detect.Found(t, at, nil)
 }

@@ -204,13 +204,12 @@ func (w *around) print(c concern, s *stores.Stores) string {
 	texts = append(texts, p.Digest, fmt.Sprint(at.Server, at.Name, at.Namespaces, at.ClusterResources, at.Skipped, at.Target.Cluster, err))
 	for url := range strings.Lines(c.repositories) {
 		url = strings.TrimSuffix(url, "\n")
-		for _, chart := range []string{"", "chart"} {
-			at, err := w.Repository(url, p.Name, chart != "")
-			if err != nil {
-				texts = append(texts, err.Error())
-				continue
-			}
-			texts = append(texts, want{Repository: at, chart: chart}.from(s).Key())
+		// A repository of charts is reached with what a Git repository would be.
+		at, err := w.Repository(url, p.Name, false)
+		if err != nil {
+			texts = append(texts, err.Error())
+		} else {
+			texts = append(texts, want{Repository: at}.from(s).Key())
 		}
 		texts = append(texts, w.Access(url, p.Name))
 	}

@@ -121,7 +121,7 @@ func (s Sections) kind(in render.Input, disabled []string) (kind string, err err
 	said := s.said()
 	switch len(said) {
 	case 0:
-		return found(in, disabled)
+		return Found(in.Tree, in.Dir, disabled)
 	case 1:
 		if slices.Contains(disabled, said[0]) {
 			return directoryKind, nil
@@ -149,14 +149,15 @@ func (s Sections) said() (kinds []string) {
 	return kinds
 }
 
-// found looks for the file that says of which kind a directory is. A chart with
-// a kustomization file is Kustomize's.
-func found(in render.Input, disabled []string) (kind string, err error) {
+// Found looks for the file that says of which kind a directory of a tree is:
+// kustomize, helm or, without any, directory. A chart with a kustomization file is
+// Kustomize's. disabled are kinds that count for nothing.
+func Found(t tree.Tree, dir string, disabled []string) (kind string, err error) {
 	for _, f := range marks {
 		if slices.Contains(disabled, f.kind) {
 			continue
 		}
-		ok, err := has(in, f.base)
+		ok, err := has(t, path.Join(dir, f.base))
 		if err != nil {
 			return "", err
 		}
@@ -175,9 +176,9 @@ var marks = func() (all []struct{ base, kind string }) {
 	return append(all, struct{ base, kind string }{chartFile, helmKind})
 }()
 
-// has reports whether the directory has a file, or a link, of a name.
-func has(in render.Input, base string) (bool, error) {
-	e, err := in.Tree.Lookup(path.Join(in.Dir, base))
+// has reports whether there is a file, or a link, of a name.
+func has(t tree.Tree, name string) (bool, error) {
+	e, err := t.Lookup(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

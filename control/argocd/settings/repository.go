@@ -143,7 +143,7 @@ func (s *Settings) Repository(repoURL, project string, charts bool) (r Repositor
 	if err != nil {
 		return r, err
 	}
-	m, err := s.Remote(repoURL, project)
+	m, err := s.remote(a, repoURL, project)
 	if err != nil {
 		return r, err
 	}
@@ -188,6 +188,11 @@ func (s *Settings) Remote(repoURL, project string) (m git.Remote, err error) {
 	if err != nil {
 		return m, err
 	}
+	return s.remote(a, repoURL, project)
+}
+
+// remote is Remote for an address, which people are shown as it was written.
+func (s *Settings) remote(a address.Address, written, project string) (m git.Remote, err error) {
 	m.URL = a.Fetch()
 	m.Auth.KnownHosts, m.Auth.CA = s.knownHosts, s.certificates[a.Host()]
 	own, from := s.about(a, project)
@@ -196,7 +201,7 @@ func (s *Settings) Remote(repoURL, project string) (m git.Remote, err error) {
 			continue
 		}
 		if r.err != nil {
-			return m, fmt.Errorf("repository %s: Secret %s: %w", address.Show(repoURL), r.secret, r.err)
+			return m, fmt.Errorf("repository %s: Secret %s: %w", address.Show(written), r.secret, r.err)
 		}
 		if m.Proxy.URL == "" {
 			m.Proxy.URL = r.proxy(a)
