@@ -55,16 +55,11 @@ type Results []render.Result
 
 // Render renders a unit from its artifacts, without a cluster.
 func Render(ctx context.Context, u Unit) (Results, error) {
-	return u.renders(func(_ int, t tree.Tree, o render.Options) (render.Result, error) {
-		r, err := render.Objects(ctx, t, o)
-		if needs := (*render.Needs)(nil); errors.As(err, &needs) {
-			err = needs.Fault()
-		}
-		return r, err
-	})
+	return u.renders(func(_ int, t tree.Tree, o render.Options) (render.Result, error) { return render.Objects(ctx, t, o) })
 }
 
-// renders renders each of a unit's renderings with f.
+// renders renders each of a unit's renderings with f. What f has nobody supply, is
+// an error for people.
 func (u Unit) renders(f func(i int, t tree.Tree, o render.Options) (render.Result, error)) (Results, error) {
 	if len(u.Renders) == 0 {
 		return nil, specFault{&fault.Error{Next: fault.Stall, Reason: fault.InvalidSpec, Err: errors.New("it names nothing to render")}}
@@ -76,6 +71,9 @@ func (u Unit) renders(f func(i int, t tree.Tree, o render.Options) (render.Resul
 		t, err := r.tree(u.Artifacts)
 		if err == nil {
 			rs[i], err = f(i, t, r.Options)
+		}
+		if needs := (*render.Needs)(nil); errors.As(err, &needs) {
+			err = needs.Fault()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("render %q at %s: %w", r.Path, a.Revision, err)
@@ -95,7 +93,7 @@ func (e *Engine) renders(ctx context.Context, u Unit, as string) (Results, error
 			}
 		}
 		r, kept, err := e.cache.Objects(ctx, u.renderKey(i)+as, t, o)
-		if needs := (*render.Needs)(nil); errors.As(err, &needs) {
+		if needs := (*render.Needs)(nil); u.Supply != nil && errors.As(err, &needs) {
 			r, kept, err = e.supplied(ctx, u, i, as, t, o, needs)
 		}
 		for _, w := range r.Warnings {
@@ -110,9 +108,6 @@ func (e *Engine) renders(ctx context.Context, u Unit, as string) (Results, error
 // supplied renders a rendering of a unit with the charts that it needs laid into its
 // tree.
 func (e *Engine) supplied(ctx context.Context, u Unit, i int, as string, t tree.Tree, o render.Options, needs *render.Needs) (r render.Result, kept bool, err error) {
-	if u.Supply == nil {
-		return r, false, needs.Fault()
-	}
 	names, err := u.Supply(i, needs.All)
 	if err != nil {
 		return r, false, err
@@ -129,11 +124,7 @@ func (e *Engine) supplied(ctx context.Context, u Unit, i int, as string, t tree.
 	if t, err = tree.Overlay(t, mounts); err != nil {
 		return r, false, err
 	}
-	r, kept, err = e.cache.Objects(ctx, u.suppliedKey(i)+as, t, o)
-	if still := (*render.Needs)(nil); errors.As(err, &still) {
-		err = still.Fault()
-	}
-	return r, kept, err
+	return e.cache.Objects(ctx, u.suppliedKey(i)+as, t, o)
 }
 
 // suppliedKey is what the i-th rendering of a unit is kept as where it needs charts.

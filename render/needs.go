@@ -30,13 +30,13 @@ func (n *Needs) Fault() *fault.Error {
 	first := n.All[0]
 	return &fault.Error{
 		Next: fault.Stall, Reason: "InvalidChart",
-		Err:  fmt.Errorf("%s: it depends on the chart %s %s of %s, which is not in %s", first.By, first.Name, first.Version, withoutSecrets(first.Repository), path.Dir(first.At)),
+		Err:  fmt.Errorf("%s: it depends on the chart %s %s of %s, which is not in %s", first.By, first.Name, first.Version, ShownURL(first.Repository), path.Dir(first.At)),
 		Hint: fmt.Sprintf("run helm dependency build %s, and commit what is in its directory charts", path.Dir(first.By)),
 	}
 }
 
-// withoutSecrets is the address of a repository without what may be secret in it.
-func withoutSecrets(url string) string {
+// ShownURL is an address without what may be secret in it.
+func ShownURL(url string) string {
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {
 		return url

@@ -181,7 +181,7 @@ func foreign(v any) string {
 		for _, key := range []string{"$ref", "$dynamicRef", "$recursiveRef"} {
 			if ref, ok := v[key].(string); ok {
 				if u, err := url.Parse(ref); err == nil && (u.Scheme == "http" || u.Scheme == "https" || u.Scheme == "file") {
-					return address(ref)
+					return render.ShownURL(ref)
 				}
 			}
 		}

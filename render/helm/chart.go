@@ -142,18 +142,6 @@ func has(c *chart.Chart, d *chart.Dependency) bool {
 	return false
 }
 
-// address is that of a repository without what may be secret in it.
-func address(url string) string {
-	if scheme, rest, ok := strings.Cut(url, "://"); ok {
-		if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-			rest = rest[i+1:]
-		}
-		rest, _, _ = strings.Cut(rest, "?")
-		return scheme + "://" + rest
-	}
-	return url
-}
-
 // files returns the files of a chart, by their names in it.
 func (r *reader) files(dir string) ([]*archive.BufferedFile, error) {
 	if _, err := r.tree.Lookup(path.Join(dir, chartFile)); errors.Is(err, fs.ErrNotExist) {
