@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -66,7 +68,7 @@ func locals(ctx context.Context, r view.Reader, f, src *inspect.Found, dir strin
 			return nil, err
 		}
 	}
-	for name := range dirs {
+	for _, name := range slices.Sorted(maps.Keys(dirs)) {
 		return nil, fmt.Errorf("--ref %s: %s refers to no source of that name", name, f.Ref)
 	}
 	return all, nil

@@ -24,8 +24,8 @@ import (
 // Slim is the [k8s.io/client-go/tools/cache.TransformFunc] for the cache of
 // custom resources. Who owns which of their fields is left out, and the status,
 // most of which is the inventory, is kept as text: as values it takes five
-// times as much. So are
-// other parts that the caller names. [Whole] gives them as they were.
+// times as much. So are other parts that the caller names. [Whole] gives them as
+// they were.
 func Slim(obj any, also ...string) (any, error) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok {

@@ -40,4 +40,7 @@ func Open(dir string) (*Stores, error) {
 func (s *Stores) All() []source.Store { return []source.Store{s.Git, s.Archives} }
 
 // Close closes all.
-func (s *Stores) Close() error { return errors.Join(s.Git.Close(), s.Archives.Close()) }
+func (s *Stores) Close() error {
+	s.Charts.Close()
+	return errors.Join(s.Git.Close(), s.Archives.Close())
+}
