@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,9 +151,15 @@ func TestWhoMayOnlyListReadsNothing(t *testing.T) {
 	s.Require("eve", "canary-secret-2")
 	other := f
 	other.Remote.Auth = bucket.Auth{AccessKey: "eve", SecretKey: "canary-secret-2"}
+	var arrived sync.WaitGroup // one that is refused ends the other, which the server may not have seen yet
+	arrived.Add(len(files))
 	s.Fail(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if r.URL.Query().Has("list-type") {
 			return false
+		}
+		if r.Method == http.MethodHead {
+			arrived.Done()
+			arrived.Wait()
 		}
 		w.WriteHeader(http.StatusForbidden)
 		return true
