@@ -40,7 +40,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"weak"
 
 	"plumb.dev/plumb/fault"
@@ -137,30 +136,13 @@ func (p *place) opened(file string, t *Tree) {
 // another Store, of this process or another, has dir open. The limits are those
 // of who gives none.
 func Open(dir string, l Limits) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("archive store: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, salt, err := keyed.Open(dir, "archive", "*/tmp_*")
 	if err != nil {
-		return nil, fmt.Errorf("archive store: %w", err)
+		return nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("archive store %s is in use: %w", dir, err)
-	}
-	s := &Store{dir: dir, limits: l.or(defaults), lock: lock, places: make(map[string]*place), busy: make(map[string]*turn)}
-	if s.salt, err = keyed.Read(filepath.Join(dir, "salt")); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("archive store: %w", err)
-	}
-	// What a crash left half done.
-	for _, pattern := range []string{"*.new-*", "*.old-*", "*/tmp_*"} {
-		left, _ := filepath.Glob(filepath.Join(dir, pattern))
-		for _, l := range left {
-			os.RemoveAll(l)
-		}
-	}
-	return s, nil
+	return &Store{
+		dir: dir, salt: salt, limits: l.or(defaults), lock: lock, places: make(map[string]*place), busy: make(map[string]*turn),
+	}, nil
 }
 
 // Close gives the directory up. Trees stay readable.

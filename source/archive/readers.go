@@ -1,12 +1,13 @@
 package archive
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"plumb.dev/plumb/source/keyed"
 )
 
 // A reader is the proof that somebody may read a file of a place: its server
@@ -58,18 +59,5 @@ func (r *readers) write(dir string) error {
 	for _, is := range r.list {
 		fmt.Fprintln(&b, is.file, is.access)
 	}
-	return writeFile(filepath.Join(dir, "readers"), []byte(b.String()))
-}
-
-func writeFile(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "tmp_*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return keyed.WriteFile(filepath.Join(dir, "readers"), []byte(b.String()))
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"plumb.dev/plumb/source/keyed"
 )
 
 // A grant is the proof that somebody may read a commit: the server has named
@@ -64,7 +66,7 @@ func (g *grants) write(dir string, complete []oid) error {
 			fmt.Fprintln(&b, is.commit, is.access)
 		}
 	}
-	return writeFile(filepath.Join(dir, "readers"), []byte(b.String()))
+	return keyed.WriteFile(filepath.Join(dir, "readers"), []byte(b.String()))
 }
 
 // granted reports whether it is proven that who has that access may read the

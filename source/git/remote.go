@@ -59,27 +59,11 @@ func (a Auth) GoString() string { return a.String() }
 func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // String returns the address without user, password and query.
-func (r Remote) String() string {
-	u, err := url.Parse(r.URL)
-	if err != nil || u.Host == "" {
-		return "(invalid URL)"
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
+func (r Remote) String() string { return web.Address(r.URL) }
 
 // Server names who answers: the proxy, if there is one, or else the server. Two
 // remotes at one server have the same.
-func (r Remote) Server() string {
-	at := r.URL
-	if r.Proxy.URL != "" {
-		at = r.Proxy.URL
-	}
-	u, err := url.Parse(at)
-	if err != nil {
-		return ""
-	}
-	return strings.ToLower(u.Host)
-}
+func (r Remote) Server() string { return web.Server(r.URL, r.Proxy) }
 
 // GoString is String.
 func (r Remote) GoString() string { return r.String() }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"plumb.dev/plumb/fault"
+	"plumb.dev/plumb/source/keyed"
 	"plumb.dev/plumb/source/web"
 )
 
@@ -422,7 +423,7 @@ func writeComplete(dir string, complete []oid) error {
 			return err
 		}
 	}
-	if err := writeFile(filepath.Join(dir, "shallow"), []byte(b.String())); err != nil {
+	if err := keyed.WriteFile(filepath.Join(dir, "shallow"), []byte(b.String())); err != nil {
 		return err
 	}
 	refs, err := os.ReadDir(filepath.Join(dir, "refs", "plumb"))
@@ -432,20 +433,6 @@ func writeComplete(dir string, complete []oid) error {
 		}
 	}
 	return err
-}
-
-// writeFile replaces a file as a whole.
-func writeFile(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "tmp_*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }
 
 func readSet(name string) map[string]bool {
@@ -465,7 +452,7 @@ func writeSet(name string, set map[string]bool) error {
 	for _, line := range slices.Sorted(maps.Keys(set)) {
 		b.WriteString(line + "\n")
 	}
-	return writeFile(name, []byte(b.String()))
+	return keyed.WriteFile(name, []byte(b.String()))
 }
 
 // noteSub remembers that the repository named key is mounted in this one, so

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"plumb.dev/plumb/source/keyed"
@@ -90,34 +89,15 @@ type Store struct {
 // if another Store, of this process or another, has dir open.
 func NewStore(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("git store: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, salt, err := keyed.Open(dir, "git", "*/objects/pack/tmp_*")
 	if err != nil {
-		return nil, fmt.Errorf("git store: %w", err)
+		return nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("git store %s is in use: %w", dir, err)
-	}
-	s := &Store{
-		dir: dir, opt: o, lock: lock,
+	return &Store{
+		dir: dir, salt: salt, opt: o, lock: lock,
 		caches: newCaches(o.CacheBytes),
 		repos:  make(map[string]*repo),
-	}
-	if s.salt, err = keyed.Read(filepath.Join(dir, "salt")); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("git store: %w", err)
-	}
-	// What a crash left half done.
-	for _, pattern := range []string{"*.new-*", "*.old-*", "*/objects/pack/tmp_*"} {
-		left, _ := filepath.Glob(filepath.Join(dir, pattern))
-		for _, l := range left {
-			os.RemoveAll(l)
-		}
-	}
-	return s, nil
+	}, nil
 }
 
 // Trim lets go of file contents in memory. What has been rendered need not be

@@ -113,13 +113,7 @@ type Repository struct {
 }
 
 // String returns the address without user, password and query.
-func (r Repository) String() string {
-	u, err := url.Parse(r.URL)
-	if err != nil || u.Host == "" {
-		return "(invalid URL)"
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
+func (r Repository) String() string { return web.Address(r.URL) }
 
 // GoString is String.
 func (r Repository) GoString() string { return r.String() }
@@ -169,17 +163,7 @@ func (r Repository) credentials(u *url.URL) web.Credentials {
 }
 
 // server names who answers: the proxy, if there is one, or else the server.
-func (r Repository) server() string {
-	at := r.URL
-	if r.Proxy.URL != "" {
-		at = r.Proxy.URL
-	}
-	u, err := url.Parse(at)
-	if err != nil {
-		return ""
-	}
-	return strings.ToLower(u.Host)
-}
+func (r Repository) server() string { return web.Server(r.URL, r.Proxy) }
 
 // place names what is kept of something in r, whoever asks.
 func (s *Store) place(r Repository, kind, name string) string {

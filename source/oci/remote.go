@@ -50,13 +50,7 @@ func (a Auth) GoString() string { return a.String() }
 func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // String returns the address.
-func (r Remote) String() string {
-	u, err := url.Parse(r.URL)
-	if err != nil || u.Host == "" {
-		return "(invalid URL)"
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
+func (r Remote) String() string { return web.Address(r.URL) }
 
 // GoString is String.
 func (r Remote) GoString() string { return r.String() }

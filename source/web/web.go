@@ -309,3 +309,25 @@ func (p *Pool) forget(key string) {
 
 // A DialFunc opens a connection, or refuses to.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Address is a URL without user, password and query, for people.
+func Address(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return "(invalid URL)"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// Server names who answers at a URL: the proxy, if there is one, or else the
+// server. Two at one server have the same.
+func Server(raw string, p Proxy) string {
+	if p.URL != "" {
+		raw = p.URL
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
+}
