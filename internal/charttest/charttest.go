@@ -12,9 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"io"
-	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -27,21 +25,20 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"plumb.dev/plumb/internal/gittest"
+	"plumb.dev/plumb/internal/webtest"
 	"plumb.dev/plumb/tree"
 )
 
 // A Server serves charts: URL()/index.yaml is the repository's index, and
 // OCI()/NAME the artifact of a chart, tagged with its versions.
 type Server struct {
+	webtest.Front
 	http *httptest.Server
 
-	mu       sync.Mutex
-	charts   []Chart
-	change   func(index map[string]any)
-	fault    gittest.Fault
-	allow    func(*http.Request) bool
-	requests []gittest.Request
-	sent     int64
+	mu     sync.Mutex
+	charts []Chart
+	change func(index map[string]any)
+	allow  func(*http.Request) bool
 }
 
 // New returns a server over HTTP.
@@ -57,11 +54,7 @@ func New(t testing.TB) *Server {
 func NewTLS(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{}
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.EnableHTTP2 = true
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that fail are what tests are about
-	s.http.StartTLS()
-	t.Cleanup(s.http.Close)
+	s.http = webtest.TLS(t, s, nil, false)
 	return s
 }
 
@@ -72,9 +65,7 @@ func (s *Server) URL() string { return s.http.URL }
 func (s *Server) OCI() string { return "oci://" + s.http.Listener.Addr().String() + "/charts" }
 
 // CA is the certificate to trust, in PEM.
-func (s *Server) CA() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
-}
+func (s *Server) CA() []byte { return webtest.CA(s.http) }
 
 // Pool is what trusts the server.
 func (s *Server) Pool() *x509.CertPool {
@@ -135,40 +126,12 @@ func (s *Server) RequireBasic(user, password string) {
 	}
 }
 
-// Fail makes requests fail by f until it is called with nil.
-func (s *Server) Fail(f gittest.Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = f
-}
-
 // RedirectArchives sends who asks for an archive to another server.
 func (s *Server) RedirectArchives(base string) {
 	away := gittest.Redirect(http.StatusFound, base)
 	s.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		return strings.HasSuffix(r.URL.Path, ".tgz") && away(w, r, next)
 	})
-}
-
-// Requests returns the requests since the last Reset.
-func (s *Server) Requests() []gittest.Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
-}
-
-// Sent returns how many bytes of bodies were sent since the last Reset.
-func (s *Server) Sent() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sent
-}
-
-// Reset forgets requests and bytes.
-func (s *Server) Reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests, s.sent = nil, 0
 }
 
 // Index is the index as it is served.
@@ -212,22 +175,16 @@ func indexOf(charts []Chart, change func(map[string]any)) map[string]any {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = s.Count(w, webtest.Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()})
 	s.mu.Lock()
-	s.requests = append(s.requests, gittest.Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()})
-	fault, allow, charts, change := s.fault, s.allow, s.charts, s.change
+	allow, charts, change := s.allow, s.charts, s.change
 	s.mu.Unlock()
-
-	w = &counter{w, s}
 	if allow != nil && !allow(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 		http.Error(w, "who are you?", http.StatusUnauthorized)
 		return
 	}
-	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { respond(w, r, charts, change) })
-	if fault != nil && fault(w, r, answer) {
-		return
-	}
-	answer(w, r)
+	s.Answer(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { respond(w, r, charts, change) }))
 }
 
 func respond(w http.ResponseWriter, r *http.Request, charts []Chart, change func(map[string]any)) {
@@ -334,18 +291,3 @@ func registry(at string, charts []Chart) (kind string, content []byte, ok bool) 
 	}
 	return "", nil, false
 }
-
-type counter struct {
-	http.ResponseWriter
-	s *Server
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(b)
-	c.s.mu.Lock()
-	c.s.sent += int64(n)
-	c.s.mu.Unlock()
-	return n, err
-}
-
-func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }

@@ -5,21 +5,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+
+	"plumb.dev/plumb/internal/webtest"
 )
 
 // A Fault answers a request in place of git, or reports that it does not.
-type Fault func(w http.ResponseWriter, r *http.Request, git http.Handler) bool
+type Fault = webtest.Fault
 
 // Status answers everything with a status, and headers given in pairs.
-func Status(code int, headers ...string) Fault {
-	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
-		for i := 0; i+1 < len(headers); i += 2 {
-			w.Header().Set(headers[i], headers[i+1])
-		}
-		http.Error(w, http.StatusText(code), code)
-		return true
-	}
-}
+func Status(code int, headers ...string) Fault { return webtest.Status(code, headers...) }
 
 // LoginPage answers everything with 200 and a web page.
 func LoginPage() Fault {

@@ -2,11 +2,8 @@ package gittest
 
 import (
 	"bytes"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"log"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -14,28 +11,24 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"plumb.dev/plumb/internal/webtest"
 )
 
 // A Server serves repositories by Git's smart HTTP protocol, fetch and push.
 type Server struct {
+	webtest.Front
 	root string
 	http *httptest.Server
 	cgi  *cgi.Handler
 
-	mu       sync.Mutex
-	fault    Fault
-	allow    func(*http.Request) bool
-	v0       bool
-	requests []Request
-	sent     int64
+	mu    sync.Mutex
+	allow func(*http.Request) bool
+	v0    bool
 }
 
 // A Request is what a client sent.
-type Request struct {
-	Method, Path, Query string
-	Header              http.Header
-	Body                string
-}
+type Request = webtest.Request
 
 // New returns a server over HTTP.
 func New(t testing.TB) *Server {
@@ -51,14 +44,7 @@ func New(t testing.TB) *Server {
 func NewTLS(t testing.TB, clients *x509.CertPool) *Server {
 	t.Helper()
 	s := newServer(t)
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.EnableHTTP2 = true
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that fail are what tests are about
-	if clients != nil {
-		s.http.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}
-	}
-	s.http.StartTLS()
-	t.Cleanup(s.http.Close)
+	s.http = webtest.TLS(t, s, clients, false)
 	return s
 }
 
@@ -88,9 +74,7 @@ func (s *Server) Repo(t testing.TB, name string) *Repository {
 func (s *Server) URL() string { return s.http.URL }
 
 // CA is the certificate to trust, in PEM.
-func (s *Server) CA() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
-}
+func (s *Server) CA() []byte { return webtest.CA(s.http) }
 
 // Stop cuts all connections and takes no more.
 func (s *Server) Stop() {
@@ -125,34 +109,6 @@ func (s *Server) require(allow func(*http.Request) bool) {
 	s.allow = allow
 }
 
-// Fail makes requests fail by f until it is called with nil.
-func (s *Server) Fail(f Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = f
-}
-
-// Requests returns the requests since the last Reset.
-func (s *Server) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]Request(nil), s.requests...)
-}
-
-// Sent returns how many bytes of bodies were sent since the last Reset.
-func (s *Server) Sent() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sent
-}
-
-// Reset forgets requests and bytes.
-func (s *Server) Reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests, s.sent = nil, 0
-}
-
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<30))
@@ -161,12 +117,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.ContentLength, r.TransferEncoding = int64(len(body)), nil // a CGI program is told how much to read
+	w = s.Count(w, Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone(), Body: string(body)})
 	s.mu.Lock()
-	s.requests = append(s.requests, Request{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Clone(), string(body)})
-	fault, allow, v0 := s.fault, s.allow, s.v0
+	allow, v0 := s.allow, s.v0
 	s.mu.Unlock()
-
-	w = &counter{w, s}
 	if allow != nil && !allow(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 		http.Error(w, "who are you?", http.StatusUnauthorized)
@@ -175,25 +129,5 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if v0 {
 		r.Header.Del("Git-Protocol")
 	}
-	if fault != nil && fault(w, r, s.cgi) {
-		return
-	}
-	s.cgi.ServeHTTP(w, r)
+	s.Answer(w, r, s.cgi)
 }
-
-type counter struct {
-	http.ResponseWriter
-	s *Server
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(b)
-	c.s.mu.Lock()
-	c.s.sent += int64(n)
-	c.s.mu.Unlock()
-	return n, err
-}
-
-func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
-
-func (c *counter) Flush() { _ = http.NewResponseController(c.ResponseWriter).Flush() }

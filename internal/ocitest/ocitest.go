@@ -9,9 +9,7 @@ package ocitest
 
 import (
 	"bytes"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -23,27 +21,24 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+
+	"plumb.dev/plumb/internal/webtest"
 )
 
 // A Server is a registry.
 type Server struct {
+	webtest.Front
 	http     *httptest.Server
 	registry http.Handler
 
 	mu       sync.Mutex
-	fault    Fault
 	user     string
 	password string
 	realm    string // where tokens are given out; empty: the password is shown to the registry itself
-	requests []Request
-	sent     int64
 }
 
 // A Request is what a client sent.
-type Request struct {
-	Method, Path, Query string
-	Header              http.Header
-}
+type Request = webtest.Request
 
 // New returns a registry over HTTP.
 func New(t testing.TB) *Server {
@@ -59,14 +54,7 @@ func New(t testing.TB) *Server {
 func NewTLS(t testing.TB, clients *x509.CertPool) *Server {
 	t.Helper()
 	s := newServer()
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.EnableHTTP2 = true
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that fail are what tests are about
-	if clients != nil {
-		s.http.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}
-	}
-	s.http.StartTLS()
-	t.Cleanup(s.http.Close)
+	s.http = webtest.TLS(t, s, clients, false)
 	return s
 }
 
@@ -83,9 +71,7 @@ func (s *Server) Host() string {
 func (s *Server) URL() string { return s.http.URL }
 
 // CA is the certificate to trust, in PEM.
-func (s *Server) CA() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
-}
+func (s *Server) CA() []byte { return webtest.CA(s.http) }
 
 // RequireBasic lets in only who shows this user and password.
 func (s *Server) RequireBasic(user, password string) {
@@ -106,42 +92,12 @@ func (s *Server) RequireToken(user, password, realm string) {
 	s.user, s.password, s.realm = user, password, realm
 }
 
-// Fail makes requests fail by f until it is called with nil.
-func (s *Server) Fail(f Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = f
-}
-
-// Requests returns the requests since the last Reset.
-func (s *Server) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]Request(nil), s.requests...)
-}
-
-// Sent returns how many bytes of bodies were sent since the last Reset.
-func (s *Server) Sent() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sent
-}
-
-// Reset forgets requests and bytes.
-func (s *Server) Reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests, s.sent = nil, 0
-}
-
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = s.Count(w, Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()})
 	s.mu.Lock()
-	s.requests = append(s.requests, Request{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Clone()})
-	fault, user, password, realm := s.fault, s.user, s.password, s.realm
+	user, password, realm := s.user, s.password, s.realm
 	s.mu.Unlock()
-
-	w = &counter{w, s}
 	u, p, basic := r.BasicAuth()
 	known := basic && u == user && p == password
 	switch {
@@ -164,10 +120,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED")
 		return
 	}
-	if fault != nil && fault(w, r, s.registry) {
-		return
-	}
-	s.registry.ServeHTTP(w, r)
+	s.Answer(w, r, s.registry)
 }
 
 // token is one that stands for a user and password; it has no place for them.
@@ -217,18 +170,3 @@ func (s *Server) Delete(t testing.TB, repo, reference string) {
 	t.Helper()
 	s.call(t, http.MethodDelete, "/v2/"+repo+"/manifests/"+reference, "", nil, http.StatusAccepted)
 }
-
-type counter struct {
-	http.ResponseWriter
-	s *Server
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(b)
-	c.s.mu.Lock()
-	c.s.sent += int64(n)
-	c.s.mu.Unlock()
-	return n, err
-}
-
-func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }

@@ -13,11 +13,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"encoding/xml"
 	"fmt"
 	"io"
-	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +26,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"plumb.dev/plumb/internal/webtest"
 )
 
 // Region is where the bucket is.
@@ -35,17 +35,15 @@ const Region = "us-east-1"
 
 // A Server has one bucket.
 type Server struct {
+	webtest.Front
 	http   *httptest.Server
 	bucket string
 
-	mu       sync.Mutex
-	objects  map[string]object // nil: there is no bucket
-	access   string            // empty: whoever asks
-	secret   string
-	page     int
-	fault    Fault
-	requests []Request
-	sent     int64
+	mu      sync.Mutex
+	objects map[string]object // nil: there is no bucket
+	access  string            // empty: whoever asks
+	secret  string
+	page    int
 }
 
 type object struct {
@@ -54,13 +52,10 @@ type object struct {
 }
 
 // A Request is what a client sent.
-type Request struct {
-	Method, Path, Query string
-	Header              http.Header
-}
+type Request = webtest.Request
 
 // A Fault answers a request in place of the server, or reports that it does not.
-type Fault func(w http.ResponseWriter, r *http.Request, s3 http.Handler) bool
+type Fault = webtest.Fault
 
 // New returns a server over HTTP that has an empty bucket.
 func New(t testing.TB, bucket string) *Server {
@@ -75,10 +70,7 @@ func New(t testing.TB, bucket string) *Server {
 func NewTLS(t testing.TB, bucket string) *Server {
 	t.Helper()
 	s := &Server{bucket: bucket, objects: make(map[string]object), page: 1000}
-	s.http = httptest.NewUnstartedServer(s)
-	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that fail are what tests are about
-	s.http.StartTLS()
-	t.Cleanup(s.http.Close)
+	s.http = webtest.TLS(t, s, nil, true)
 	return s
 }
 
@@ -88,9 +80,7 @@ func (s *Server) Endpoint() string {
 }
 
 // CA is the certificate to trust, in PEM.
-func (s *Server) CA() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
-}
+func (s *Server) CA() []byte { return webtest.CA(s.http) }
 
 // Set makes these all objects of the bucket; nil removes the bucket.
 func (s *Server) Set(objects map[string]string) {
@@ -132,51 +122,19 @@ func (s *Server) Page(n int) {
 	s.page = n
 }
 
-// Fail makes requests fail by f until it is called with nil.
-func (s *Server) Fail(f Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = f
-}
-
-// Requests returns the requests since the last Reset.
-func (s *Server) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]Request(nil), s.requests...)
-}
-
-// Sent returns how many bytes of bodies were sent since the last Reset.
-func (s *Server) Sent() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sent
-}
-
-// Reset forgets requests and bytes.
-func (s *Server) Reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests, s.sent = nil, 0
-}
-
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = s.Count(w, Request{Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Header: r.Header.Clone()})
 	s.mu.Lock()
-	s.requests = append(s.requests, Request{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, r.Header.Clone()})
-	fault, access, secret := s.fault, s.access, s.secret
+	access, secret := s.access, s.secret
 	s.mu.Unlock()
-	w = &counter{w, s}
 	if access != "" {
 		if code := verify(r, access, secret); code != "" {
 			refuse(w, http.StatusForbidden, code)
 			return
 		}
 	}
-	if fault != nil && fault(w, r, http.HandlerFunc(s.serve)) {
-		return
-	}
-	s.serve(w, r)
+	s.Answer(w, r, http.HandlerFunc(s.serve))
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -264,18 +222,3 @@ func refuse(w http.ResponseWriter, code int, reason string) {
 	w.WriteHeader(code)
 	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>no</Message></Error>", reason)
 }
-
-type counter struct {
-	http.ResponseWriter
-	s *Server
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(b)
-	c.s.mu.Lock()
-	c.s.sent += int64(n)
-	c.s.mu.Unlock()
-	return n, err
-}
-
-func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
