@@ -2,15 +2,11 @@ package chartserver
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"strconv"
-	"syscall"
-	"time"
+
+	"plumb.dev/plumb/sandbox/internal/listen"
 )
 
 // Options say what to serve, where, and to whom.
@@ -35,63 +31,14 @@ func Serve(ctx context.Context, o Options) error {
 		return fmt.Errorf("serve --root: %w", err)
 	}
 	handler.Username, handler.Password = o.Username, o.Password
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	scheme := "http"
-	if o.TLSCert != "" {
-		scheme = "https"
-		cert, err := tls.LoadX509KeyPair(o.TLSCert, o.TLSKey)
-		if err != nil {
-			return fmt.Errorf("load --tls-cert and --tls-key: %w", err)
-		}
-		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
-	}
-	listener, err := net.Listen("tcp", o.Addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("address %s is already in use; stop what listens on it or give --addr another port", o.Addr)
-	}
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
-		last, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		if server.Shutdown(last) != nil {
-			server.Close()
-		}
-	}()
-	at := reachable(listener.Addr().(*net.TCPAddr))
-	fmt.Fprintf(o.Out, "ready %s://%s/ oci://%s/charts\n", scheme, at, at)
-	if o.TLSCert != "" {
-		err = server.ServeTLS(listener, "", "")
-	} else {
-		err = server.Serve(listener)
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		<-stopped
-		return nil
-	}
-	return err
-}
-
-// reachable is an address that a client on this machine can use.
-func reachable(addr *net.TCPAddr) string {
-	if addr.IP.IsUnspecified() {
-		return net.JoinHostPort("localhost", strconv.Itoa(addr.Port))
-	}
-	return addr.String()
+	return listen.Serve(ctx, listen.Address{Addr: o.Addr, TLSCert: o.TLSCert, TLSKey: o.TLSKey}, handler, func(scheme, at string) {
+		fmt.Fprintf(o.Out, "ready %s://%s/ oci://%s/charts\n", scheme, at, at)
+	})
 }
 
 func (o Options) check() error {
-	switch {
-	case (o.Username == "") != (o.Password == ""):
+	if (o.Username == "") != (o.Password == "") {
 		return errors.New("--username and --password belong together; give both or none")
-	case (o.TLSCert == "") != (o.TLSKey == ""):
-		return errors.New("--tls-cert and --tls-key belong together; give both or none")
 	}
-	return nil
+	return listen.Address{TLSCert: o.TLSCert, TLSKey: o.TLSKey}.Check()
 }

@@ -3,18 +3,16 @@ package gitserver
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os/exec"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
+
+	"plumb.dev/plumb/sandbox/internal/listen"
 )
 
 // Options say what to serve, where, and to whom.
@@ -45,62 +43,16 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("serve --root: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	scheme := "http"
-	if o.TLSCert != "" {
-		scheme = "https"
-		cert, err := tls.LoadX509KeyPair(o.TLSCert, o.TLSKey)
-		if err != nil {
-			return fmt.Errorf("load --tls-cert and --tls-key: %w", err)
-		}
-		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
-	}
-	listener, err := net.Listen("tcp", o.Addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("address %s is already in use; stop what listens on it or give --addr another port", o.Addr)
-	}
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-
-	base := scheme + "://" + reachable(listener.Addr().(*net.TCPAddr)) + "/"
 	log := &lines{w: o.Log}
-	hints := &hinter{base: base, urls: o.Hints, log: log.printf, client: &http.Client{Timeout: 5 * time.Second}}
+	hints := &hinter{urls: o.Hints, log: log.printf, client: &http.Client{Timeout: 5 * time.Second}}
 	defer hints.pending.Wait()
 	handler.User, handler.Password, handler.Token = o.User, o.Password, o.Token
 	handler.Log = log.printf
 	handler.Pushed = hints.send
-
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
-		last, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		if server.Shutdown(last) != nil {
-			server.Close()
-		}
-	}()
-	fmt.Fprintf(o.Out, "ready %s\n", base)
-	if o.TLSCert != "" {
-		err = server.ServeTLS(listener, "", "")
-	} else {
-		err = server.Serve(listener)
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		<-stopped
-		return nil
-	}
-	return err
-}
-
-// reachable is an address that a client on this machine can use.
-func reachable(addr *net.TCPAddr) string {
-	if addr.IP.IsUnspecified() {
-		return net.JoinHostPort("localhost", strconv.Itoa(addr.Port))
-	}
-	return addr.String()
+	return listen.Serve(ctx, listen.Address{Addr: o.Addr, TLSCert: o.TLSCert, TLSKey: o.TLSKey}, handler, func(scheme, at string) {
+		hints.base = scheme + "://" + at + "/"
+		fmt.Fprintf(o.Out, "ready %s\n", hints.base)
+	})
 }
 
 func (o Options) check() error {
@@ -109,10 +61,8 @@ func (o Options) check() error {
 		return errors.New("--token and --user exclude each other; give one of them")
 	case (o.User == "") != (o.Password == ""):
 		return errors.New("--user and --password belong together; give both or none")
-	case (o.TLSCert == "") != (o.TLSKey == ""):
-		return errors.New("--tls-cert and --tls-key belong together; give both or none")
 	}
-	return nil
+	return listen.Address{TLSCert: o.TLSCert, TLSKey: o.TLSKey}.Check()
 }
 
 // A hinter tells others of pushes. A hint that gets lost costs nothing but
